@@ -1,0 +1,30 @@
+"""An event: a stretch of anomalous readings of one mote, as the engine tells it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EventChange:
+    """The whole of an event as it stands after a batch; counts are totals, so that telling it twice changes nothing.
+
+    Instants are UTC microseconds. (mote, noticed_at) is the event's key; it is also the `event_id` of its readings.
+    """
+
+    mote: int
+    profile: str
+    started_at: int
+    noticed_at: int
+    last_at: int
+    ended_at: int | None
+    n_readings: int
+    peak_surprise: float
+    peak_at: int
+    peak_channel: str
+    peak_value: float
+    expected: tuple[float, float]
+    layer: str
+    contributions: Mapping[str, float]
+    model_version: int

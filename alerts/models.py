@@ -1,0 +1,123 @@
+"""What people act on: events, the alerts that gather them, and the windows in which nothing is alerted."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from sensors.models import Mote, Zone
+
+
+class Severity(models.TextChoices):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def active(self) -> AlertQuerySet:
+        return self.filter(status__in=Alert.ACTIVE)
+
+    def newest_first(self) -> AlertQuerySet:
+        return self.order_by("-last_seen_at", "-id")
+
+
+class Alert(models.Model):
+    class Status(models.TextChoices):
+        OPEN = "open"
+        ACKNOWLEDGED = "acknowledged"
+        IN_PROGRESS = "in_progress", "in progress"
+        RESOLVED = "resolved"
+        CLOSED = "closed"
+
+    ACTIVE = (Status.OPEN, Status.ACKNOWLEDGED, Status.IN_PROGRESS)
+
+    subject = models.CharField(max_length=200, help_text="Such as mote:main/7 or sink:influxdb")
+    kind = models.CharField(max_length=32, help_text="anomaly, sink_down, …")
+    status = models.CharField(max_length=16, choices=Status, default=Status.OPEN)
+    severity = models.CharField(max_length=8, choices=Severity)
+    mote = models.ForeignKey(Mote, models.CASCADE, null=True, blank=True, related_name="alerts")
+    words = models.CharField(max_length=400)
+    n_events = models.PositiveIntegerField(default=0)
+    peak_surprise = models.FloatField(default=0.0)
+    score = models.FloatField(default=0.0)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField(db_index=True)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    objects = AlertQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-last_seen_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("subject", "kind"),
+                condition=models.Q(status__in=("open", "acknowledged", "in_progress")),
+                name="one_active_alert_a_subject_and_kind",
+            ),
+        )
+        permissions = (("act_on_alert", "Can acknowledge and resolve alerts"),)
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.kind} ({self.status})"
+
+
+class Event(models.Model):
+    """A stretch of anomalous readings of one mote. Its key has no model version: a replay finds it again."""
+
+    mote = models.ForeignKey(Mote, models.CASCADE, related_name="events")
+    alert = models.ForeignKey(Alert, models.SET_NULL, null=True, blank=True, related_name="events")
+    noticed_at = models.DateTimeField()
+    started_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    n_readings = models.PositiveIntegerField()
+    peak_surprise = models.FloatField()
+    peak_at = models.DateTimeField()
+    peak_channel = models.CharField(max_length=64)
+    peak_value = models.FloatField(null=True)
+    expected_low = models.FloatField(null=True)
+    expected_high = models.FloatField(null=True)
+    layer = models.CharField(max_length=32)
+    contributions = models.JSONField(default=dict)
+    words = models.CharField(max_length=400)
+    model_version = models.PositiveIntegerField()
+    is_history = models.BooleanField(default=False, help_text="From the history stream: alerts nobody")
+
+    class Meta:
+        ordering = ("-noticed_at", "-id")
+        constraints = (models.UniqueConstraint(fields=("mote", "noticed_at"), name="event_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.mote} {self.noticed_at:%Y-%m-%d %H:%M:%S}"
+
+
+class MaintenanceWindow(models.Model):
+    """While it lasts, its motes raise no alert; training leaves it out."""
+
+    mote = models.ForeignKey(Mote, models.CASCADE, null=True, blank=True, related_name="maintenance_windows")
+    zone = models.ForeignKey(Zone, models.CASCADE, null=True, blank=True, related_name="maintenance_windows")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    reason = models.CharField(max_length=200)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ("-starts_at",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("starts_at")), name="window_ends_after_start"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(mote__isnull=False) | models.Q(zone__isnull=False),
+                name="window_has_a_scope",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.mote or self.zone}: {self.reason}"

@@ -1,0 +1,104 @@
+"""How far each partition is, what was put aside, and the books."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Checkpoint(models.Model):
+    """How far a partition is processed, with the engine state at that point. One row a partition.
+
+    `epoch` fences: whoever takes the partition raises it, and a writer with an older one is refused.
+    """
+
+    topic = models.CharField(max_length=200)
+    partition = models.PositiveIntegerField()
+    next_offset = models.PositiveBigIntegerField(default=0)
+    epoch = models.PositiveBigIntegerField(default=0)
+    owner = models.CharField(max_length=120, blank=True)
+    topic_id = models.CharField(
+        max_length=64, blank=True, help_text="The broker's id of the topic these offsets count in"
+    )
+    configuration = models.JSONField(default=dict, help_text="Fleet revision and model versions that scored up to here")
+    snapshot = models.ForeignKey("StateSnapshot", models.SET_NULL, null=True, blank=True, related_name="+")
+    saved_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("topic", "partition")
+        constraints = (models.UniqueConstraint(fields=("topic", "partition"), name="one_checkpoint_a_partition"),)
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.next_offset}"
+
+
+class StateSnapshot(models.Model):
+    """Engine state of a partition just before an offset; the arrays lie in the artefact storage."""
+
+    topic = models.CharField(max_length=200)
+    partition = models.PositiveIntegerField()
+    next_offset = models.PositiveBigIntegerField()
+    blob = models.CharField(max_length=300, help_text="Name in the artefact storage")
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+    taken_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("topic", "partition", "-next_offset")
+        indexes = (models.Index(fields=("topic", "partition", "next_offset")),)
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.next_offset}"
+
+
+class Quarantined(models.Model):
+    """A message that is no reading, with the reason; or one held until somebody adopts its mote."""
+
+    class Status(models.TextChoices):
+        QUARANTINED = "quarantined"
+        HELD = "held"
+        REPLAYED = "replayed"
+        DISCARDED = "discarded"
+
+    topic = models.CharField(max_length=200)
+    partition = models.PositiveIntegerField()
+    offset = models.PositiveBigIntegerField()
+    received_at = models.DateTimeField()
+    reason = models.CharField(max_length=32, db_index=True)
+    detail = models.CharField(max_length=300, blank=True)
+    mote_code = models.CharField(max_length=64, blank=True)
+    payload = models.BinaryField()
+    size = models.PositiveBigIntegerField(help_text="Bytes of the whole message; the payload kept may be its head only")
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUARANTINED)
+
+    class Meta:
+        ordering = ("-received_at", "-offset")
+        verbose_name_plural = "quarantined messages"
+        constraints = (models.UniqueConstraint(fields=("topic", "partition", "offset"), name="quarantined_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.offset} {self.reason}"
+
+
+class LedgerHour(models.Model):
+    """The books of an hour, profile and partition: received = stored + quarantined + duplicate + held."""
+
+    hour = models.DateTimeField(help_text="Of measurement where known, else of arrival")
+    profile = models.CharField(max_length=50, blank=True, help_text="Empty where the message did not say")
+    topic = models.CharField(max_length=200)
+    partition = models.PositiveIntegerField()
+    received = models.PositiveBigIntegerField(default=0)
+    stored = models.PositiveBigIntegerField(default=0)
+    quarantined = models.PositiveBigIntegerField(default=0)
+    duplicate = models.PositiveBigIntegerField(default=0)
+    held = models.PositiveBigIntegerField(default=0)
+    motes = models.JSONField(default=dict, help_text="Readings stored by mote key")
+
+    class Meta:
+        ordering = ("-hour", "profile")
+        verbose_name = "ledger hour"
+        constraints = (
+            models.UniqueConstraint(fields=("hour", "profile", "topic", "partition"), name="ledger_hour_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.profile or '—'} {self.topic}/{self.partition}"

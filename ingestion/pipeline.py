@@ -1,0 +1,1 @@
+"""From messages to judged, scored batches. Pure."""

@@ -1,0 +1,1 @@
+"""The detection engine. Pure."""

@@ -1,0 +1,143 @@
+"""The registry: model versions, the jobs that made them, what served when, and the truth they are judged by."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from sensors.models import Mote, Profile
+
+
+class ModelVersion(models.Model):
+    """One immutable model of a scope: a profile, or one mote of it."""
+
+    class Stage(models.TextChoices):
+        CANDIDATE = "candidate"
+        SHADOW = "shadow"
+        PRODUCTION = "production"
+        ARCHIVED = "archived"
+
+    number = models.PositiveIntegerField(help_text="Counts within the scope's profile; never used twice")
+    name = models.CharField(max_length=120, unique=True)
+    profile = models.ForeignKey(Profile, models.PROTECT, related_name="model_versions")
+    mote = models.ForeignKey(Mote, models.PROTECT, null=True, blank=True, related_name="model_versions")
+    stage = models.CharField(max_length=16, choices=Stage, default=Stage.CANDIDATE)
+    artefact = models.CharField(max_length=300, help_text="Name in the artefact storage")
+    sha256 = models.CharField(max_length=64)
+    profile_version = models.PositiveIntegerField()
+    features = models.JSONField(default=list)
+    parameters = models.JSONField(default=dict)
+    libraries = models.JSONField(default=dict)
+    seed = models.PositiveIntegerField()
+    data = models.JSONField(default=dict, help_text="Range, rows, lake version and content hash of what it learnt from")
+    metrics = models.JSONField(default=dict, help_text="Measured on held-out data only")
+    calibration = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.UniqueConstraint(fields=("profile", "number"), name="version_number_once_a_profile"),
+            models.UniqueConstraint(
+                fields=("profile",),
+                condition=models.Q(stage="production", mote__isnull=True),
+                name="one_production_version_a_profile",
+            ),
+            models.UniqueConstraint(
+                fields=("mote",), condition=models.Q(stage="production"), name="one_production_version_a_mote"
+            ),
+        )
+        permissions = (("operate_models", "Can train, promote and roll back models"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TrainingJob(models.Model):
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    UNFINISHED = (Status.QUEUED, Status.RUNNING)
+
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="training_jobs")
+    mote = models.ForeignKey(Mote, models.CASCADE, null=True, blank=True, related_name="training_jobs")
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    trigger = models.CharField(max_length=24, help_text="first_run, schedule, person, api, …")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    predecessor = models.ForeignKey(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="+")
+    result = models.OneToOneField(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="job")
+    parameters = models.JSONField(default=dict)
+    progress = models.FloatField(default=0.0)
+    message = models.CharField(max_length=400, blank=True)
+    queued_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ("-queued_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("profile",),
+                condition=models.Q(status__in=("queued", "running"), mote__isnull=True),
+                name="one_unfinished_job_a_profile",
+            ),
+            models.UniqueConstraint(
+                fields=("mote",),
+                condition=models.Q(status__in=("queued", "running")),
+                name="one_unfinished_job_a_mote",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"job {self.pk} {self.profile} {self.status}"
+
+
+class ServingPeriod(models.Model):
+    """From which message of a partition on a version scored a scope: answers "which version scored this?"."""
+
+    version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="serving_periods")
+    topic = models.CharField(max_length=200)
+    partition = models.PositiveIntegerField()
+    from_offset = models.PositiveBigIntegerField()
+    started_at = models.DateTimeField()
+    who = models.CharField(max_length=150)
+    why = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("topic", "partition", "-from_offset")
+        indexes = (models.Index(fields=("topic", "partition", "from_offset")),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("version", "topic", "partition", "from_offset"), name="serving_period_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.version} from {self.topic}/{self.partition}@{self.from_offset}"
+
+
+class Label(models.Model):
+    """The truth about a stretch: an injected fault, or what a person said of it."""
+
+    mote = models.ForeignKey(Mote, models.CASCADE, related_name="labels")
+    channel = models.CharField(max_length=64, blank=True)
+    kind = models.CharField(max_length=32)
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    source = models.CharField(max_length=32, help_text="simulator, person, …")
+    note = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ("-starts_at",)
+        constraints = (
+            models.UniqueConstraint(fields=("mote", "channel", "kind", "starts_at", "source"), name="label_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.mote} {self.kind} {self.starts_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,78 @@
+"""The fleet as the reading path sees it: a frozen picture of motes, profiles and time zones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from sensors.readings import Ints, Profile
+
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MoteRef:
+    """What the reading path must know of a mote."""
+
+    id: int
+    code: str
+    site: str
+    zone: str
+    profile: str
+    time_zone: str
+    state: str
+
+    @property
+    def subject(self) -> str:
+        return f"mote:{self.site}/{self.code}"
+
+    @property
+    def group_key(self) -> str:
+        """The stream key that keeps peers together: site/zone, else the site."""
+        return f"{self.site}/{self.zone}" if self.zone else self.site
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All motes and profiles at one numbered revision."""
+
+    revision: int
+    motes: tuple[MoteRef, ...]
+    profiles: Mapping[str, Profile]
+    default_site: str
+    by_code: Mapping[tuple[str, str], MoteRef] = field(init=False)
+    by_id: Mapping[int, MoteRef] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_code", {(mote.site, mote.code): mote for mote in self.motes})
+        object.__setattr__(self, "by_id", {mote.id: mote for mote in self.motes})
+
+    def find(self, code: str, site: str | None = None) -> MoteRef | None:
+        """The mote that a message names. Without a site: the default site's, else the only one of that code."""
+        found = self.by_code.get((site or self.default_site, code))
+        if found is not None or site is not None:
+            return found
+        namesakes = [mote for mote in self.motes if mote.code == code]
+        return namesakes[0] if len(namesakes) == 1 else None
+
+    def utc_offsets(self, mote: Ints, at: Ints) -> Ints:
+        """Each reading's offset of local time from UTC, in seconds."""
+        offsets = np.zeros(len(mote), dtype=np.int64)
+        zones = {key: self.by_id[key].time_zone for key in np.unique(mote).tolist()}
+        for zone in set(zones.values()):
+            members = [key for key, value in zones.items() if value == zone]
+            rows = np.ones(len(mote), dtype=bool) if len(members) == len(zones) else np.isin(mote, members)
+            hours, place = np.unique(at[rows] // HOUR_US, return_inverse=True)
+            offsets[rows] = np.array([_offset_s(zone, hour) for hour in hours.tolist()], dtype=np.int64)[place]
+        return offsets
+
+
+@lru_cache(maxsize=65536)
+def _offset_s(zone: str, hour: int) -> int:
+    offset = datetime.fromtimestamp(hour * 3600, UTC).astimezone(ZoneInfo(zone)).utcoffset()
+    return int(offset.total_seconds()) if offset else 0

@@ -1,0 +1,25 @@
+"""The one entry point: pages and API over HTTP, the live channel over websocket."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sieis_site.settings")
+
+from django.core.asgi import get_asgi_application
+
+http = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.urls import path
+
+from sensors.consumers import LiveConsumer
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        "websocket": AllowedHostsOriginValidator(
+            AuthMiddlewareStack(URLRouter([path("ws/live/", LiveConsumer.as_asgi())]))
+        ),
+    }
+)

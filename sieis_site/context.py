@@ -1,0 +1,21 @@
+"""What every page knows: version, mode and navigation."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """The newest version that CHANGELOG.md names."""
+    found = re.search(r"^## \[?(\d+\.\d+\.\d+)", (settings.BASE_DIR / "CHANGELOG.md").read_text(), re.MULTILINE)
+    return found[1] if found else "unreleased"
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    return {"sieis_version": version(), "is_demo": settings.SIEIS_DEMO}

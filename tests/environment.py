@@ -1,0 +1,29 @@
+"""Loaded by pytest before Django's settings: tests run embedded, in a folder of their own, whatever the shell has set.
+
+The addresses of real servers are kept aside in ADDRESSES for the tests marked `service`.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from sieis_site.env import VARIABLES
+
+NAMES = {name for variable in VARIABLES for name in (variable.name, *variable.aliases)}
+ADDRESSES = {name: os.environ[name] for name in NAMES if not name.startswith("SIEIS_") and name in os.environ}
+
+for name in [name for name in os.environ if name.removesuffix("_FILE") in NAMES]:
+    del os.environ[name]
+folder = tempfile.mkdtemp(prefix="sieis-tests-")
+kernels = Path.cwd() / "var" / "numba"
+os.environ |= {
+    "SIEIS_DATA": folder,
+    "SIEIS_EMBEDDED": "1",
+    "SIEIS_LOG_LEVEL": "ERROR",
+    "NUMBA_CACHE_DIR": str(kernels),
+}
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(folder, ignore_errors=True)
