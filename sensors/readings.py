@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -113,12 +113,13 @@ class Batch:
     partition: Ints
     offset: Ints
     received_at: Ints
-    flags: Ints = field(default=None)  # type: ignore[assignment]
-    surprise: Floats = field(default=None)  # type: ignore[assignment]
-    votes: Ints = field(default=None)  # type: ignore[assignment]
-    is_anomaly: Bools = field(default=None)  # type: ignore[assignment]
-    event_id: Ints = field(default=None)  # type: ignore[assignment]
-    model_version: Ints = field(default=None)  # type: ignore[assignment]
+    # None at construction stands for "nobody spoke yet"; __post_init__ fills it.
+    flags: Ints = None  # type: ignore[assignment]
+    surprise: Floats = None  # type: ignore[assignment]
+    votes: Ints = None  # type: ignore[assignment]
+    is_anomaly: Bools = None  # type: ignore[assignment]
+    event_id: Ints = None  # type: ignore[assignment]
+    model_version: Ints = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         for name, make in ADDED.items():
@@ -166,7 +167,8 @@ def concat(batches: Sequence[Batch]) -> Batch:
     first = batches[0]
     if len(batches) == 1:
         return first
-    return replace(first, **{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in COLUMNS})
+    columns: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in batches]) for name in COLUMNS}
+    return replace(first, **columns)
 
 
 def stored_schema(profile: Profile) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging.config
 import sys
+from typing import Any
 
 import structlog
 
@@ -11,13 +12,13 @@ import structlog
 def logging_config(style: str, level: str) -> None:
     """Sends structlog and the standard library's loggers through one renderer."""
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer = (
+    renderer: list[Any] = (
         [structlog.dev.ConsoleRenderer()]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
+from django.utils.deprecation import MiddlewareMixin
 
 POLICY = "; ".join(
     (
@@ -22,24 +20,9 @@ POLICY = "; ".join(
 )
 
 
-class ContentSecurityPolicy:
-    async_capable = True
-    sync_capable = True
+class ContentSecurityPolicy(MiddlewareMixin):
+    """Adds the policy to every answer that does not bring one of its own."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        if iscoroutinefunction(self):
-            return self._later(request)
-        return self._marked(self.get_response(request))  # type: ignore[arg-type]
-
-    async def _later(self, request: HttpRequest) -> HttpResponse:
-        return self._marked(await self.get_response(request))  # type: ignore[misc]
-
-    @staticmethod
-    def _marked(response: HttpResponse) -> HttpResponse:
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response

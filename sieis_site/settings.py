@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -156,7 +157,7 @@ SIEIS_TOPICS = {
     "history": ENV["KAFKA_HISTORY_TOPIC"],
     "labels": ENV["KAFKA_LABELS_TOPIC"],
 }
-SIEIS_STREAM: dict[str, object] = (
+SIEIS_STREAM: dict[str, Any] = (
     {
         "BACKEND": "ingestion.streams.kafka.KafkaStream",
         "OPTIONS": {"servers": ENV["KAFKA_BOOTSTRAP_SERVERS"]},
@@ -167,7 +168,7 @@ SIEIS_STREAM: dict[str, object] = (
         "OPTIONS": {"folder": SIEIS_DATA / "stream", "keep_days": ENV["SIEIS_STREAM_DAYS"]},
     }
 )
-SIEIS_HOT_STORE: dict[str, object] = (
+SIEIS_HOT_STORE: dict[str, Any] = (
     {
         "BACKEND": "sensors.stores.influx.InfluxStore",
         "OPTIONS": {
@@ -186,7 +187,7 @@ _s3 = {
     "secret_key": ENV["AWS_SECRET_ACCESS_KEY"],
     "region_name": ENV["AWS_REGION"],
 }
-SIEIS_LAKE: dict[str, object] = (
+SIEIS_LAKE: dict[str, Any] = (
     {"root": f"s3://{ENV['S3_BUCKET']}/lake", "s3": _s3}
     if ENV["S3_ENDPOINT_URL"]
     else {"root": str(SIEIS_DATA / "lake"), "s3": None}

@@ -1,0 +1,208 @@
+"""How alerts come, go and are acted on. An event is kept once by its key; an alert gathers the events of a subject."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, models, transaction
+
+from alerts.events import EventChange
+from alerts.models import Alert, Event, MaintenanceWindow, Severity
+from sensors import audit
+from sensors.fleet import Fleet
+from sensors.readings import micros, score, severity
+
+ANOMALY = "anomaly"
+ORDER = (Severity.LOW, Severity.MEDIUM, Severity.HIGH)
+
+
+class AlreadyMoved(Exception):
+    """Somebody else moved the alert first; says where it stands now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event change with the sentence that people read."""
+
+    change: EventChange
+    words: str
+
+
+def instant(at_us: int) -> datetime:
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
+
+
+@transaction.atomic
+def record_events(told: Sequence[Told], *, fleet: Fleet, is_history: bool = False) -> list[Alert]:
+    """Keeps each event as it now stands, and answers the alerts that were opened or changed by it.
+
+    Telling the same change twice changes nothing, and never reopens what a person resolved.
+    """
+    changed: dict[int, Alert] = {}
+    under_maintenance = _under_maintenance(told, fleet)
+    for one in told:
+        mote = fleet.by_id[one.change.mote]
+        event = _keep_event(one, is_history)
+        if is_history or mote.state != "active" or one.change.mote in under_maintenance:
+            continue
+        alert = _gather(event, one, subject=mote.subject, onset=fleet.profiles[mote.profile].onset)
+        if alert is not None:
+            changed[alert.pk] = alert
+    return list(changed.values())
+
+
+def _keep_event(one: Told, is_history: bool) -> Event:
+    change = one.change
+    event, _ = Event.objects.update_or_create(
+        mote_id=change.mote,
+        noticed_at=instant(change.noticed_at),
+        defaults={
+            "started_at": instant(change.started_at),
+            "last_at": instant(change.last_at),
+            "ended_at": instant(change.ended_at) if change.ended_at is not None else None,
+            "n_readings": change.n_readings,
+            "peak_surprise": change.peak_surprise,
+            "peak_at": instant(change.peak_at),
+            "peak_channel": change.peak_channel,
+            "peak_value": _finite(change.peak_value),
+            "expected_low": _finite(change.expected[0]),
+            "expected_high": _finite(change.expected[1]),
+            "layer": change.layer,
+            "contributions": dict(change.contributions),
+            "words": one.words[:400],
+            "model_version": change.model_version,
+            "is_history": is_history,
+        },
+    )
+    return event
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _gather(event: Event, one: Told, *, subject: str, onset: float) -> Alert | None:
+    """The alert that the event belongs to, opened where there is none, set to what its events say."""
+    if event.alert_id is None:
+        event.alert = _active_alert(event, one, subject)
+        event.save(update_fields=["alert"])
+    alert = Alert.objects.select_for_update().get(events=event)
+    if alert.status not in Alert.ACTIVE:
+        return None
+    events = alert.events.aggregate(
+        n=models.Count("id"),
+        first=models.Min("started_at"),
+        last=models.Max("last_at"),
+        peak=models.Max("peak_surprise"),
+        unended=models.Count("id", filter=models.Q(ended_at=None)),
+    )
+    value = float(score(events["peak"], onset))
+    if event.peak_surprise >= events["peak"]:
+        alert.words = event.words
+    alert.n_events, alert.peak_surprise, alert.score = events["n"], events["peak"], value
+    alert.severity = Severity(severity(value))
+    alert.first_seen_at, alert.last_seen_at = events["first"], events["last"]
+    if not events["unended"]:
+        alert.status, alert.resolved_at = Alert.Status.RESOLVED, event.ended_at
+    alert.save()
+    return alert
+
+
+def _active_alert(event: Event, one: Told, subject: str) -> Alert:
+    active = Alert.objects.active().filter(subject=subject, kind=ANOMALY).first()
+    if active is not None:
+        return active
+    fresh = Alert(
+        subject=subject,
+        kind=ANOMALY,
+        mote_id=one.change.mote,
+        severity=Severity.LOW,
+        words=one.words[:400],
+        first_seen_at=event.started_at,
+        last_seen_at=event.last_at,
+    )
+    return _saved_or_active(fresh)
+
+
+def _saved_or_active(fresh: Alert) -> Alert:
+    """The new alert, or the one that another writer opened meanwhile: the constraint decides."""
+    try:
+        with transaction.atomic():
+            fresh.save()
+    except IntegrityError:
+        return Alert.objects.active().get(subject=fresh.subject, kind=fresh.kind)
+    return fresh
+
+
+def _under_maintenance(told: Sequence[Told], fleet: Fleet) -> set[int]:
+    """The motes whose event was noticed inside a maintenance window of theirs or of their zone."""
+    if not told:
+        return set()
+    noticed = [one.change.noticed_at for one in told]
+    windows = MaintenanceWindow.objects.filter(
+        starts_at__lte=instant(max(noticed)), ends_at__gt=instant(min(noticed))
+    ).select_related("zone__site")
+    spans = [
+        (window.mote_id, f"{window.zone.site.code}/{window.zone.code}" if window.zone else None,
+         micros(window.starts_at), micros(window.ends_at))
+        for window in windows
+    ]  # fmt: skip
+    return {
+        one.change.mote
+        for one in told
+        for mote, zone, starts, ends in spans
+        if starts <= one.change.noticed_at < ends
+        and (mote == one.change.mote or zone == fleet.by_id[one.change.mote].group_key)
+    }
+
+
+def acknowledge_alert(alert: Alert, *, who: User, now: datetime) -> Alert:
+    """Says that somebody has it in hand."""
+    return _move(
+        alert, (Alert.Status.OPEN,), Alert.Status.ACKNOWLEDGED, "acknowledge_alert", who, now,
+        acknowledged_at=now, acknowledged_by=who,
+    )  # fmt: skip
+
+
+def resolve_alert(alert: Alert, *, who: User, now: datetime) -> Alert:
+    """Ends the alert; events that are still running stay with it and do not open it again."""
+    return _move(
+        alert, Alert.ACTIVE, Alert.Status.RESOLVED, "resolve_alert", who, now, resolved_at=now, resolved_by=who
+    )
+
+
+@transaction.atomic
+def _move(
+    alert: Alert, sources: Sequence[str], target: str, deed: str, who: User, now: datetime, **fields: object
+) -> Alert:
+    moved = Alert.objects.filter(pk=alert.pk, status__in=sources).update(status=target, **fields)
+    alert.refresh_from_db()
+    if not moved:
+        raise AlreadyMoved(f"The alert on {alert.subject} is already {alert.get_status_display()}.")
+    audit.record(deed=deed, subject=alert.subject, who=who, now=now, detail={"alert": alert.pk})
+    return alert
+
+
+@transaction.atomic
+def raise_system_alert(*, subject: str, kind: str, words: str, severity: str, now: datetime) -> Alert:
+    """Opens the alert of that subject and kind, or notes that its cause still stands."""
+    fresh = Alert(subject=subject, kind=kind, severity=severity, words=words[:400], first_seen_at=now, last_seen_at=now)
+    active = Alert.objects.active().filter(subject=subject, kind=kind).first() or _saved_or_active(fresh)
+    Alert.objects.filter(pk=active.pk).update(last_seen_at=now, words=words[:400])
+    active.refresh_from_db()
+    return active
+
+
+def clear_system_alert(*, subject: str, kind: str, now: datetime) -> list[Alert]:
+    """Resolves the alert whose cause is gone; answers what was resolved."""
+    active = list(Alert.objects.active().filter(subject=subject, kind=kind))
+    Alert.objects.filter(pk__in=[alert.pk for alert in active]).update(
+        status=Alert.Status.RESOLVED, resolved_at=now, last_seen_at=now
+    )
+    for alert in active:
+        alert.refresh_from_db()
+    return active

@@ -1,0 +1,52 @@
+"""The fleet as it stands in the database, at one numbered revision."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from sensors.fleet import Fleet, MoteRef
+from sensors.models import FleetRevision, Mote, ProfileVersion
+from sensors.readings import Profile
+
+
+def revision() -> int:
+    """The number of the fleet's last change; one cheap query."""
+    return FleetRevision.objects.filter(pk=1).values_list("number", flat=True).first() or 0
+
+
+def touch_fleet() -> None:
+    """Raises the revision, so that every process reads the fleet anew. Call it where motes or profiles change."""
+    if not FleetRevision.objects.filter(pk=1).update(number=F("number") + 1):
+        FleetRevision.objects.get_or_create(pk=1)
+
+
+def profiles() -> dict[str, Profile]:
+    """The current version of every profile, by code."""
+    current = ProfileVersion.objects.filter(is_current=True).select_related("profile").prefetch_related("channels")
+    return {version.profile.code: version.as_profile() for version in current}
+
+
+@transaction.atomic
+def current_fleet() -> Fleet:
+    """All motes but the retired ones, with their profiles, read in one transaction."""
+    motes = Mote.objects.on_page()
+    return Fleet(
+        revision=revision(),
+        motes=tuple(_ref(mote) for mote in motes.order_by("id")),
+        profiles=profiles(),
+        default_site=settings.SIEIS_DEFAULT_SITE,
+    )
+
+
+def _ref(mote: Mote) -> MoteRef:
+    return MoteRef(
+        id=mote.pk,
+        code=mote.code,
+        site=mote.site.code,
+        zone=mote.zone.code if mote.zone else "",
+        profile=mote.profile.code,
+        time_zone=mote.site.time_zone,
+        state=mote.state,
+    )
