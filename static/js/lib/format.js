@@ -1,0 +1,74 @@
+/** Numbers, instants and words as people read them. Pure. The server's first paint says the same (ingestion/words.py). */
+
+export const NOTHING = "–";
+
+/** Digits behind the point that a sensor of this resolution deserves; more than two only make a table restless. */
+export function decimalsOf(resolution) {
+  if (!(resolution > 0)) return 2;
+  return Math.min(2, Math.max(0, Math.ceil(-Math.log10(resolution) - 1e-9)));
+}
+
+export function number(value, decimals = 1) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
+  const text = value.toFixed(decimals);
+  return Number(text) === 0 && text.startsWith("-") ? text.slice(1) : text.replace("-", "−");
+}
+
+export function whole(value) {
+  if (!Number.isFinite(value)) return NOTHING;
+  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+}
+
+/** A share 0..1; never "100 %" while anything is missing. */
+export function percent(share) {
+  if (share === null || share === undefined || !Number.isFinite(share)) return NOTHING;
+  const tenths = share < 1 ? Math.min(999, Math.round(share * 1000)) : 1000;
+  return `${(tenths / 10).toFixed(tenths === 1000 || tenths === 0 ? 0 : 1)} %`;
+}
+
+/** How long ago, in the largest unit that fits. */
+export function ago(seconds) {
+  if (!Number.isFinite(seconds)) return "never";
+  if (seconds < 1.5) return "now";
+  if (seconds < 60) return `${Math.round(seconds)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+const two = (part) => String(part).padStart(2, "0");
+
+/** The time of day where the reader is: 09:05:03, or 09:05 without seconds. */
+export function clock(ms, { seconds = true } = {}) {
+  const at = new Date(ms);
+  const minutes = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  return seconds ? `${minutes}:${two(at.getSeconds())}` : minutes;
+}
+
+/** Day and time: 2026-03-02 09:05:03. */
+export function instant(ms) {
+  const at = new Date(ms);
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(ms)}`;
+}
+
+/** The word for a score; the borders are those of sensors/readings.py. */
+export function severity(score) {
+  if (!Number.isFinite(score)) return "none";
+  if (score >= 0.6) return "high";
+  return score >= 0.3 ? "medium" : "low";
+}
+
+const FLAGS = {
+  out_of_range: "out of range",
+  unreadable: "unreadable",
+  missing: "missing",
+  late: "late",
+  stuck: "stuck",
+  jump: "jump",
+  low_battery: "low battery",
+  gap: "after a gap",
+};
+
+export function flagWords(flags) {
+  return (flags ?? []).map((flag) => FLAGS[flag] ?? flag).join(", ");
+}

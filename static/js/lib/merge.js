@@ -1,0 +1,68 @@
+/** What is known of each mote, kept up with what the live channel and the API say. Pure. */
+
+export const keyOf = (reading) => `${reading.site}/${reading.mote}`;
+
+/** The freshest reading a mote: an older one never replaces a newer one, wherever it came from. */
+export function merge(motes, readings) {
+  const changed = new Set();
+  const unknown = new Set();
+  for (const reading of readings) {
+    const key = keyOf(reading);
+    const mote = motes.get(key);
+    if (!mote) {
+      unknown.add(key);
+      continue;
+    }
+    const at = Date.parse(reading.at);
+    if (mote.at !== null && at <= mote.at) continue;
+    mote.at = at;
+    mote.values = reading.values;
+    mote.quality = reading.quality;
+    mote.flags = reading.flags;
+    mote.score = reading.score;
+    mote.isAnomaly = reading.is_anomaly;
+    changed.add(key);
+  }
+  return { changed, unknown };
+}
+
+const ACTIVE = new Set(["open", "acknowledged", "in_progress"]);
+
+/** The active alerts after one more was told, newest first. */
+export function mergeAlert(alerts, alert) {
+  const others = alerts.filter((other) => other.id !== alert.id);
+  if (!ACTIVE.has(alert.status)) return others;
+  return inOrder([...others, alert]);
+}
+
+const WEIGHT = { high: 3, medium: 2, low: 1 };
+
+/** What needs a person first: not in anybody's hands, then severe, then recent. */
+export function inOrder(alerts) {
+  const weight = (alert) => (alert.status === "open" ? 10 : 0) + (WEIGHT[alert.severity] ?? 0);
+  return [...alerts].sort(
+    (a, b) => weight(b) - weight(a) || Date.parse(b.last_seen_at) - Date.parse(a.last_seen_at) || b.id - a.id,
+  );
+}
+
+/** How many readings came in a second, over the last ones. */
+export class Rate {
+  constructor(overMs = 10_000) {
+    this.overMs = overMs;
+    this.counts = [];
+    this.since = null;
+  }
+
+  add(now, n) {
+    this.since ??= now;
+    this.counts.push([now, n]);
+  }
+
+  perSecond(now) {
+    while (this.counts.length && this.counts[0][0] <= now - this.overMs) this.counts.shift();
+    if (this.since === null) return null;
+    const heard = Math.min(this.overMs, now - this.since);
+    if (heard < 2000) return null;
+    return this.counts.reduce((sum, [, n]) => sum + n, 0) / (heard / 1000);
+  }
+}

@@ -1,0 +1,73 @@
+/** Points of a chart: in order, trimmed to a window, thinned to what the eye can see, with gaps kept as gaps. Pure. */
+
+/** Adds a point in order of time; a second one of the same instant is ignored. Says whether anything changed. */
+export function insert(points, point) {
+  let i = points.length;
+  while (i > 0 && points[i - 1].x > point.x) i -= 1;
+  if (i > 0 && points[i - 1].x === point.x) return false;
+  points.splice(i, 0, point);
+  return true;
+}
+
+/** Drops what is older than the window, in place. */
+export function trim(points, since) {
+  let n = 0;
+  while (n < points.length && points[n].x < since) n += 1;
+  if (n) points.splice(0, n);
+}
+
+/** From how long a silence on a line is broken: well beyond the distance that most points keep. */
+export function gapOf(points, expectedMs) {
+  const steps = [];
+  for (let i = 1; i < points.length; i += 1) steps.push(points[i].x - points[i - 1].x);
+  steps.sort((a, b) => a - b);
+  const usual = steps.length ? steps[Math.floor(steps.length / 2)] : expectedMs;
+  return Math.max(3 * usual, 3000);
+}
+
+/** The points with an empty one wherever nothing was heard for longer than `gapMs`. */
+export function withGaps(points, gapMs) {
+  const out = [];
+  for (const point of points) {
+    const last = out.at(-1);
+    if (last && point.x - last.x > gapMs) out.push({ x: last.x + 1, y: NaN });
+    out.push(point);
+  }
+  return out;
+}
+
+/** At most about `most` points: of each stretch the lowest and the highest, so that no spike is lost. */
+export function thin(points, most) {
+  if (points.length <= most) return points;
+  const size = Math.ceil((points.length / most) * 2);
+  const out = [];
+  for (let start = 0; start < points.length; start += size) {
+    const stretch = points.slice(start, start + size);
+    const gap = stretch.find((point) => !Number.isFinite(point.y));
+    const known = stretch.filter((point) => Number.isFinite(point.y));
+    if (!known.length) {
+      out.push(gap);
+      continue;
+    }
+    const lowest = known.reduce((a, b) => (b.y < a.y ? b : a));
+    const highest = known.reduce((a, b) => (b.y > a.y ? b : a));
+    const kept = lowest === highest ? [lowest] : [lowest, highest];
+    if (gap) kept.push(gap);
+    out.push(...kept.sort((a, b) => a.x - b.x));
+  }
+  return out;
+}
+
+/** The point nearest to an instant, or null. Points are in order. */
+export function nearest(points, x) {
+  let low = 0;
+  let high = points.length - 1;
+  if (high < 0) return null;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (points[middle].x < x) low = middle + 1;
+    else high = middle;
+  }
+  const before = points[low - 1];
+  return before && x - before.x < points[low].x - x ? before : points[low];
+}

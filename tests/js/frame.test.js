@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { onceAFrame } from "../../static/js/lib/frame.js";
+
+function fakeWorld() {
+  const world = { hidden: false, frames: [], later: [], changes: [] };
+  const queue = (list) => (deed) => {
+    list.push(deed);
+    return () => list.splice(list.indexOf(deed), 1);
+  };
+  return Object.assign(world, {
+    isHidden: () => world.hidden,
+    onVisibility: (deed) => world.changes.push(deed),
+    frame: queue(world.frames),
+    later: queue(world.later),
+    timers: world.later,
+  });
+}
+
+test("many requests are drawn once, and the next one again", () => {
+  const world = fakeWorld();
+  let n = 0;
+  const ask = onceAFrame(() => (n += 1), world);
+  ask();
+  ask();
+  assert.equal(world.frames.length, 1);
+  world.frames.shift()();
+  assert.equal(n, 1);
+  ask();
+  assert.equal(world.frames.length, 1);
+});
+
+test("a page that is hidden while a frame is awaited draws all the same", () => {
+  const world = fakeWorld();
+  const timers = [];
+  world.later = (deed) => (timers.push(deed), () => timers.pop());
+  let n = 0;
+  const ask = onceAFrame(() => (n += 1), world);
+  ask();
+  world.hidden = true;
+  world.changes[0]();
+  assert.equal(world.frames.length, 0);
+  timers[0]();
+  assert.equal(n, 1);
+});

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { gapOf, insert, nearest, thin, trim, withGaps } from "../../static/js/lib/series.js";
+
+const at = (...xs) => xs.map((x) => ({ x, y: x }));
+
+test("a late point finds its place, and the same instant is taken once", () => {
+  const points = at(1, 2, 4);
+  assert.equal(insert(points, { x: 3, y: 9 }), true);
+  assert.equal(insert(points, { x: 3, y: 8 }), false);
+  assert.deepEqual(points.map((point) => point.x), [1, 2, 3, 4]);
+  assert.equal(points[2].y, 9);
+});
+
+test("a window forgets what is older and nothing else", () => {
+  const points = at(1, 2, 3);
+  trim(points, 2);
+  assert.deepEqual(points.map((point) => point.x), [2, 3]);
+});
+
+test("a silence is a gap in the line", () => {
+  const line = withGaps(at(0, 1000, 2000, 60_000), 3000);
+  assert.deepEqual(line.map((point) => point.x), [0, 1000, 2000, 2001, 60_000]);
+  assert.ok(Number.isNaN(line[3].y));
+});
+
+test("what counts as a silence follows the mote's own pace", () => {
+  assert.equal(gapOf(at(0, 30_000, 60_000, 90_000, 900_000), 1000), 90_000);
+  assert.equal(gapOf([], 30_000), 90_000);
+  assert.equal(gapOf(at(0, 100, 200), 100), 3000);
+});
+
+test("thinning keeps every spike and every gap", () => {
+  const points = Array.from({ length: 10_000 }, (_, x) => ({ x, y: Math.sin(x / 50) }));
+  points[5000].y = 99;
+  points[7000].y = NaN;
+  const kept = thin(points, 500);
+  assert.ok(kept.length <= 510);
+  assert.ok(kept.some((point) => point.y === 99));
+  assert.ok(kept.some((point) => Number.isNaN(point.y)));
+  assert.deepEqual(kept, [...kept].sort((a, b) => a.x - b.x));
+});
+
+test("few points stay as they are", () => {
+  const points = at(1, 2, 3);
+  assert.equal(thin(points, 500), points);
+});
+
+test("the nearest point is found from either side, and none among none", () => {
+  const points = at(0, 10, 20);
+  assert.deepEqual([-5, 4, 6, 14, 99].map((x) => nearest(points, x).x), [0, 0, 10, 10, 20]);
+  assert.equal(nearest([], 3), null);
+});
