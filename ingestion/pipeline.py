@@ -1,1 +1,208 @@
-"""From messages to judged, scored batches. Pure."""
+"""From messages to judged, scored batches: decode, judge, detect. Pure; what it must look up is handed in."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from alerts.events import EventChange
+from ingestion.ledger import Entry, entry_of
+from ingestion.records import Records
+from ingestion.wire import Reject, Wire
+from mlops.detection import EngineState, FittedEngine
+from sensors import quality
+from sensors.readings import Batch, Ints, Profile, concat
+
+# The stored readings among these (mote, at); only late readings ask.
+Existing = Callable[[Profile, pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """All that scoring the next message of a partition depends on."""
+
+    newest: dict[int, int] = field(default_factory=dict)
+    engines: dict[str, EngineState] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        arrays = {f"engine/{code}": np.frombuffer(state.to_bytes(), np.uint8) for code, state in self.engines.items()}
+        newest = np.array([*self.newest.items()], dtype=np.int64).reshape(-1, 2)
+        blob = io.BytesIO()
+        np.savez_compressed(blob, newest=newest, schema=np.array([1]), **arrays)
+        return blob.getvalue()
+
+    @classmethod
+    def from_bytes(cls, blob: bytes) -> PartitionState:
+        with np.load(io.BytesIO(blob)) as arrays:
+            engines = {
+                name.removeprefix("engine/"): EngineState.from_bytes(arrays[name].tobytes())
+                for name in arrays.files
+                if name.startswith("engine/")
+            }
+            return cls(dict(arrays["newest"].tolist()), engines)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a poll's messages came to: each is in a batch, a reject or a duplicate."""
+
+    batches: list[Batch]
+    changes: list[EventChange]
+    rejects: list[Reject]
+    duplicates: list[Entry]
+
+
+class Pipeline:
+    """Decode → judge → detect for one configuration: a fleet and the engine that serves each profile."""
+
+    def __init__(
+        self, wire: Wire, engines: Mapping[str, FittedEngine], existing: Existing, clock: Callable[[], float]
+    ) -> None:
+        self.wire = wire
+        self.engines = engines
+        self.existing = existing
+        self.clock = clock
+        self.seconds: Counter[str] = Counter()
+
+    def process(self, records: Records, states: MutableMapping[int, PartitionState]) -> Outcome:
+        """Judges and scores; states change only after everything that can fail has been looked up."""
+        began = self.clock()
+        decoded = self.wire.decode(records)
+        rejects = list(decoded.rejects)
+        duplicates: list[Entry] = []
+        judged_at = self.clock()
+        judged = [self._judge(batch, rows, states, rejects, duplicates) for batch, rows in decoded.batches]
+        detect_at = self.clock()
+        batches, changes = [], []
+        for batch in judged:
+            scored, changed = self._detect(batch, states)
+            batches.append(scored)
+            changes.extend(changed)
+        self.seconds.update(
+            {"decode": judged_at - began, "judge": detect_at - judged_at, "detect": self.clock() - detect_at}
+        )
+        return Outcome([batch for batch in batches if len(batch)], changes, rejects, duplicates)
+
+    # ---- judge --------------------------------------------------------------------------------------------
+
+    def _judge(
+        self,
+        batch: Batch,
+        rows: Ints,
+        states: MutableMapping[int, PartitionState],
+        rejects: list[Reject],
+        duplicates: list[Entry],
+    ) -> Batch:
+        """Marks late readings, takes out duplicates (the first wins) and sends conflicts to quarantine."""
+        late = batch.at <= self._newest_before(batch, states)
+        batch = replace(batch, flags=np.where(late, batch.flags | quality.LATE, batch.flags))
+        if not late.any():
+            return batch
+        keep = np.ones(len(batch), dtype=bool)
+        known = self._known(batch, late)
+        for i in np.flatnonzero(np.isin(batch.at, batch.at[late])).tolist():
+            key = (int(batch.mote[i]), int(batch.at[i]))
+            if late[i] and (first := known.get(key)) is not None and first[0] != _origin(batch, i):
+                keep[i] = False
+                self._repeat(batch, i, rows, first[1], rejects, duplicates)
+            else:
+                known.setdefault(key, (_origin(batch, i), _content(batch, i)))
+        return batch.take(keep)
+
+    def _newest_before(self, batch: Batch, states: MutableMapping[int, PartitionState]) -> Ints:
+        """For each reading the newest instant of its mote among all that came before it."""
+        table = pl.DataFrame({"mote": batch.mote, "partition": batch.partition, "at": batch.at})
+        seen = [
+            (partition, mote, at)
+            for partition in np.unique(batch.partition).tolist()
+            for mote in np.unique(batch.mote).tolist()
+            if (at := states[partition].newest.get(mote)) is not None
+        ]
+        before = pl.DataFrame(seen, schema={"partition": pl.Int64, "mote": pl.Int64, "known": pl.Int64}, orient="row")
+        floor = np.iinfo(np.int64).min
+        lined = table.join(before, on=["partition", "mote"], how="left", maintain_order="left").with_columns(
+            pl.col("known").fill_null(floor),
+            pl.col("at").shift(1).cum_max().over("partition", "mote").fill_null(floor).alias("previous"),
+        )
+        return lined.select(pl.max_horizontal("known", "previous")).to_series().to_numpy()
+
+    def _known(self, batch: Batch, late: Any) -> dict[tuple[int, int], tuple[tuple[int, int], tuple[Any, ...]]]:
+        """Stored readings at the late ones' keys, by key: where each came from, and what it says."""
+        keys = pl.DataFrame({"mote": batch.mote[late], "at": batch.at[late]}).unique()
+        found = self.existing(batch.profile, keys.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))))
+        columns = found.select("mote", pl.col("at").cast(pl.Int64), "partition", "offset", *batch.profile.names)
+        return {(row[0], row[1]): ((row[2], row[3]), row[4:]) for row in columns.iter_rows()}
+
+    def _repeat(
+        self,
+        batch: Batch,
+        i: int,
+        rows: Ints,
+        first: tuple[Any, ...],
+        rejects: list[Reject],
+        duplicates: list[Entry],
+    ) -> None:
+        content = _content(batch, i)
+        if content == first:
+            duplicates.append(entry_of(int(batch.at[i]), batch.profile.code, int(batch.partition[i])))
+            return
+        mote = self.wire.fleet.by_id[int(batch.mote[i])]
+        different = [
+            f"{name} {old} stored, {new} sent"
+            for name, old, new in zip(batch.profile.names, first, content, strict=True)
+            if old != new
+        ]
+        rejects.append(
+            Reject(int(rows[i]), "conflict", "; ".join(different)[:300], mote.code, mote.profile, int(batch.at[i]))
+        )
+
+    # ---- detect -------------------------------------------------------------------------------------------
+
+    def _detect(self, batch: Batch, states: MutableMapping[int, PartitionState]) -> tuple[Batch, list[EventChange]]:
+        if not len(batch):
+            return batch, []
+        engine = self.engines[batch.profile.code]
+        scored, changes = [], []
+        for partition in np.unique(batch.partition).tolist():
+            state = states[partition]
+            part = batch if (batch.partition == partition).all() else batch.take(batch.partition == partition)
+            before = state.engines.get(batch.profile.code) or engine.start()
+            state.engines[batch.profile.code], done, changed = engine.step(before, part)
+            scored.append(done)
+            changes.extend(changed)
+            _remember(state, part)
+        return concat(scored), changes
+
+
+def _origin(batch: Batch, i: int) -> tuple[int, int]:
+    return int(batch.partition[i]), int(batch.offset[i])
+
+
+def _content(batch: Batch, i: int) -> tuple[float | None, ...]:
+    return tuple(None if value != value else value for value in batch.values[i].tolist())
+
+
+def _remember(state: PartitionState, batch: Batch) -> None:
+    newest = pl.DataFrame({"mote": batch.mote, "at": batch.at}).group_by("mote").agg(pl.col("at").max())
+    for mote, at in newest.iter_rows():
+        if at > state.newest.get(mote, at - 1):
+            state.newest[mote] = at
+
+
+def bronze(records: Records, topic: str) -> pl.DataFrame:
+    """Every message as it arrived, for the lake."""
+    return pl.DataFrame(
+        {
+            "topic": pl.Series([topic], dtype=pl.String).new_from_index(0, len(records)),
+            "partition": records.partition,
+            "offset": records.offset,
+            "received_at": records.received_at,
+            "payload": pl.Series(records.values, dtype=pl.Binary),
+        }
+    ).with_columns(pl.col("received_at").cast(pl.Datetime("us", "UTC")))

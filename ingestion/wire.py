@@ -1,1 +1,356 @@
-"""Messages as they arrive: bytes to columns, or a reject with a reason. Pure."""
+"""Messages as they arrive: bytes to columns, or a reject with a reason. The contract stands in docs/wire.md. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from ingestion.records import Records
+from sensors import quality
+from sensors.fleet import Fleet, MoteRef
+from sensors.readings import NOT_AN_INSTANT, Batch, Floats, Ints, Profile, micros
+
+MAX_BYTES = 1 << 20
+KEPT_BYTES = 4096  # of a message that is too large, so that garbage cannot fill the database
+MOTE_FIELDS = ("mote_id", "machine_id", "sensor_id")
+LAST_INSTANT_US = 4_102_444_800_000_000  # 2100-01-01: beyond it no clock is merely fast
+
+# Reasons, with what they mean for whoever reads the quarantine.
+REASONS = {
+    "too_large": "larger than a message may be",
+    "malformed": "not JSON",
+    "not_an_object": "JSON, but not an object",
+    "no_mote": "names no mote",
+    "bad_mote": "names its mote by something that is no code",
+    "unknown_mote": "names a mote that is not registered; held until somebody adds it",
+    "no_timestamp": "has no timestamp",
+    "bad_timestamp": "has a timestamp that cannot be read",
+    "future_timestamp": "was measured after it arrived",
+    "no_values": "has no readable value for any channel of its mote's profile",
+    "refused": "the hot store would not take",
+    "conflict": "repeats a stored reading's mote and time with other values",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A message that is no reading, and why. `row` is its place in the records."""
+
+    row: int
+    reason: str
+    detail: str
+    mote_code: str = ""
+    profile: str = ""
+    at: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return self.reason == "unknown_mote"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One batch a profile, and for each batch the rows of the records that it was made of."""
+
+    batches: list[tuple[Batch, Ints]]
+    rejects: list[Reject]
+
+
+class BadMessage(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Wire:
+    """Decodes messages for one revision of the fleet."""
+
+    def __init__(self, fleet: Fleet, *, future_s: float = 300.0) -> None:
+        self.fleet = fleet
+        self.future_us = int(future_s * 1e6)
+        names = {name: None for profile in fleet.profiles.values() for name in _accepted(profile)}
+        self._fields = {name: f"c{i}" for i, name in enumerate(names)}
+        self._decode = msgspec.json.Decoder(self._message_type()).decode
+        self._known: dict[tuple[Any, Any], MoteRef | None] = {}
+
+    def _message_type(self) -> Any:
+        channels = [(field, float | None, None) for field in self._fields.values()]
+        renamed = {field: name for name, field in self._fields.items()}
+        values = msgspec.defstruct("Values", channels, rename=renamed, gc=False)
+        head = [
+            *((name, str | int | None, None) for name in MOTE_FIELDS),
+            ("site", str | None, None),
+            ("timestamp", str | int | float | None, None),
+            ("values", values | None, None),
+        ]
+        return msgspec.defstruct("Message", [*head, *channels], rename=renamed, gc=False)
+
+    def decode(self, records: Records) -> Decoded:
+        """Every record ends in a batch or as a reject, none in both and none in neither."""
+        rejects: list[Reject] = []
+        messages, rows, unreadable = self._parse(records, rejects)
+        motes = [self._mote(message) for message in messages]
+        at = instants([message.timestamp for message in messages])
+        fine = np.ones(len(messages), dtype=bool)
+        latest = records.received_at[rows] + self.future_us
+        suspects = np.flatnonzero((at < 0) | (at > latest) | np.array([mote is None for mote in motes], dtype=bool))
+        for i in suspects.tolist():
+            fine[i] = False
+            rejects.append(self._explain(rows[i], messages[i], motes[i], int(at[i]), int(latest[i])))
+        batches = []
+        for profile in self.fleet.profiles.values():
+            chosen = np.array([mote is not None and mote.profile == profile.code for mote in motes], dtype=bool) & fine
+            if chosen.any():
+                batches.append(
+                    self._batch(
+                        profile, np.flatnonzero(chosen), messages, motes, at, rows, records, unreadable, rejects
+                    )
+                )
+        return Decoded([(batch, taken) for batch, taken in batches if len(batch)], rejects)
+
+    def _parse(self, records: Records, rejects: list[Reject]) -> tuple[list[Any], Ints, dict[int, set[str]]]:
+        """The messages that could be read, their rows, and by place the fields that were no numbers."""
+        decode, messages, rows = self._decode, [], []
+        unreadable: dict[int, set[str]] = {}
+        for row, raw in enumerate(records.values):
+            try:
+                if len(raw) > MAX_BYTES:
+                    raise BadMessage("too_large", f"{len(raw):,} bytes, at most {MAX_BYTES:,} are taken")
+                messages.append(decode(raw))
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                try:
+                    message, bad = self._lenient(raw)
+                except BadMessage as problem:
+                    rejects.append(Reject(row, problem.reason, problem.detail))
+                    continue
+                if bad:
+                    unreadable[len(messages)] = bad
+                messages.append(message)
+            except BadMessage as problem:
+                rejects.append(Reject(row, problem.reason, problem.detail))
+                continue
+            rows.append(row)
+        return messages, np.array(rows, dtype=np.int64), unreadable
+
+    def _lenient(self, raw: bytes) -> tuple[Any, set[str]]:
+        """The message with every value that is no number taken out, for those that are not as they should be."""
+        try:
+            found = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise BadMessage("malformed", str(error)[:200]) from None
+        if not isinstance(found, dict):
+            raise BadMessage("not_an_object", f"a JSON {type(found).__name__}, expected an object")
+        bad: set[str] = set()
+        plain: dict[str, Any] = {"values": {}}
+        for name in MOTE_FIELDS:
+            if found.get(name) is not None:
+                plain[name] = _code(found[name])
+        site = found.get("site")
+        if site is not None and not isinstance(site, str):
+            raise BadMessage("bad_mote", f"site is {_shown(site)}, expected text")
+        nested = found.get("values")
+        for source in (found, nested if isinstance(nested, dict) else {}):
+            for name, value in source.items():
+                if name in self._fields and value is not None:
+                    number = _finite(value)
+                    if number is None:
+                        bad.add(name)
+                    else:
+                        plain["values"][name] = number
+        stamp = found.get("timestamp")
+        if isinstance(stamp, bool) or not isinstance(stamp, str | int | float | None):
+            raise BadMessage("bad_timestamp", f"timestamp is {_shown(stamp)}, expected ISO 8601 or seconds since 1970")
+        if isinstance(stamp, float) and not math.isfinite(stamp):
+            raise BadMessage("bad_timestamp", f"timestamp is {stamp}, expected ISO 8601 or seconds since 1970")
+        message = self._decode(msgspec.json.encode(plain))
+        message.site, message.timestamp = site, stamp
+        return message, bad
+
+    def _mote(self, message: Any) -> MoteRef | None:
+        code = message.mote_id
+        if code is None:
+            code = message.machine_id if message.machine_id is not None else message.sensor_id
+        key = (code, message.site)
+        try:
+            return self._known[key]
+        except KeyError:
+            found = self.fleet.find(str(code), message.site) if code is not None else None
+            if found is not None:  # unknown codes are not kept: garbage must not grow memory
+                self._known[key] = found
+            return found
+
+    def _explain(self, row: int, message: Any, mote: MoteRef | None, at: int, latest: int) -> Reject:
+        code = next((str(getattr(message, name)) for name in MOTE_FIELDS if getattr(message, name) is not None), "")
+        known_at = at if 0 <= at <= LAST_INSTANT_US else None
+        profile = mote.profile if mote else ""
+        if not code:
+            return Reject(int(row), "no_mote", f"expected one of {', '.join(MOTE_FIELDS)}", at=known_at)
+        if message.timestamp is None:
+            reason, detail = "no_timestamp", "expected “timestamp”: ISO 8601 or seconds since 1970"
+        elif known_at is None:
+            reason = "bad_timestamp"
+            detail = f"timestamp is {_shown(message.timestamp)}, expected ISO 8601 or seconds since 1970"
+        elif at > latest:
+            ahead = (at - latest + self.future_us) / 1e6
+            reason, detail = (
+                "future_timestamp",
+                f"timestamp {_shown(message.timestamp)} is {ahead:,.0f} s after its arrival",
+            )
+            known_at = None  # no hour of the books lies in the future
+        else:
+            where = f" at site “{message.site[:40]}”" if message.site else ""
+            reason, detail = "unknown_mote", f"no mote “{code[:60]}”{where} is registered"
+        return Reject(int(row), reason, detail, code[:64], profile, known_at)
+
+    def _batch(
+        self,
+        profile: Profile,
+        places: Ints,
+        messages: Sequence[Any],
+        motes: Sequence[MoteRef | None],
+        at: Ints,
+        rows: Ints,
+        records: Records,
+        unreadable: dict[int, set[str]],
+        rejects: list[Reject],
+    ) -> tuple[Batch, Ints]:
+        chosen = [messages[i] for i in places.tolist()]
+        values = self._values(profile, chosen)
+        bad = np.zeros(values.shape, dtype=bool)
+        for place in unreadable.keys() & set(places.tolist()):
+            row = int(np.searchsorted(places, place))
+            for i, channel in enumerate(profile.channels):
+                bad[row, i] = not unreadable[place].isdisjoint((channel.code, *channel.aliases)) and math.isnan(
+                    values[row, i]
+                )
+        empty = np.isnan(values).all(axis=1)
+        for i in np.flatnonzero(empty).tolist():
+            mote = motes[places[i]]
+            assert mote is not None
+            detail = f"expected a number for one of {', '.join(profile.names)}"
+            rejects.append(
+                Reject(int(rows[places[i]]), "no_values", detail, mote.code, profile.code, int(at[places[i]]))
+            )
+        keep = ~empty
+        places, values, bad = places[keep], values[keep], bad[keep]
+        taken = rows[places]
+        keys = np.array([motes[i].id for i in places.tolist()], dtype=np.int64)  # type: ignore[union-attr]
+        flags = quality.flag(quality.UNREADABLE, bad) | quality.flag(quality.MISSING, np.isnan(values) & ~bad)
+        batch = Batch(
+            profile=profile,
+            mote=keys,
+            at=at[places],
+            values=values,
+            utc_offset_s=self.fleet.utc_offsets(keys, at[places]),
+            partition=records.partition[taken],
+            offset=records.offset[taken],
+            received_at=records.received_at[taken],
+            flags=flags | quality.range_flags(profile, values),
+        )
+        return batch, taken
+
+    def _values(self, profile: Profile, messages: Sequence[Any]) -> Floats:
+        """(rows, channels): the first of a channel's names that has a number, flat before nested."""
+        nested = [(i, message.values) for i, message in enumerate(messages) if message.values is not None]
+        table = np.empty((len(messages), len(profile.channels)))
+        for place, channel in enumerate(profile.channels):
+            column = table[:, place]
+            column[:] = np.nan
+            for field in [self._fields[name] for name in (channel.code, *channel.aliases)]:
+                found = _column(messages, field)
+                np.copyto(column, found, where=np.isnan(column))
+                for i, inner in nested:
+                    if math.isnan(column[i]) and getattr(inner, field) is not None:
+                        column[i] = getattr(inner, field)
+        return table
+
+
+def _accepted(profile: Profile) -> Iterable[str]:
+    for channel in profile.channels:
+        yield channel.code
+        yield from channel.aliases
+
+
+def _column(messages: Sequence[Any], field: str) -> Floats:
+    return np.array([getattr(message, field) for message in messages], dtype=np.float64)
+
+
+def _code(value: Any) -> str:
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    raise BadMessage("bad_mote", f"the mote is {_shown(value)}, expected text or a whole number")
+
+
+def _finite(value: Any) -> float | None:
+    """The number, or None for what is none: text, NaN, infinity, true, a list."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    return f"“{str(value)[:60]}”"
+
+
+# ---- instants ---------------------------------------------------------------------------------------------
+
+
+def instants(stamps: Sequence[Any]) -> Ints:
+    """UTC microseconds of each stamp (ISO 8601 text, or seconds, ms, µs or ns since 1970); NOT_AN_INSTANT if none."""
+    kinds = {type(stamp) for stamp in stamps}
+    if kinds <= {int, float}:
+        return _epochs(np.array(stamps, dtype=np.float64), stamps)
+    if kinds == {str}:
+        return _texts(stamps)
+    return np.array([_one(stamp) for stamp in stamps], dtype=np.int64)
+
+
+def _epochs(numbers: Floats, stamps: Sequence[Any]) -> Ints:
+    """By magnitude: seconds until the year 5138, then ms, µs, ns. Whole seconds and µs stay exact."""
+    size = np.abs(numbers)
+    scale = np.select([size < 1e11, size < 1e14, size < 1e17], [1e6, 1e3, 1.0], 1e-3)
+    # Rounding to the microsecond: 1772452800.123456 is not exactly a binary fraction.
+    scaled = np.rint(numbers * scale)
+    fits = np.isfinite(scaled) & (np.abs(scaled) < 2**62)
+    return np.where(fits, scaled, float(NOT_AN_INSTANT)).astype(np.int64)
+
+
+def _texts(stamps: Sequence[str]) -> Ints:
+    parsed = pl.Series(stamps).str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False).cast(pl.Int64)
+    found = parsed.fill_null(NOT_AN_INSTANT).to_numpy().copy()
+    for i in np.flatnonzero(found == NOT_AN_INSTANT).tolist():
+        found[i] = _one(stamps[i])
+    return found
+
+
+def _one(stamp: Any) -> int:
+    if isinstance(stamp, int | float):
+        return int(_epochs(np.array([stamp], dtype=np.float64), [stamp])[0])
+    if not isinstance(stamp, str):
+        return int(NOT_AN_INSTANT)
+    try:
+        instant = datetime.fromisoformat(stamp.strip())
+        return micros(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        return _numeric_text(stamp)
+
+
+def _numeric_text(stamp: str) -> int:
+    try:
+        return _one(float(stamp))
+    except (ValueError, OverflowError):
+        return int(NOT_AN_INSTANT)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests.environment import ADDRESSES
+
+# Shared, noisy machines: slowness is measured in bench/, never by a test.
+hypothesis_settings.register_profile(
+    "sieis", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+hypothesis_settings.load_profile("sieis")
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 

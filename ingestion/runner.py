@@ -1,0 +1,490 @@
+"""The reading path as a running process: poll, process, store, alert, announce; now and then lake and checkpoint.
+
+Store, then announce; checkpoint and acknowledge last. Whatever dies in between is replayed from the checkpoint into
+sinks that take the repeat without effect.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+import polars as pl
+import structlog
+from django.core.files.storage import Storage
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+from alerts import services as alert_services
+from alerts.models import Alert
+from ingestion import checkpoints, metrics, quarantine
+from ingestion.ledger import Books, add, balance
+from ingestion.pipeline import Outcome, Pipeline, bronze
+from ingestion.records import Records
+from ingestion.streams import Stream, StreamUnavailable
+from ingestion.wire import Reject, Wire
+from mlops.detection import FittedEngine
+from mlops.detection.words import words
+from sensors.fleet import Fleet
+from sensors.lake import Lake, LakeFenced
+from sensors.models import Mote, ProcessHeartbeat
+from sensors.readings import Batch, Profile, micros
+from sensors.stores import HotStore, StoreRefused, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+AWAY = (StoreUnavailable, StreamUnavailable, OperationalError, InterfaceError)
+
+
+class Stopped(Exception):
+    """Asked to stop while a sink was away: what is in hand is not saved and comes again."""
+
+
+class Serves(Protocol):
+    """What the runner asks of mlops.serving."""
+
+    def engine_for(self, profile: Profile) -> FittedEngine: ...
+
+    def refresh(self, now: datetime) -> Sequence[str]: ...
+
+    def record(self, profile: Profile, *, topic: str, offsets: Mapping[int, int], now: datetime) -> None: ...
+
+
+class Announces(Protocol):
+    """What the runner tells the live channel; best effort."""
+
+    def readings(self, batch: Batch, fleet: Fleet) -> None: ...
+
+    def alert(self, alert: Alert) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the runner trades delay against throughput."""
+
+    batch_max: int = 20_000
+    batch_wait_s: float = 0.05
+    slow_cycle_s: float = 15.0
+    slow_cycle_readings: int = 100_000
+    look_s: float = 2.0
+    retry_s: float = 0.5
+    retry_max_s: float = 10.0
+    future_s: float = 300.0
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What waits for the next slow cycle."""
+
+    bronze: list[pl.DataFrame] = field(default_factory=list)
+    silver: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    books: Books = field(default_factory=dict)
+    next_offsets: dict[int, int] = field(default_factory=dict)
+    last_seen: dict[int, int] = field(default_factory=dict)
+    n_messages: int = 0
+
+
+class Runner:
+    """Moves the partitions that its group gives it, until it is told to stop."""
+
+    def __init__(
+        self,
+        *,
+        stream: Stream,
+        hot: HotStore,
+        lake: Lake,
+        storage: Storage,
+        serving: Serves,
+        fleet: Callable[[], Fleet],
+        fleet_revision: Callable[[], int],
+        announce: Announces | None,
+        group: str,
+        owner: str,
+        now: Callable[[], datetime],
+        pace: Pace | None = None,
+        is_history: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stream, self.hot, self.lake, self.storage = stream, hot, lake, storage
+        self.serving, self.read_fleet, self.fleet_revision = serving, fleet, fleet_revision
+        self.announce, self.group, self.owner, self.now = announce, group, owner, now
+        self.pace, self.is_history, self.clock = pace or Pace(), is_history, clock
+        self.claims: dict[int, checkpoints.Claim] = {}
+        self.gathered = Gathered()
+        self.stuck: dict[str, Any] = {}
+        self.seconds: Counter[str] = Counter()
+        self.n_readings = 0
+        self._in_flight = False
+        self._generation = 0  # counts lost partitions: what was in hand when one was lost is not gathered
+        self._stop = threading.Event()
+        self._slow_at = self._looked_at = self._beat_at = 0.0
+        self._rate = (0.0, 0)
+        self._may_swap = False
+        self._identity = ""
+        self._last_batch_at: datetime | None = None
+
+    # ---- the loop -----------------------------------------------------------------------------------------
+
+    def run(
+        self, stop: threading.Event, *, until_end: bool = False, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Until `stop` is set (or, with until_end, all there is has been read), then saves what it holds."""
+        self._stop = stop
+        self._patiently("stream", self.stream.ensure)
+        self._identity = self._patiently("stream", self.stream.identity)
+        self._configure(self._patiently("database", self.read_fleet))
+        self._consumer = self._patiently(
+            "stream",
+            lambda: self.stream.consumer(self.group, on_assign=self._on_assign, on_revoke=self._on_revoke),
+        )
+        ends = self._patiently("stream", self.stream.bounds) if until_end else {}
+        try:
+            while not stop.is_set():
+                self._turn()
+                if progress:
+                    progress(self.n_readings)
+                if until_end and self._is_done(ends):
+                    break
+            self.slow_cycle()
+        except Stopped:
+            log.info("stopped_while_waiting", sink=self.stuck.get("sink"), unsaved=self.gathered.n_messages)
+        finally:
+            self._consumer.close()
+            self._beat(is_last=True)
+            close_old_connections()
+
+    def _turn(self) -> None:
+        records = self._patiently(
+            "stream", lambda: self._consumer.poll(self.pace.batch_max, self.pace.batch_wait_s), pauses=False
+        )
+        if len(records):
+            self._take(records)
+        now = self.clock()
+        due = now - self._slow_at >= self.pace.slow_cycle_s and self.gathered.n_messages
+        if due or self.gathered.n_messages >= self.pace.slow_cycle_readings:
+            self.slow_cycle()
+        if now - self._looked_at >= self.pace.look_s:
+            self._looked_at = now
+            self._look_around()
+
+    def _is_done(self, ends: Mapping[int, tuple[int, int]]) -> bool:
+        return all(
+            first == end or (self._position(partition) or 0) >= end for partition, (first, end) in ends.items()
+        ) and (bool(self.claims) or not any(end > first for first, end in ends.values()))
+
+    def _position(self, partition: int) -> int | None:
+        held = self.claims.get(partition)
+        return self.gathered.next_offsets.get(partition, held.next_offset if held else None)
+
+    # ---- one poll's messages ------------------------------------------------------------------------------
+
+    def _take(self, records: Records) -> None:
+        self._in_flight = True
+        generation, began = self._generation, self.clock()
+        try:
+            states = {partition: held.state for partition, held in self.claims.items()}
+            outcome = self._patiently("hot_store", lambda: self.pipeline.process(records, states))
+            processed_at = self.clock()
+            outcome = self._store(outcome, records)
+            stored_at = self.clock()
+            alerts = self._alert(outcome)
+            self._announce(outcome, alerts)
+        finally:
+            self._in_flight = False
+        if generation == self._generation:
+            self._gather(records, outcome)
+        self.seconds.update({"store": stored_at - processed_at, "alert": self.clock() - stored_at})
+        metrics.observe_batch(outcome, seconds=self.clock() - began)
+
+    def _store(self, outcome: Outcome, records: Records) -> Outcome:
+        """Hot store and quarantine; what the hot store refuses goes to quarantine too, and the path goes on."""
+        batches, rejects = [], list(outcome.rejects)
+        for batch in outcome.batches:
+            table = batch.to_table()
+            try:
+                self._patiently("hot_store", lambda b=batch, t=table: self.hot.write(b.profile, t))
+            except StoreRefused as refusal:
+                log.error("hot_store_refused", profile=batch.profile.code, readings=len(batch), error=str(refusal))
+                rejects.extend(_refused(batch, records, self.fleet, str(refusal)))
+            else:
+                batches.append(batch)
+        if rejects:
+            self._patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic))
+        return replace(outcome, batches=batches, rejects=rejects)
+
+    def _alert(self, outcome: Outcome) -> list[Alert]:
+        if not outcome.changes:
+            return []
+        profiles = self.fleet.profiles
+        told = [alert_services.Told(change, words(change, profiles[change.profile])) for change in outcome.changes]
+        return self._patiently(
+            "database",
+            lambda: alert_services.record_events(told, fleet=self.fleet, is_history=self.is_history),
+        )
+
+    def _announce(self, outcome: Outcome, alerts: Sequence[Alert]) -> None:
+        if self.announce is None:
+            return
+        for batch in outcome.batches:
+            self.announce.readings(batch, self.fleet)
+        for alert in alerts:
+            self.announce.alert(alert)
+
+    def _gather(self, records: Records, outcome: Outcome) -> None:
+        gathered = self.gathered
+        gathered.bronze.append(bronze(records, self.stream.topic))
+        for batch in outcome.batches:
+            gathered.silver.setdefault(batch.profile.code, []).append(batch.to_table())
+            newest = pl.DataFrame({"mote": batch.mote, "at": batch.at}).group_by("mote").agg(pl.col("at").max())
+            for mote, at in newest.iter_rows():
+                gathered.last_seen[mote] = max(at, gathered.last_seen.get(mote, at))
+        add(gathered.books, balance(records, outcome.batches, outcome.rejects, outcome.duplicates))
+        for partition in self.claims:
+            rows = records.offset[records.partition == partition]
+            if len(rows):
+                gathered.next_offsets[partition] = int(rows[-1]) + 1
+        gathered.n_messages += len(records)
+        self.n_readings += len(records)
+        self._last_batch_at = self.now()
+
+    # ---- the slow cycle -----------------------------------------------------------------------------------
+
+    def slow_cycle(self) -> None:
+        """Lake, then one transaction (books, offsets, state), then the broker."""
+        self._slow_at = self.clock()
+        gathered, began = self.gathered, self.clock()
+        if not gathered.next_offsets:
+            return
+        apps = {partition: self.claims[partition].app_id for partition in gathered.next_offsets}
+        try:
+            self._patiently("lake", lambda: self._append("bronze", gathered.bronze, apps))
+            for code, tables in gathered.silver.items():
+                self._patiently("lake", lambda c=code, t=tables: self._append(f"silver/{c}", t, apps))
+            lake_s = self.clock() - began
+            self._patiently("database", self._save)
+        except (checkpoints.Fenced, LakeFenced) as lost:
+            log.warning("fenced", owner=self.owner, error=str(lost))
+            self._forget(list(self.claims))
+            raise
+        self._consumer.acknowledge(gathered.next_offsets)
+        self.gathered = Gathered()
+        self._may_swap = True
+        self.seconds.update({"lake": lake_s, "checkpoint": self.clock() - began - lake_s})
+
+    def _append(self, table: str, tables: list[pl.DataFrame], apps: Mapping[int, str]) -> None:
+        self.lake.append(
+            table, pl.concat(tables, how="diagonal"), app_ids=apps, next_offsets=self.gathered.next_offsets
+        )
+
+    def _save(self) -> None:
+        gathered, now = self.gathered, self.now()
+        checkpoints.save(
+            self.claims, gathered.next_offsets, gathered.books,
+            configuration=self._configuration(), storage=self.storage, now=now,
+        )  # fmt: skip
+        if not self.is_history:
+            seen = [Mote(pk=mote, last_seen_at=alert_services.instant(at)) for mote, at in gathered.last_seen.items()]
+            Mote.objects.bulk_update(seen, ["last_seen_at"], batch_size=500)
+
+    def _configuration(self) -> dict[str, Any]:
+        return {
+            "fleet": self.fleet.revision,
+            "models": {code: engine.number for code, engine in self.pipeline.engines.items()},
+            "profiles": {code: profile.version for code, profile in self.fleet.profiles.items()},
+        }
+
+    # ---- configuration: the fleet and what serves ----------------------------------------------------------
+
+    def _configure(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        engines = {code: self.serving.engine_for(profile) for code, profile in fleet.profiles.items()}
+        self.pipeline = Pipeline(Wire(fleet, future_s=self.pace.future_s), engines, self.hot.existing, self.clock)
+
+    def _look_around(self) -> None:
+        """A changed fleet or a promoted version takes effect here, between two batches, at a saved offset."""
+        try:
+            fleet_changed = self.fleet_revision() != self.fleet.revision
+            swapped = self.serving.refresh(self.now()) if self._may_swap and not self.is_history else []
+            if fleet_changed or swapped:
+                self.slow_cycle()
+                self._configure(self.read_fleet())
+                self._record_serving()
+                log.info("reconfigured", fleet=self.fleet.revision, models=self._configuration()["models"])
+            self._beat()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("database_away", error=str(error))
+            close_old_connections()
+
+    def _record_serving(self) -> None:
+        offsets = {partition: held.next_offset or 0 for partition, held in self.claims.items()}
+        for profile in self.fleet.profiles.values():
+            self.serving.record(profile, topic=self.stream.topic, offsets=offsets, now=self.now())
+
+    # ---- partitions come and go -----------------------------------------------------------------------------
+
+    def _on_assign(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
+        for partition in partitions:
+            held = self._patiently("database", lambda p=partition: self._claim(p), pauses=False)
+            self.claims[partition] = held
+            if held.next_offset is None:
+                self._begin(held)
+        self._patiently("database", self._record_serving, pauses=False)
+        log.info("assigned", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
+        return {partition: self.claims[partition].next_offset for partition in partitions}
+
+    def _claim(self, partition: int) -> checkpoints.Claim:
+        return checkpoints.claim(
+            self.stream.topic, partition, owner=self.owner, identity=self._identity, storage=self.storage
+        )
+
+    def _begin(self, held: checkpoints.Claim) -> None:
+        """A live partition without a past starts from what the hot store knows, saved before the first message."""
+        if not self.is_history:
+            for profile in self.fleet.profiles.values():
+                motes = [mote.id for mote in self.fleet.motes if mote.profile == profile.code]
+                latest = self._patiently("hot_store", lambda p=profile, m=motes: self.hot.latest(p, m), pauses=False)
+                for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
+                    held.state.newest[mote] = at
+        first = self._patiently("stream", self.stream.bounds, pauses=False).get(held.partition, (0, 0))[0]
+        self._patiently(
+            "database",
+            lambda: checkpoints.save(
+                {held.partition: held}, {held.partition: first}, {},
+                configuration=self._configuration(), storage=self.storage, now=self.now(),
+            ),
+            pauses=False,
+        )  # fmt: skip
+
+    def _on_revoke(self, partitions: Sequence[int]) -> None:
+        log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
+        if not self._in_flight and not self._stop.is_set():
+            try:
+                self.slow_cycle()
+            except (checkpoints.Fenced, LakeFenced):
+                return
+        self._forget(partitions)
+
+    def _forget(self, partitions: Sequence[int]) -> None:
+        """Lets go without saving: whoever has the partition now replays it from its checkpoint."""
+        for partition in partitions:
+            self.claims.pop(partition, None)
+        self.gathered = Gathered()
+        self._generation += 1
+
+    # ---- waiting for what is away --------------------------------------------------------------------------
+
+    def _patiently(self, sink: str, deed: Callable[[], T], *, pauses: bool = True) -> T:
+        """Does the deed, again and again while the sink is away; meanwhile polling pauses and nothing is dropped."""
+        wait_s = self.pace.retry_s
+        while True:
+            try:
+                done = deed()
+            except AWAY as error:
+                self._is_away(sink, error)
+                if self._stop.wait(wait_s):
+                    raise Stopped from error
+                if pauses:
+                    self._keep_membership()
+                wait_s = min(wait_s * 2, self.pace.retry_max_s)
+            else:
+                if self.stuck.get("sink") == sink:
+                    self._is_back(sink)
+                return done
+
+    def _keep_membership(self) -> None:
+        """A paused poll tells the broker that this consumer lives."""
+        self._consumer.pause()
+        try:
+            self._consumer.poll(1, 0.0)
+        except StreamUnavailable as error:
+            log.warning("stream_away", error=str(error))
+        finally:
+            self._consumer.resume()
+
+    def _is_away(self, sink: str, error: Exception) -> None:
+        metrics.STORE_RETRIES.labels(sink).inc()
+        if self.stuck.get("sink") != sink:
+            self.stuck = {"sink": sink, "since": self.now().isoformat()}
+            log.warning("sink_away", sink=sink, error=str(error))
+        self.stuck["error"] = str(error)[:300]
+        close_old_connections()
+        if sink != "database":
+            self._system_alert(sink, f"{sink.replace('_', ' ').capitalize()} is away: {error}")
+            self._beat()
+
+    def _is_back(self, sink: str) -> None:
+        log.info("sink_back", sink=sink, since=self.stuck.get("since"))
+        self.stuck = {}
+        try:
+            cleared = alert_services.clear_system_alert(subject=f"sink:{sink}", kind="sink_down", now=self.now())
+        except (OperationalError, InterfaceError) as error:
+            log.warning("alert_not_cleared", sink=sink, error=str(error))
+            return
+        for alert in cleared:
+            if self.announce:
+                self.announce.alert(alert)
+        self._beat()
+
+    def _system_alert(self, sink: str, text: str) -> None:
+        try:
+            alert = alert_services.raise_system_alert(
+                subject=f"sink:{sink}", kind="sink_down", words=text, severity="high", now=self.now()
+            )
+        except (OperationalError, InterfaceError) as error:
+            log.warning("alert_not_kept", sink=sink, error=str(error))
+            return
+        if self.announce:
+            self.announce.alert(alert)
+
+    # ---- saying that it lives ------------------------------------------------------------------------------
+
+    def _beat(self, *, is_last: bool = False) -> None:
+        now, clock = self.now(), self.clock()
+        since, readings = self._rate
+        rate = (self.n_readings - readings) / (clock - since) if since and clock > since else 0.0
+        self._rate = (clock, self.n_readings)
+        detail = {
+            "state": "stopped" if is_last else "running",
+            "topic": self.stream.topic,
+            "readings_per_s": round(rate, 1),
+            "last_batch_at": self._last_batch_at.isoformat() if self._last_batch_at else None,
+            "lag": {} if is_last else self._lag(),
+            "serving": {code: engine.number for code, engine in self.pipeline.engines.items()},
+            "stuck_at": self.stuck.get("sink"),
+            "since": self.stuck.get("since"),
+            "error": self.stuck.get("error"),
+            "seconds": {step: round(value, 3) for step, value in (self.seconds + self.pipeline.seconds).items()},
+        }
+        try:
+            ProcessHeartbeat.objects.update_or_create(
+                name=self.owner, defaults={"kind": "consumer", "beat_at": now, "detail": detail}
+            )
+            ProcessHeartbeat.objects.filter(kind="consumer", beat_at__lt=now - timedelta(days=1)).delete()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("heartbeat_lost", error=str(error))
+
+    def _lag(self) -> dict[str, int]:
+        try:
+            ends = self.stream.bounds()
+        except StreamUnavailable:
+            return {}
+        return {
+            held.app_id: max(ends.get(partition, (0, 0))[1] - (self._position(partition) or 0), 0)
+            for partition, held in self.claims.items()
+        }
+
+
+def _refused(batch: Batch, records: Records, fleet: Fleet, why: str) -> list[Reject]:
+    """The batch's readings as rejects, found again in the records by partition and offset."""
+    places = {
+        place: row for row, place in enumerate(zip(records.partition.tolist(), records.offset.tolist(), strict=True))
+    }
+    origin = zip(batch.partition.tolist(), batch.offset.tolist(), strict=True)
+    return [
+        Reject(places[place], "refused", why[:300], fleet.by_id[mote].code, batch.profile.code, at)
+        for place, mote, at in zip(origin, batch.mote.tolist(), batch.at.tolist(), strict=True)
+    ]

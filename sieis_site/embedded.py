@@ -1,0 +1,90 @@
+"""The parts that run inside the web process when no server is named: reading path, jobs, schedule, simulator."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+from django.utils import timezone
+
+from ingestion.running import consume
+from sensors.models import ProcessHeartbeat
+
+log = structlog.get_logger(__name__)
+BEAT_S = 10.0
+RESTART_S = 2.0
+RESTART_MAX_S = 60.0
+JOIN_S = 30.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """Threads that share one stop; a part that fails is started again, with growing pauses."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self, name: str, deed: Callable[[threading.Event], None]) -> None:
+        thread = threading.Thread(target=self._keep, args=(name, deed), name=f"sieis-{name}", daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _keep(self, name: str, deed: Callable[[threading.Event], None]) -> None:
+        wait_s = RESTART_S
+        while not self.stop.is_set():
+            began = timezone.now()
+            try:
+                deed(self.stop)
+            except Exception:
+                log.exception("part_failed", part=name, again_in_s=wait_s)
+            finally:
+                close_old_connections()
+            ran_s = (timezone.now() - began).total_seconds()
+            wait_s = RESTART_S if ran_s > RESTART_MAX_S else min(wait_s * 2, RESTART_MAX_S)
+            self.stop.wait(wait_s)
+
+    def close(self) -> None:
+        """Asks all to stop and waits until what they hold is saved."""
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(JOIN_S)
+            if thread.is_alive():
+                log.error("part_did_not_stop", part=thread.name, waited_s=JOIN_S)
+
+
+def start_parts() -> Parts:
+    """What belongs into the web process by the settings; in server mode only its heartbeat."""
+    parts = Parts()
+    parts.start("heartbeat", _beat)
+    if not settings.HAS_REDIS:
+        from sieis_site.worker import run_worker
+
+        parts.start("pipeline", consume)
+        parts.start("worker", run_worker)
+        if settings.SIEIS_DEMO:
+            from sieis_site.demo import simulate
+
+            parts.start("simulator", simulate)
+    return parts
+
+
+def _beat(stop: threading.Event) -> None:
+    """Says every few seconds that the web process lives."""
+    name = f"web@{socket.gethostname()}:{os.getpid()}"
+    while True:
+        try:
+            ProcessHeartbeat.objects.update_or_create(
+                name=name, defaults={"kind": "web", "beat_at": timezone.now(), "detail": {"state": "running"}}
+            )
+        except DatabaseError as error:
+            log.warning("heartbeat_lost", error=str(error))
+            close_old_connections()
+        if stop.wait(BEAT_S):
+            ProcessHeartbeat.objects.filter(name=name).delete()
+            return
