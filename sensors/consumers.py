@@ -1,7 +1,92 @@
-"""The live channel's socket."""
+"""The live channel's socket: who may listen, and what a client may say."""
 
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+import structlog
+from channels.auth import get_user
+from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+
+from sensors.hub import Client, FarBehind, hub
+from sensors.roles import VIEW, may
+
+log = structlog.get_logger()
+
+BAD_MESSAGE, NO_SESSION, NO_ROLE, TOO_FAR_BEHIND = 4400, 4401, 4403, 4408
+
+
+class Ack(msgspec.Struct, tag="ack"):
+    seq: int
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
-    """To be filled."""
+    """/ws/live/, with ?ack=1 for a client that acknowledges what it has handled."""
+
+    channel_layer_alias = ""  # none for the socket itself: the hub's one subscription serves them all
+
+    def __init__(self, recheck_s: float = 60.0) -> None:
+        super().__init__()
+        self.recheck_s = recheck_s
+        self.client: Client | None = None
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def connect(self) -> None:
+        refusal = await _refusal(self.scope["user"])
+        if refusal is not None:
+            await self.close(refusal)
+            return
+        await self.accept()
+        query = parse_qs(self.scope["query_string"].decode("latin-1"))
+        self.client = Client(self.send, acknowledges=query.get("ack") == ["1"])
+        self.tasks = [asyncio.create_task(self._tell(self.client)), asyncio.create_task(self._recheck())]
+        hub().join(self.client)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        try:
+            ack = msgspec.json.decode(text_data or bytes_data or b"", type=Ack)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            await self.close(BAD_MESSAGE, 'expected {"type":"ack","seq":n}')
+            return
+        if self.client is not None:
+            self.client.acknowledge(ack.seq)
+
+    async def disconnect(self, code: int) -> None:
+        for task in self.tasks:
+            task.cancel()
+        if self.client is not None:
+            await hub().leave(self.client)
+
+    async def _tell(self, client: Client) -> None:
+        try:
+            await client.run()
+        except FarBehind as behind:
+            await self.close(TOO_FAR_BEHIND, str(behind))
+        except Exception as error:
+            # The server says so by `disconnect` as well, or will: the socket is gone, the others are not concerned.
+            log.info("live_socket_failed", error=str(error) or type(error).__name__)
+
+    async def _recheck(self) -> None:
+        """A socket outlives its request: a logout or a lost role ends it."""
+        sessions = import_module(settings.SESSION_ENGINE)
+        while True:
+            await asyncio.sleep(self.recheck_s)
+            session = sessions.SessionStore(self.scope["session"].session_key)
+            refusal = await _refusal(await get_user({"session": session}))
+            if refusal is not None:
+                await self.close(refusal)
+                return
+
+
+@database_sync_to_async
+def _refusal(user: Any) -> int | None:
+    """The close code for somebody who may not listen."""
+    if not user.is_authenticated:
+        return NO_SESSION
+    return None if may(user, VIEW) else NO_ROLE

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.mixins import AccessMixin
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission, User
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
@@ -85,11 +85,11 @@ def create_demo_accounts(password: str, now: datetime) -> list[str]:
     return created
 
 
-def may(user: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
-    return user.is_active and user.has_perm(permission)  # type: ignore[union-attr]
+def may(user: User | AnonymousUser, permission: str) -> bool:
+    return user.is_active and user.has_perm(permission)
 
 
-def demand(user: AbstractBaseUser | AnonymousUser, permission: str) -> None:
+def demand(user: User | AnonymousUser, permission: str) -> None:
     """Refuses with a sentence that says which role it takes."""
     if not may(user, permission):
         raise PermissionDenied(REFUSALS[VIEW] if not may(user, VIEW) else REFUSALS[permission])
@@ -104,7 +104,7 @@ class RoleRequired(AccessMixin):
         if not request.user.is_authenticated:
             return self.handle_no_permission()
         demand(request.user, self.needs)
-        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc,no-any-return]
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
 
 
 def role_required(needs: str = VIEW) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:

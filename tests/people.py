@@ -1,6 +1,6 @@
 """The people of the tests: Alice (engineer), Bob (operator), Charlie (viewer), an administrator, Mallory (nobody).
 
-Import the fixtures a test module uses; `alice`, `bob` … are accounts, `alice_client` … their browsers.
+`from tests.people import *` brings the fixtures: `alice`, `bob` … are accounts, `alice_client` … their browsers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from django.test import Client
 
 from sensors import roles
 from tests.conftest import NOON
+
+__all__ = [
+    "admin_client", "admin_user", "alice", "alice_client", "bob", "bob_client", "charlie", "charlie_client", "dave",
+    "dave_client", "installed_roles", "mallory",
+]  # fmt: skip
 
 
 def person(name: str, role: str | None = None) -> User:

@@ -9,6 +9,7 @@ from sensors import roles
 from sensors.models import AuditEntry
 from tests.conftest import NOON
 from tests.people import *  # noqa: F403
+from tests.people import person
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from tests.people import *  # noqa: F403
     ],
 )
 def test_each_role_may_do_what_it_is_for_and_no_more(installed_roles, role, allowed):
-    user = person("erin", role)  # noqa: F405
+    user = person("erin", role)
 
     assert {deed for deed in roles.REFUSALS if roles.may(user, deed)} == allowed
 
