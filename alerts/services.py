@@ -182,7 +182,7 @@ def _move(
     moved = Alert.objects.filter(pk=alert.pk, status__in=sources).update(status=target, **fields)
     alert.refresh_from_db()
     if not moved:
-        raise AlreadyMoved(f"The alert on {alert.subject} is already {alert.get_status_display()}.")
+        raise AlreadyMoved(f"The alert on {alert.subject} is already {alert.get_status_display().lower()}.")
     audit.record(deed=deed, subject=alert.subject, who=who, now=now, detail={"alert": alert.pk})
     return alert
 

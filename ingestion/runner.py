@@ -29,10 +29,12 @@ from ingestion.streams import Stream, StreamUnavailable
 from ingestion.wire import Reject, Wire
 from mlops.detection import FittedEngine
 from mlops.detection.words import words
+from mlops.models import ModelVersion
+from mlops.serving import record_serving, served
 from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
 from sensors.models import Mote, ProcessHeartbeat
-from sensors.readings import Batch, Profile, micros
+from sensors.readings import Batch, Profile
 from sensors.stores import HotStore, StoreRefused, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -49,17 +51,17 @@ class Serves(Protocol):
 
     def engine_for(self, profile: Profile) -> FittedEngine: ...
 
-    def refresh(self, now: datetime) -> Sequence[str]: ...
+    def version_for(self, profile: Profile) -> ModelVersion | None: ...
 
-    def record(self, profile: Profile, *, topic: str, offsets: Mapping[int, int], now: datetime) -> None: ...
+    def refresh(self, now: datetime) -> Sequence[object]: ...
 
 
 class Announces(Protocol):
-    """What the runner tells the live channel; best effort."""
+    """What the runner tells the live channel (sensors.live); best effort."""
 
-    def readings(self, batch: Batch, fleet: Fleet) -> None: ...
+    def announce_readings(self, batch: Batch, fleet: Fleet) -> None: ...
 
-    def alert(self, alert: Alert) -> None: ...
+    def announce_alert(self, alert: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +232,9 @@ class Runner:
         if self.announce is None:
             return
         for batch in outcome.batches:
-            self.announce.readings(batch, self.fleet)
+            self.announce.announce_readings(batch, self.fleet)
         for alert in alerts:
-            self.announce.alert(alert)
+            self.announce.announce_alert(alert)
 
     def _gather(self, records: Records, outcome: Outcome) -> None:
         gathered = self.gathered
@@ -320,9 +322,17 @@ class Runner:
             close_old_connections()
 
     def _record_serving(self) -> None:
-        offsets = {partition: held.next_offset or 0 for partition, held in self.claims.items()}
         for profile in self.fleet.profiles.values():
-            self.serving.record(profile, topic=self.stream.topic, offsets=offsets, now=self.now())
+            version = self.serving.version_for(profile)
+            if version is None:
+                continue
+            for partition, held in self.claims.items():
+                first = held.next_offset or 0
+                if served(self.stream.topic, partition, first, profile=profile.code) != version:
+                    record_serving(
+                        version, topic=self.stream.topic, partition=partition, from_offset=first,
+                        who=self.owner, why="in production here from this message on", now=self.now(),
+                    )  # fmt: skip
 
     # ---- partitions come and go -----------------------------------------------------------------------------
 
@@ -426,7 +436,7 @@ class Runner:
             return
         for alert in cleared:
             if self.announce:
-                self.announce.alert(alert)
+                self.announce.announce_alert(alert)
         self._beat()
 
     def _system_alert(self, sink: str, text: str) -> None:
@@ -438,7 +448,7 @@ class Runner:
             log.warning("alert_not_kept", sink=sink, error=str(error))
             return
         if self.announce:
-            self.announce.alert(alert)
+            self.announce.announce_alert(alert)
 
     # ---- saying that it lives ------------------------------------------------------------------------------
 

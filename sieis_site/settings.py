@@ -141,6 +141,8 @@ def _postgres(url: str) -> dict[str, object]:
 SQLITE = {
     "ENGINE": "django.db.backends.sqlite3",
     "NAME": SIEIS_DATA / "sieis.sqlite3",
+    # A file, as in real life: an in-memory database has other locks, and tests write from several threads.
+    "TEST": {"NAME": SIEIS_DATA / "test.sqlite3"},
     "OPTIONS": {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,

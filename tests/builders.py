@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from sensors import models, registry
 from sensors.readings import Batch, Channel, Profile
 
 
@@ -54,4 +56,37 @@ def batch(
         partition=np.zeros(n, dtype=np.int64),
         offset=np.arange(n, dtype=np.int64),
         received_at=at + 50_000,
+    )
+
+
+def install_fleet(*, motes: tuple[str, ...] = ("7",), profile: Profile | None = None, site: str = "main") -> None:
+    """Motes of one profile in one zone, in the database."""
+    chosen = profile or _default_profile()
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    place, _ = models.Site.objects.get_or_create(code=site, defaults={"label": site, "time_zone": "UTC"})
+    zone, _ = models.Zone.objects.get_or_create(site=place, code="lab", defaults={"label": "Lab"})
+    kind, _ = models.Profile.objects.get_or_create(code=chosen.code, defaults={"label": chosen.label})
+    version, is_new = models.ProfileVersion.objects.get_or_create(
+        profile=kind, number=chosen.version,
+        defaults={"step_s": chosen.step_s, "interval_s": chosen.interval_s, "is_current": True, "created_at": now},
+    )  # fmt: skip
+    if is_new:
+        for place_no, one in enumerate(chosen.channels):
+            models.Channel.objects.create(
+                version=version, position=place_no, code=one.code, label=one.label, unit=one.unit,
+                physical_min=one.physical[0], physical_max=one.physical[1], normal_min=one.normal[0],
+                normal_max=one.normal[1], resolution=one.resolution, max_rate_per_s=one.max_rate_per_s,
+                flat_after_s=one.flat_after_s, aliases=list(one.aliases),
+            )  # fmt: skip
+    for code in motes:
+        models.Mote.objects.create(site=place, zone=zone, code=code, profile=kind)
+    registry.touch_fleet()
+
+
+def _default_profile() -> Profile:
+    return profile(
+        channel(),
+        channel("humidity", physical=(0.0, 100.0), normal=(20.0, 70.0), unit="%"),
+        channel("light", physical=(0.0, 2000.0), normal=(0.0, 500.0), unit="lux"),
+        channel("voltage", physical=(2.0, 3.0), normal=(2.3, 3.0), unit="V"),
     )

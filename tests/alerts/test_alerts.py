@@ -1,0 +1,160 @@
+"""Events become alerts, alerts are acted on, and telling a thing twice changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from alerts import services
+from alerts.events import EventChange
+from alerts.models import Alert, Event, MaintenanceWindow
+from sensors.fleet import Fleet
+from sensors.models import AuditEntry, Mote
+from sensors.readings import micros
+from sensors.registry import current_fleet
+from tests.builders import install_fleet
+from tests.conftest import NOON
+
+pytestmark = pytest.mark.django_db
+NOON_US = micros(NOON)
+MINUTE_US = 60_000_000
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    install_fleet(motes=("7", "8"))
+    return current_fleet()
+
+
+@pytest.fixture
+def bob() -> User:
+    return User.objects.create_user("bob")
+
+
+def told(fleet: Fleet, code: str = "7", *, minute: int = 0, **changes: object) -> services.Told:
+    mote = fleet.find(code)
+    assert mote is not None
+    at = NOON_US + minute * MINUTE_US
+    change = EventChange(
+        mote=mote.id, profile="indoor", started_at=at - MINUTE_US, noticed_at=at, last_at=at, ended_at=None,
+        n_readings=3, peak_surprise=9.0, peak_at=at, peak_channel="temperature", peak_value=45.2,
+        expected=(18.0, 28.0), layer="level", contributions={"temperature": 1.0}, model_version=1,
+    )  # fmt: skip
+    return services.Told(replace(change, **changes), "Temperature 45.2 °C, expected 18–28 °C")  # type: ignore[arg-type]
+
+
+def test_an_event_opens_an_alert_with_its_words_and_severity(fleet: Fleet) -> None:
+    (alert,) = services.record_events([told(fleet)], fleet=fleet)
+
+    assert (alert.subject, alert.kind, alert.status) == ("mote:main/7", "anomaly", "open")
+    assert (alert.severity, alert.n_events) == ("high", 1)
+    assert alert.words == "Temperature 45.2 °C, expected 18–28 °C"
+
+
+def test_telling_the_same_change_twice_changes_nothing(fleet: Fleet) -> None:
+    services.record_events([told(fleet)], fleet=fleet)
+    services.record_events([told(fleet)], fleet=fleet)
+
+    assert (Event.objects.count(), Alert.objects.get().n_events) == (1, 1)
+
+
+def test_a_new_event_joins_the_active_alert_and_the_peak_gives_the_words(fleet: Fleet) -> None:
+    first = told(fleet, ended_at=None)
+    services.record_events([first], fleet=fleet)
+    weaker = services.Told(replace(told(fleet, minute=10).change, peak_surprise=5.0), "Humidity 90 %")
+
+    (alert,) = services.record_events([weaker], fleet=fleet)
+
+    assert (alert.n_events, alert.peak_surprise) == (2, 9.0)
+    assert alert.words.startswith("Temperature")
+    assert alert.last_seen_at == NOON + timedelta(minutes=10)
+
+
+def test_an_alert_resolves_when_its_last_event_ends_and_the_next_event_opens_another(fleet: Fleet) -> None:
+    services.record_events([told(fleet)], fleet=fleet)
+    (over,) = services.record_events([told(fleet, ended_at=NOON_US + MINUTE_US)], fleet=fleet)
+
+    (fresh,) = services.record_events([told(fleet, minute=30)], fleet=fleet)
+
+    assert over.status == "resolved"
+    assert over.resolved_at == NOON + timedelta(minutes=1)
+    assert fresh.pk != over.pk
+    assert fresh.status == "open"
+
+
+def test_a_replay_never_reopens_what_a_person_resolved(fleet: Fleet, bob: User) -> None:
+    (alert,) = services.record_events([told(fleet)], fleet=fleet)
+    services.resolve_alert(alert, who=bob, now=NOON)
+
+    changed = services.record_events([told(fleet, n_readings=4)], fleet=fleet)
+
+    assert changed == []
+    assert Alert.objects.get().status == "resolved"
+    assert Event.objects.get().n_readings == 4
+
+
+def test_history_and_motes_out_of_duty_keep_events_and_alert_nobody(fleet: Fleet) -> None:
+    Mote.objects.filter(code="8").update(state=Mote.State.MAINTENANCE)
+
+    services.record_events([told(fleet)], fleet=fleet, is_history=True)
+    services.record_events([told(fleet, "8")], fleet=current_fleet())
+
+    assert (Event.objects.count(), Alert.objects.count()) == (2, 0)
+
+
+def test_a_maintenance_window_of_the_zone_keeps_its_motes_quiet(fleet: Fleet) -> None:
+    zone = Mote.objects.get(code="7").zone
+    MaintenanceWindow.objects.create(zone=zone, starts_at=NOON, ends_at=NOON + timedelta(hours=1), reason="filters")
+
+    services.record_events([told(fleet), told(fleet, "8", minute=90)], fleet=fleet)
+
+    assert [alert.subject for alert in Alert.objects.all()] == ["mote:main/8"]
+
+
+def test_acknowledging_says_who_and_when_and_only_the_first_wins(fleet: Fleet, bob: User) -> None:
+    (alert,) = services.record_events([told(fleet)], fleet=fleet)
+
+    services.acknowledge_alert(alert, who=bob, now=NOON)
+
+    alert.refresh_from_db()
+    assert (alert.status, alert.acknowledged_by, alert.acknowledged_at) == ("acknowledged", bob, NOON)
+    assert AuditEntry.objects.get().deed == "acknowledge_alert"
+    with pytest.raises(services.AlreadyMoved, match="already acknowledged"):
+        services.acknowledge_alert(alert, who=bob, now=NOON)
+
+
+def test_a_system_alert_is_one_while_its_cause_stands_and_clears_with_it() -> None:
+    about = {"subject": "sink:hot_store", "kind": "sink_down"}
+    services.raise_system_alert(**about, words="away", severity="high", now=NOON)
+    services.raise_system_alert(**about, words="still away", severity="high", now=NOON + timedelta(minutes=1))
+
+    assert [alert.words for alert in Alert.objects.active()] == ["still away"]
+
+    (cleared,) = services.clear_system_alert(**about, now=NOON + timedelta(minutes=2))
+
+    assert cleared.status == "resolved"
+    assert not Alert.objects.active()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_writers_at_once_open_one_alert() -> None:
+    install_fleet(motes=("7",))
+    fleet = current_fleet()
+
+    def write(minute: int) -> None:
+        services.record_events([told(fleet, minute=minute)], fleet=fleet)
+        connection.close()
+
+    writers = [threading.Thread(target=write, args=(minute,)) for minute in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    assert Alert.objects.count() == 1
+    assert Event.objects.filter(alert=Alert.objects.get()).count() == 8
