@@ -1,0 +1,86 @@
+"""What stands before the first page: tables, files, roles, and in the demo motes with a past and a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from mlops import registry, training
+from sensors.models import Mote
+from sensors.roles import create_demo_accounts, install_roles
+from sieis_site import demo
+from sieis_site.schedule import install_schedule
+from sieis_site.telling import step
+
+
+def prepare(*, history_days: float = 7.0) -> None:
+    """Brings an empty or older data folder to where it can serve; what is done is not done again."""
+    _migrate()
+    _collect_static()
+    setup(history_days=history_days)
+
+
+def setup(*, history_days: float = 7.0) -> None:
+    """Roles and schedule; in the demo accounts, the pack, its history and the first model."""
+    install_roles()
+    if settings.SIEIS_DEMO:
+        _demo(history_days)
+    install_schedule()
+
+
+def _migrate() -> None:
+    executor = MigrationExecutor(connections["default"])
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        with step("Creating the database's tables"):
+            call_command("migrate", verbosity=0)
+
+
+def _collect_static() -> None:
+    """Hashed copies of the static files, made again when the code or a requirement is newer than they are."""
+    manifest = Path(settings.STATIC_ROOT) / "staticfiles.json"
+    sources = [*Path(settings.BASE_DIR, "static").rglob("*"), *Path(settings.BASE_DIR, "requirements").iterdir()]
+    newest = max(source.stat().st_mtime for source in sources)
+    if not manifest.exists() or manifest.stat().st_mtime < newest:
+        with step("Preparing static files"):
+            call_command("collectstatic", verbosity=0, interactive=False)
+
+
+def _demo(history_days: float) -> None:
+    from sensors.installation import install_pack
+
+    now = timezone.now()
+    create_demo_accounts(settings.SIEIS_DEMO_PASSWORD, now)
+    if not Mote.objects.exists():
+        with step("Installing the indoor pack"):
+            install_pack(
+                demo.pack(),
+                site_code=settings.SIEIS_DEFAULT_SITE,
+                time_zone=settings.SIEIS_TIME_ZONE,
+                who=None,
+                now=now,
+            )
+    if not demo.has_past():
+        with step(f"Loading {history_days:g} days of simulated history through the reading path") as tell:
+            demo.load_past(history_days, tell)
+    if registry.production(demo.PACK) is None:
+        _train()
+
+
+def _train() -> None:
+    """Train before serve: the first model, by the same job that retrains later."""
+    now = timezone.now()
+    with step("Training the first model") as tell:
+        training.expire_leases(now)
+        try:
+            job = training.request(demo.PACK, trigger="first_run", who=None, now=now, parameters={"promote": "always"})
+        except training.AlreadyTraining as running:
+            job = running.job
+        done = training.run_in_process(job.pk, watch=lambda job: tell(job.progress, job.message))
+    if registry.production(demo.PACK) is None:
+        raise CommandError(f"The first model could not be trained: {done.message}")
