@@ -1,0 +1,283 @@
+"""The hot store on InfluxDB 2: measurement = profile, the only tag = mote, everything else fields of a fixed type.
+
+Written as line protocol that Polars builds. Read by InfluxQL, whose CSV has one row a reading and instants as integers:
+a mote's day takes 9 ms, and 42 ms by Flux, which keeps a row a field and has to pivot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import polars as pl
+import urllib3
+
+from sensors.readings import INSTANT, KEYS, Profile, micros, stored_schema
+from sensors.stores import StoreRefused, StoreUnavailable
+from sensors.stores.tables import by_mote, conform, keys_table, with_schema
+
+CHUNK = 10_000  # lines in one post
+POSTS = 2  # at a time: 140,000 readings/s against 90,000 with one after the other
+WINDOW_US = 600_000_000  # newest readings that lie this close together are fetched in one range
+GAP_US = 3_600_000_000  # instants further apart than this are looked up in ranges of their own
+STATEMENTS = 500  # in one request
+TIMEOUT = urllib3.Timeout(connect=2.0, read=10.0)
+DELETE_TIMEOUT = urllib3.Timeout(connect=2.0, read=60.0)  # goes through the files of every shard it touches
+BEGINNING = "1677-09-21T00:12:44Z"  # the first second that InfluxDB knows
+SETTINGS = {
+    401: "check INFLUXDB_V2_TOKEN",
+    403: "INFLUXDB_V2_TOKEN must be allowed to read and write the bucket",
+    404: "check INFLUXDB_V2_ORG and INFLUXDB_V2_BUCKET",
+}
+REFUSALS = {400, 413, 422}
+SELECT = 'SELECT {what} FROM {measurement} WHERE {where} GROUP BY "mote"'
+
+
+class InfluxStore:
+    """Hot readings in one bucket.
+
+    The server merges points: a field that a second writing of the same reading leaves null keeps its first value.
+    """
+
+    def __init__(self, url: str, org: str, bucket: str, token: str) -> None:
+        self.url = url.rstrip("/")
+        self.bucket = bucket
+        self._place = {"org": org, "bucket": bucket}
+        # InfluxQL's database and retention policy, as InfluxDB 2 derives them from a bucket's name.
+        database, _, policy = bucket.partition("/")
+        self._database = {"db": database, "rp": policy or "autogen", "epoch": "u"}
+        self._http = urllib3.PoolManager(
+            maxsize=8, retries=False, timeout=TIMEOUT, headers={"Authorization": f"Token {token}"}
+        )
+        self._posts = ThreadPoolExecutor(POSTS, thread_name_prefix="influx-write")
+
+    def write(self, profile: Profile, table: pl.DataFrame) -> None:
+        table = conform(profile, table).unique(KEYS, keep="last", maintain_order=True)
+        for _ in self._posts.map(self._post, [lines(profile, chunk) for chunk in table.iter_slices(CHUNK)]):
+            pass
+
+    def latest(self, profile: Profile, motes: Sequence[int]) -> pl.DataFrame:
+        # Flags, which every reading has, say where the newest are; LIMIT 1 over all the fields takes twice as long.
+        newest = self._newest(profile, motes)
+        found = self._readings(
+            profile,
+            [
+                _of(members) + f" AND time >= {newest[members[0]]}u AND time <= {newest[members[-1]]}u"
+                for members in _windows(newest)
+            ],
+        )
+        return found.group_by("mote", maintain_order=True).last().select(found.columns)
+
+    def between(
+        self,
+        profile: Profile,
+        motes: Sequence[int],
+        start: datetime,
+        end: datetime,
+        *,
+        limit: int | None = None,
+    ) -> pl.DataFrame:
+        where = f"{_of(motes)} AND time >= {micros(start)}u AND time < {micros(end)}u"
+        if limit is None:
+            return self._readings(profile, [where] if motes else [])
+        # Grouped by mote, InfluxQL's LIMIT holds for each of them.
+        return self._readings(profile, [where] if motes and limit else [], f"LIMIT {limit:d}").head(limit)
+
+    def existing(self, profile: Profile, keys: pl.DataFrame) -> pl.DataFrame:
+        asked = by_mote(keys, self._newest(profile, keys["mote"].unique().to_list()))
+        near = self._query(
+            _select(profile, '"flags"', f"{_of([mote])} AND time >= {first}u AND time <= {last}u")
+            for mote, instants in asked.items()
+            for first, last in _ranges(instants)
+        )
+        wanted = keys_table(
+            [mote for mote, instants in asked.items() for _ in instants],
+            [at for instants in asked.values() for at in instants],
+        )
+        return wanted.join(near.select(KEYS), on=KEYS, how="semi").sort(KEYS)
+
+    def count(self, profile: Profile, start: datetime, end: datetime) -> int:
+        within = f"time >= {micros(start)}u AND time < {micros(end)}u"
+        query = _select(profile, 'count("flags")', within)
+        return sum(int(n) for n in self._query([query]).get_column("count", default=pl.Series([0])))
+
+    def forget(self, profile: Profile, motes: Sequence[int], before: datetime) -> None:
+        # What lies on `stop` is deleted too, and readings lie on whole microseconds.
+        stop = (before.astimezone(UTC) - timedelta(microseconds=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        for mote in motes:
+            predicate = f'_measurement={_identifier(profile.code)} AND mote="{mote:d}"'
+            deletion = json.dumps({"start": BEGINNING, "stop": stop, "predicate": predicate})
+            self._call("/api/v2/delete", self._place, deletion, "application/json", timeout=DELETE_TIMEOUT)
+
+    def ping(self) -> None:
+        self._post("")  # authorised and resolved as any write is, and writes nothing
+
+    def close(self) -> None:
+        self._posts.shutdown()
+        self._http.clear()
+
+    # ---- the server -----------------------------------------------------------------------------------------
+
+    def _post(self, body: str) -> None:
+        self._call("/api/v2/write", {**self._place, "precision": "us"}, body, "text/plain; charset=utf-8")
+
+    def _newest(self, profile: Profile, motes: Sequence[int]) -> dict[int, int]:
+        """Each mote's newest instant in microseconds."""
+        newest = self._query([_select(profile, 'last("flags")', _of(motes))] if motes else [])
+        return dict(newest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows())
+
+    def _readings(self, profile: Profile, wheres: Sequence[str], rest: str = "") -> pl.DataFrame:
+        """The stored rows of some conditions, each a statement of its own, in one answer."""
+        fields = ", ".join(_identifier(name) for name in stored_schema(profile) if name not in KEYS)
+        found = self._query(_select(profile, fields, where, rest) for where in wheres)
+        return with_schema(profile, _typed(profile, found)).sort(KEYS)
+
+    def _query(self, statements: Iterable[str]) -> pl.DataFrame:
+        """The rows of all the statements, which select the same columns; but for mote and at, all is text."""
+        statements = list(statements)
+        answers = [
+            _rows(self._call("/query", {}, body, "application/x-www-form-urlencoded", accept="application/csv"))
+            for body in self._bodies(statements)
+        ]
+        return pl.concat([NO_ROWS, *answers], how="diagonal")
+
+    def _bodies(self, statements: Sequence[str]) -> Iterator[str]:
+        for i in range(0, len(statements), STATEMENTS):
+            yield urlencode({**self._database, "q": ";".join(statements[i : i + STATEMENTS])})
+
+    def _call(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        body: str,
+        content: str,
+        *,
+        accept: str = "application/json",
+        timeout: urllib3.Timeout = TIMEOUT,
+    ) -> bytes:
+        url = f"{self.url}{path}?{urlencode(params)}"
+        headers = {**self._http.headers, "Content-Type": content, "Accept": accept}
+        try:
+            answer = self._http.request("POST", url, body=body.encode(), headers=headers, timeout=timeout)
+        except urllib3.exceptions.HTTPError as error:
+            raise StoreUnavailable(f"InfluxDB at {self.url} cannot be reached: {error}") from error
+        if answer.status >= 300:
+            raise self._failure(answer.status, _message(answer.data))
+        if answer.data.startswith(b"error\n"):  # a statement that failed while running answers 200
+            raise StoreUnavailable(f"InfluxDB at {self.url} could not answer: {_message(answer.data)}")
+        return answer.data
+
+    def _failure(self, status: int, message: str) -> Exception:
+        if status in REFUSALS:
+            return StoreRefused(f"InfluxDB at {self.url} refuses this ({status}): {message}")
+        hint = f"; {SETTINGS[status]} (bucket {self.bucket})" if status in SETTINGS else ""
+        return StoreUnavailable(f"InfluxDB at {self.url} answers {status}: {message}{hint}")
+
+
+# ---- what is written ----------------------------------------------------------------------------------------
+
+
+def lines(profile: Profile, table: pl.DataFrame) -> str:
+    """A conforming table in line protocol, one line a reading; null fields are left out."""
+    fields = {name: dtype for name, dtype in stored_schema(profile).items() if name not in (*KEYS, "flags")}
+    line = pl.concat_str(
+        pl.lit(f"{_escaped(profile.code, ', ')},mote="),
+        pl.col("mote"),
+        pl.lit(" ") + _field("flags", pl.Int64),  # first, for it is never null and so needs no comma
+        *(pl.lit(",") + _field(name, dtype) for name, dtype in fields.items()),
+        pl.lit(" "),
+        pl.col("at").cast(pl.Int64),
+        ignore_nulls=True,
+    )
+    return "\n".join(table.select(line).to_series().to_list())
+
+
+def _field(name: str, dtype: Any) -> pl.Expr:
+    value = pl.col(name)
+    if dtype in (pl.Int64, INSTANT):
+        value = value.cast(pl.Int64).cast(pl.String) + "i"
+    return pl.lit(f"{_escaped(name, ', =')}=") + value.cast(pl.String)
+
+
+def _escaped(name: str, marks: str) -> str:
+    for mark in marks:
+        name = name.replace(mark, f"\\{mark}")
+    return name.replace("\n", "\\n")
+
+
+# ---- what is asked ------------------------------------------------------------------------------------------
+
+
+def _select(profile: Profile, what: str, where: str, rest: str = "") -> str:
+    return f"{SELECT.format(what=what, measurement=_identifier(profile.code), where=where)} {rest}"
+
+
+def _identifier(name: str) -> str:
+    """In double quotes, as InfluxQL and delete predicates take names: what stands inside cannot end them."""
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _of(motes: Sequence[int]) -> str:
+    return "(" + " OR ".join(f"\"mote\" = '{mote:d}'" for mote in motes) + ")"
+
+
+def _windows(newest: Mapping[int, int]) -> Iterator[list[int]]:
+    """Motes by their newest instant, those near each other together: one that is long dead must not widen the rest."""
+    window: list[int] = []
+    for mote in sorted(newest, key=newest.__getitem__):
+        if window and newest[mote] - newest[window[0]] > WINDOW_US:
+            yield window
+            window = []
+        window.append(mote)
+    if window:
+        yield window
+
+
+def _ranges(instants: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of sorted instants that has no wide gap."""
+    first = last = instants[0]
+    for at in instants[1:]:
+        if at - last > GAP_US:
+            yield first, last
+            first = at
+        last = at
+    yield first, last
+
+
+# ---- what is answered ---------------------------------------------------------------------------------------
+
+NO_ROWS = pl.DataFrame(schema={"mote": pl.Int64, "at": INSTANT})
+
+
+def _rows(answer: bytes) -> pl.DataFrame:
+    if not answer:
+        return NO_ROWS
+    rows = pl.read_csv(answer, infer_schema=False).filter(pl.col("name").is_not_null() & (pl.col("name") != "name"))
+    return rows.select(
+        pl.col("tags").str.strip_prefix("mote=").cast(pl.Int64).alias("mote"),
+        pl.col("time").cast(pl.Int64).cast(INSTANT).alias("at"),
+        pl.exclude("name", "tags", "time"),
+    )
+
+
+def _typed(profile: Profile, found: pl.DataFrame) -> pl.DataFrame:
+    """Text fields as what they are: Polars knows no cast from text to a switch or an epoch."""
+    return found.with_columns(
+        pl.col(name) == "true" if dtype == pl.Boolean else pl.col(name).cast(pl.Int64).cast(INSTANT)
+        for name, dtype in stored_schema(profile).items()
+        if dtype in (pl.Boolean, INSTANT) and name in found.columns and name != "at"
+    )
+
+
+def _message(body: bytes) -> str:
+    """The server's own words."""
+    text = body.decode(errors="replace").strip()
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return text[:500]
+    return str(answer.get("message") or answer.get("error") or text)[:500] if isinstance(answer, dict) else text[:500]
