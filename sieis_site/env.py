@@ -129,7 +129,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("AWS_REGION", _text, "us-east-1", "a region", "Region of the bucket", ("AWS_DEFAULT_REGION",)),
 )  # fmt: skip
 # Read by what starts SIEIS (make, the command line), not by the settings; listed so that nobody is refused for them.
-OUTSIDE = {"PORT": "The port of `make run` and `manage.py serve`, 8000 by default"}
+OUTSIDE = {
+    "PORT": "The port of `make run` and `manage.py serve`, 8000 by default",
+    "SIEIS_SERVICES_HOME": "Where `deploy/native-services` keeps what it built and its servers' data",
+}
 
 
 def read(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def read(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def refuse_unknown(environ: Iterable[str]) -> None:
-    known = {name for variable in VARIABLES for name in (variable.name, f"{variable.name}_FILE")}
+    known = {*OUTSIDE, *(name for variable in VARIABLES for name in (variable.name, f"{variable.name}_FILE"))}
     for name in environ:
         if name.startswith("SIEIS_") and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
