@@ -1,1 +1,22 @@
-"""The detection engine. Pure."""
+"""The detection engine: learns what is normal, judges a stream, tells events. Pure.
+
+>>> from mlops.detection import Engine, fallback
+"""
+
+from mlops.detection.engine import Engine, FittedEngine, Judgement, fallback
+from mlops.detection.layers import VOTES, decode_votes
+from mlops.detection.metrics import held_out
+from mlops.detection.state import EngineState
+from mlops.detection.words import words
+
+__all__ = [
+    "VOTES",
+    "Engine",
+    "EngineState",
+    "FittedEngine",
+    "Judgement",
+    "decode_votes",
+    "fallback",
+    "held_out",
+    "words",
+]
