@@ -20,8 +20,15 @@ class StreamClosed(Exception):
     """The stream cannot go on as it is (a recreated topic, a closed consumer); says what to do."""
 
 
+class StreamRefused(Exception):
+    """The broker will never take this message (too large): trying again does not help. Nothing of it was appended."""
+
+
 # Called with the partitions that a consumer gets; answers where to start each (None: the earliest there is).
+# It may be called again with the same ones when a poll failed meanwhile. A start that has expired becomes the first
+# offset still kept (logged with the count lost); one beyond the end is a stream that was wiped: StreamClosed.
 OnAssign = Callable[[Sequence[int]], Mapping[int, int | None]]
+# Called before another consumer may get them: what is held of them can still be saved.
 OnRevoke = Callable[[Sequence[int]], None]
 
 
@@ -29,7 +36,11 @@ class Consumer(Protocol):
     """Reads the partitions that the group gives it, in offset order within each. Not thread-safe."""
 
     def poll(self, max_records: int, wait_s: float) -> Records:
-        """Up to max_records, waiting no longer than wait_s for the first; calls on_assign / on_revoke from within."""
+        """Up to max_records, waiting no longer than wait_s for the first; calls on_assign / on_revoke from within.
+
+        The first poll joins the group; a message without a value comes as b"". Raises StreamUnavailable as long as the
+        broker is away (poll again later, nothing is lost) and StreamClosed when polling again cannot help.
+        """
         ...
 
     def pause(self) -> None:
@@ -42,20 +53,32 @@ class Consumer(Protocol):
         """Tells the broker how far all is safe; for its lag figures only. Never raises for a broker that is away."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Leaves the group, after on_revoke for what this consumer held."""
+        ...
 
 
 class Stream(Protocol):
-    """Keeps messages in order by partition; a key decides the partition (murmur2, as Kafka's Java client does)."""
+    """Keeps messages in order by partition; a key decides the partition (murmur2, as Kafka's Java client does).
+
+    Any thread may use it, and any number of processes. Nothing is connected before the first use.
+    """
 
     topic: str
 
     def ensure(self) -> None:
-        """Creates the topic if it is not there, with append time as its messages' time."""
+        """Creates the topic if it is not there, with append time as its messages' time. Appending does it too."""
+        ...
+
+    def identity(self) -> str:
+        """The topic's id: another one when it was deleted and created again, so that old offsets mean nothing."""
         ...
 
     def append(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> None:
-        """Appends in order; on return everything is durable, or StreamUnavailable was raised."""
+        """Appends in order; on return everything is durable, or StreamUnavailable was raised.
+
+        After StreamUnavailable a part may have been appended: append all again, the duplicates are known as such.
+        """
         ...
 
     def consumer(self, group: str, *, on_assign: OnAssign, on_revoke: OnRevoke) -> Consumer: ...
@@ -64,7 +87,13 @@ class Stream(Protocol):
         """For each partition the first offset still there and the next one to be written."""
         ...
 
-    def ping(self) -> None: ...
+    def lag(self, group: str) -> dict[int, int]:
+        """For each partition how many messages the group has not acknowledged."""
+        ...
+
+    def ping(self) -> None:
+        """Raises StreamUnavailable, within 3 seconds, when the stream cannot be reached."""
+        ...
 
     def close(self) -> None: ...
 
