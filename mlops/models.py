@@ -8,6 +8,16 @@ from django.db import models
 from sensors.models import Mote, Profile
 
 
+class VersionCounter(models.Model):
+    """The last number given to a version of a profile. A row of its own, so that no deletion frees a number."""
+
+    profile = models.OneToOneField(Profile, models.CASCADE, related_name="version_counter")
+    last = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.profile} {self.last}"
+
+
 class ModelVersion(models.Model):
     """One immutable model of a scope: a profile, or one mote of it."""
 
@@ -24,6 +34,7 @@ class ModelVersion(models.Model):
     stage = models.CharField(max_length=16, choices=Stage, default=Stage.CANDIDATE)
     artefact = models.CharField(max_length=300, help_text="Name in the artefact storage")
     sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField(default=0, help_text="Bytes of the artefact")
     profile_version = models.PositiveIntegerField()
     features = models.JSONField(default=list)
     parameters = models.JSONField(default=dict)
@@ -33,6 +44,9 @@ class ModelVersion(models.Model):
     metrics = models.JSONField(default=dict, help_text="Measured on held-out data only")
     calibration = models.JSONField(default=dict)
     created_at = models.DateTimeField()
+    promoted_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it last began to serve; empty: it never did"
+    )
 
     class Meta:
         ordering = ("-created_at",)

@@ -1,0 +1,94 @@
+"""Whether a new model may serve: by stated rules, on readings that neither model has learnt from. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# The engine aims at one false event a mote and week; held-out days also hold faults that nobody has labelled.
+MOST_FALSE_EVENTS = 5.0
+MOST_FLAGGED = 0.05
+LEAST_FOUND = 0.5
+# What a candidate may be worse by than what serves; below these figures both are good enough.
+WORSE_BY = 1.25
+GOOD_FALSE_EVENTS = 1.0
+GOOD_FLAGGED = 0.01
+FOUND_WORSE_BY = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One figure of the candidate against its limit."""
+
+    figure: str
+    value: float | None
+    limit: float
+    at_most: bool
+    words: str
+
+    @property
+    def holds(self) -> bool:
+        if self.value is None:
+            return False
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+    def sentence(self) -> str:
+        shown = "unknown" if self.value is None else f"{self.value:.3g}"
+        return f"{self.words} {shown}, {'at most' if self.at_most else 'at least'} {self.limit:.3g} wanted"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether to promote, and why in words."""
+
+    promote: bool
+    words: str
+    rules: tuple[Rule, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        rules = [
+            {
+                "figure": rule.figure,
+                "value": rule.value,
+                "limit": rule.limit,
+                "at_most": rule.at_most,
+                "holds": rule.holds,
+            }
+            for rule in self.rules
+        ]
+        return {"promote": self.promote, "words": self.words, "rules": rules}
+
+
+def judge(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None, wish: str = "gate") -> Judgement:
+    """The verdict on a candidate by its held-out metrics and those of what serves, on the same days.
+
+    `wish` is "gate", or "never" or "always" where a person has decided; the rules are told all the same.
+    """
+    rules = _rules(candidate, serving)
+    broken = [rule.sentence() for rule in rules if not rule.holds]
+    verdict = f"the gate refuses it: {'; '.join(broken)}" if broken else "it passes the gate"
+    if wish == "never":
+        return Judgement(False, f"Left a candidate as asked; {verdict}.", rules)
+    if wish == "always":
+        return Judgement(True, f"Promoted as asked; {verdict}.", rules)
+    return Judgement(not broken, f"{'Left a candidate' if broken else 'Promoted'}; {verdict}.", rules)
+
+
+def _rules(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None) -> tuple[Rule, ...]:
+    most_events, most_flagged, least_found = MOST_FALSE_EVENTS, MOST_FLAGGED, LEAST_FOUND
+    if serving is not None:
+        most_events = max(GOOD_FALSE_EVENTS, WORSE_BY * _known(serving, "false_events_per_mote_week", most_events))
+        most_flagged = max(GOOD_FLAGGED, WORSE_BY * _known(serving, "flagged_share", most_flagged))
+        least_found = _known(serving, "found_share", least_found) - FOUND_WORSE_BY
+    return (
+        Rule("false_events_per_mote_week", candidate.get("false_events_per_mote_week"), most_events, True,
+             "false events a mote and week:"),
+        Rule("flagged_share", candidate.get("flagged_share"), most_flagged, True, "share of clean readings flagged:"),
+        Rule("found_share", candidate.get("found_share"), least_found, False, "share of planted faults found:"),
+    )  # fmt: skip
+
+
+def _known(metrics: Mapping[str, Any], figure: str, otherwise: float) -> float:
+    value = metrics.get(figure)
+    return float(value) if value is not None else otherwise

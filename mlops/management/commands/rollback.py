@@ -1,0 +1,31 @@
+"""manage.py rollback: lets the model version serve again that served before."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from mlops import registry
+from sensors.models import Profile
+
+
+class Command(BaseCommand):
+    help = "Lets the version serve again that served the profile before the present one."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("profile")
+        parser.add_argument("--why", default="manage.py rollback", help="The reason that the audit keeps")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        profile = Profile.objects.filter(code=options["profile"]).first()
+        if profile is None:
+            known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet"
+            raise CommandError(f"There is no profile “{options['profile']}”; there are: {known}.")
+        try:
+            version = registry.roll_back(profile, who=None, why=options["why"], now=timezone.now())
+        except (registry.NothingToRollBackTo, registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{version.name} serves again; every process takes it up within seconds.")

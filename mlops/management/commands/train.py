@@ -1,0 +1,91 @@
+"""manage.py train: trains a profile's model now, in the foreground, and says what came of it."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from mlops import training
+from mlops.models import TrainingJob
+from mlops.parameters import BadParameters
+from mlops.reports import training_report
+from sensors.models import Mote, Profile
+
+POLL_S = 0.5
+
+
+class Command(BaseCommand):
+    help = "Trains a model for each profile that has active motes (or the one named) and promotes it if it passes."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--profile", help="Train this profile only")
+        parser.add_argument("--days", type=float, help="Learn from the last so many days")
+        parser.add_argument("--start", help="Learn from this instant on, such as 2026-03-01T00:00Z")
+        parser.add_argument("--end", help="Learn up to this instant")
+        parser.add_argument("--seed", type=int, help="Seed of all that is random")
+        parser.add_argument("--no-promote", action="store_true", help="Leave the new version a candidate")
+        parser.add_argument("--wait", action="store_true", help="If a training runs already, wait for that one")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        given = {name: options[name] for name in ("days", "start", "end", "seed") if options[name] is not None}
+        parameters = {**given, "promote": "never"} if options["no_promote"] else given
+        codes = [options["profile"]] if options["profile"] else _profiles_in_use()
+        failures = [words for code in codes if (words := self._train(code, parameters, options["wait"]))]
+        if failures:
+            raise CommandError("\n".join(failures))
+
+    def _train(self, code: str, parameters: dict[str, Any], wait: bool) -> str:
+        """Why it failed; empty if it did not."""
+        with _progress(Console(stderr=True), code) as show:
+            try:
+                job = training.request(code, trigger="command", who=None, now=timezone.now(), parameters=parameters)
+                job = training.run_in_process(job.pk, watch=show)
+            except training.AlreadyTraining as error:
+                if not wait:
+                    return f"{error} Or add --wait."
+                job = _wait_for(error.job, show)
+            except (training.UnknownProfile, BadParameters) as error:
+                return str(error)
+        if job.result is not None:
+            self.stdout.write(training_report(job.result))
+        if job.status != TrainingJob.Status.SUCCEEDED:
+            return f"Training of {code} {job.status}: {job.message}"
+        return ""
+
+
+def _profiles_in_use() -> list[str]:
+    in_use = Profile.objects.filter(motes__state=Mote.State.ACTIVE).distinct()
+    codes = list(in_use.values_list("code", flat=True))
+    if not codes:
+        raise CommandError("No profile has an active mote; load a pack first: manage.py load_pack indoor")
+    return codes
+
+
+def _wait_for(job: TrainingJob, show: Any) -> TrainingJob:
+    while job.status in TrainingJob.UNFINISHED:
+        show(job)
+        time.sleep(POLL_S)
+        job.refresh_from_db()
+    return job
+
+
+@contextmanager
+def _progress(console: Console, code: str) -> Iterator[Any]:
+    columns = (
+        TextColumn(code),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("Queued", total=1.0)
+        yield lambda job: progress.update(bar, completed=job.progress, description=job.message)

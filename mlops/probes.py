@@ -1,0 +1,66 @@
+"""Planted faults: a model that flags nothing has no false events, and finds none of these. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mlops.detection import FittedEngine
+from sensors.readings import Batch, Floats, Ints, Profile
+
+MOST_MOTES = 24
+LENGTH_S = 2 * 3600.0
+SHARE_OF_BAND = 0.6  # how far a planted offset moves a channel, in widths of its normal band
+KINDS = ("offset_up", "offset_down", "beyond_range")
+
+
+def probe(fitted: FittedEngine, clean: Batch) -> dict[str, Any]:
+    """How many planted faults the engine notices while they last; each mote gets one, of changing kind and channel."""
+    chosen = clean.take(np.isin(clean.mote, _spread(np.unique(clean.mote), MOST_MOTES)))
+    planted, faults = _plant(chosen)
+    _, _, changes = fitted.step(fitted.start(), planted)
+    noticed: dict[int, list[int]] = {}
+    for change in changes:
+        noticed.setdefault(change.mote, []).append(change.noticed_at)
+    found = [any(begin <= at <= end for at in noticed.get(mote, [])) for mote, (begin, end) in faults.items()]
+    return {
+        "n_planted": len(found),
+        "n_found": sum(found),
+        "found_share": sum(found) / len(found) if found else None,
+    }
+
+
+def _spread(motes: Ints, most: int) -> Ints:
+    if len(motes) <= most:
+        return motes
+    return motes[np.linspace(0, len(motes) - 1, most).astype(np.int64)]
+
+
+def _plant(clean: Batch) -> tuple[Batch, dict[int, tuple[int, int]]]:
+    """The batch with one fault a mote in its last third, and from when to when each lasts."""
+    values = clean.values.copy()
+    faults = {}
+    for turn, mote in enumerate(np.unique(clean.mote).tolist()):
+        rows = np.flatnonzero(clean.mote == mote)
+        begin = int(clean.at[rows[len(rows) * 2 // 3]])
+        end = begin + int(LENGTH_S * 1e6)
+        ill = rows[(clean.at[rows] >= begin) & (clean.at[rows] < end)]
+        channel = turn % values.shape[1]
+        values[ill, channel] = _fault(
+            KINDS[turn // values.shape[1] % len(KINDS)], values[ill, channel], clean.profile, channel
+        )
+        faults[mote] = (begin, end)
+    return replace(clean, values=values), faults
+
+
+def _fault(kind: str, values: Floats, profile: Profile, channel: int) -> Floats:
+    one = profile.channels[channel]
+    (low, high), (least, most) = one.normal, one.physical
+    if kind == "beyond_range":
+        return np.full_like(values, most + (most - least) * 0.1)
+    offset = SHARE_OF_BAND * (high - low) * (1.0 if kind == "offset_up" else -1.0)
+    # On the sensor's own grid and within its range: whatever finds the fault must find the change itself.
+    moved = np.round((values + offset) / one.resolution) * one.resolution
+    return np.clip(moved, least, most)

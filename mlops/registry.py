@@ -1,0 +1,268 @@
+"""The registry: versions are stored whole, promoted one at a time, and checked before they are trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version as installed
+from typing import Any
+
+import joblib
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import models, transaction
+
+from mlops.detection import FittedEngine
+from mlops.models import ModelVersion, TrainingJob, VersionCounter
+from sensors import audit
+from sensors.models import Profile, ProfileVersion
+
+KIND = "anomaly_detector"
+# What an artefact's meaning hangs on; a newer patch release is trusted to read what an older one wrote.
+LIBRARIES = ("joblib", "numba", "numpy", "scikit-learn")
+
+
+class NotValidated(Exception):
+    """A model without metrics from held-out data; it is never registered."""
+
+
+class JobTakenAway(Exception):
+    """The job was cancelled or given up while it worked; what it made is not registered."""
+
+
+class AlreadyPromoted(Exception):
+    """The version serves already."""
+
+
+class NothingToRollBackTo(Exception):
+    """No earlier version of the scope ever served."""
+
+
+class ArtefactUnavailable(Exception):
+    """The artefact storage does not answer or does not keep what it was given: wait and try again."""
+
+
+class ModelUnloadable(Exception):
+    """A version that must not serve as it is; the subclass says why."""
+
+
+class ArtefactMissing(ModelUnloadable):
+    pass
+
+
+class ArtefactChanged(ModelUnloadable):
+    pass
+
+
+class LibraryChanged(ModelUnloadable):
+    pass
+
+
+class OtherProfileVersion(ModelUnloadable):
+    pass
+
+
+def libraries() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: installed(name) for name in LIBRARIES}}
+
+
+def subject(version: ModelVersion) -> str:
+    """What audit entries and alerts about the version are filed under."""
+    return f"model:{version.name}"
+
+
+def register(
+    fitted: FittedEngine,
+    *,
+    profile: Profile,
+    data: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    job: TrainingJob | None,
+    now: datetime,
+) -> ModelVersion:
+    """Stores the engine and then its row; with a job, only if that job is still running."""
+    if not metrics:
+        raise NotValidated(
+            f"A model of {profile} has no metrics from held-out data; evaluate it before registering it."
+        )
+    number = _next_number(profile)
+    # The profile's code makes the name unique, since each profile counts its own versions.
+    name = f"{profile.code}/{KIND}_v{number}_{now:%Y%m%d}"
+    content = _dumped(fitted.numbered(number))
+    artefact = _stored(f"models/{name}.joblib", content)
+    try:
+        with transaction.atomic():
+            version = ModelVersion.objects.create(
+                number=number,
+                name=name,
+                profile=profile,
+                artefact=artefact,
+                sha256=_sha256(content),
+                size=len(content),
+                profile_version=fitted.profile.version,
+                features=list(fitted.features),
+                parameters=dict(fitted.parameters),
+                libraries=libraries(),
+                seed=int(fitted.parameters["seed"]),
+                data=dict(data),
+                metrics=dict(metrics),
+                calibration=dict(fitted.calibration),
+                created_at=now,
+            )
+            if job is not None:
+                _hand_over(job, version)
+    except Exception:
+        default_storage.delete(artefact)
+        raise
+    return version
+
+
+def _next_number(profile: Profile) -> int:
+    """A number that nobody else gets, ever; one that ends unused stays unused."""
+    with transaction.atomic():
+        VersionCounter.objects.get_or_create(profile=profile)
+        VersionCounter.objects.filter(profile=profile).update(last=models.F("last") + 1)
+        return VersionCounter.objects.get(profile=profile).last
+
+
+def _hand_over(job: TrainingJob, version: ModelVersion) -> None:
+    moved = TrainingJob.objects.filter(
+        pk=job.pk, status=TrainingJob.Status.RUNNING, result=None, cancel_requested=False
+    ).update(result=version)
+    if not moved:
+        raise JobTakenAway(f"Job {job.pk} is no longer running; its model is not registered.")
+
+
+def _dumped(fitted: FittedEngine) -> bytes:
+    buffer = io.BytesIO()
+    joblib.dump(fitted, buffer, compress=3)
+    return buffer.getvalue()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _stored(name: str, content: bytes) -> str:
+    """The name under which the storage keeps exactly this content."""
+    try:
+        kept = default_storage.save(name, ContentFile(content))
+        same = _read(kept) == content
+    except Exception as error:  # every storage backend has errors of its own
+        raise ArtefactUnavailable(f"The artefact storage did not take {name}: {error}") from error
+    if not same:
+        raise ArtefactUnavailable(f"The artefact storage gave back other bytes than it was given for {name}.")
+    return kept
+
+
+def _read(name: str) -> bytes:
+    with default_storage.open(name) as file:
+        return bytes(file.read())
+
+
+def load(version: ModelVersion) -> FittedEngine:
+    """The engine of a version; nothing of the artefact is unpickled unless its checksum is the registered one."""
+    try:
+        content = _read(version.artefact)
+    except FileNotFoundError:
+        raise ArtefactMissing(
+            f"The artefact of {version.name} is not at {version.artefact}; restore it from a backup or train again."
+        ) from None
+    except Exception as error:  # every storage backend has errors of its own
+        raise ArtefactUnavailable(f"The artefact of {version.name} cannot be read now: {error}") from error
+    if _sha256(content) != version.sha256:
+        raise ArtefactChanged(
+            f"The artefact of {version.name} is not the one that was registered: its SHA-256 is "
+            f"{_sha256(content)[:12]}…, registered was {version.sha256[:12]}…. Restore it from a backup or train again."
+        )
+    _refuse_changed_libraries(version)
+    try:
+        return joblib.load(io.BytesIO(content))
+    except Exception as error:  # whatever a pickle of another age may raise
+        raise LibraryChanged(
+            f"{version.name} was written by code that this release no longer reads ({error}); train again."
+        ) from error
+
+
+def _refuse_changed_libraries(version: ModelVersion) -> None:
+    here = libraries()
+    changed = [
+        f"{name} {there} there, {here[name]} here"
+        for name, there in version.libraries.items()
+        if name in LIBRARIES and _minor(there) != _minor(here[name])
+    ]
+    if changed:
+        raise LibraryChanged(f"{version.name} was made with other libraries: {'; '.join(changed)}. Train again.")
+
+
+def _minor(release: str) -> list[str]:
+    return release.split(".")[:2]
+
+
+def refuse_other_profile(version: ModelVersion, current: int) -> None:
+    """A model knows the channels of its own profile version only."""
+    if version.profile_version != current:
+        raise OtherProfileVersion(
+            f"{version.name} was made for version {version.profile_version} of its profile, which is now at "
+            f"version {current}; train again."
+        )
+
+
+def production(profile_code: str) -> ModelVersion | None:
+    """The version that serves the profile as a whole."""
+    return (
+        ModelVersion.objects.select_related("profile")
+        .filter(profile__code=profile_code, mote=None, stage=ModelVersion.Stage.PRODUCTION)
+        .first()
+    )
+
+
+def promote(version: ModelVersion, *, who: User | None, why: str, now: datetime) -> ModelVersion:
+    """Makes the version serve its scope and archives the one that did; refuses one that could not be loaded."""
+    _refuse_unfit(version)
+    return _serve(version, deed="promote_version", who=who, why=why, now=now)
+
+
+def roll_back(profile: Profile, *, who: User | None, why: str, now: datetime) -> ModelVersion:
+    """Lets the version serve again that served before this one."""
+    serving = production(profile.code)
+    earlier = ModelVersion.objects.filter(profile=profile, mote=None, promoted_at__isnull=False)
+    if serving is not None:
+        # Only downwards: rolling back twice must not bring back what was rolled back first.
+        earlier = earlier.filter(number__lt=serving.number)
+    target = earlier.order_by("-promoted_at", "-number").first()
+    if target is None:
+        raise NothingToRollBackTo(f"No earlier model of {profile} ever served, so there is none to roll back to.")
+    _refuse_unfit(target)
+    return _serve(target, deed="roll_back_version", who=who, why=why, now=now)
+
+
+def _refuse_unfit(version: ModelVersion) -> None:
+    current = ProfileVersion.objects.get(profile_id=version.profile_id, is_current=True)
+    refuse_other_profile(version, current.number)
+    load(version)
+
+
+@transaction.atomic
+def _serve(version: ModelVersion, *, deed: str, who: User | None, why: str, now: datetime) -> ModelVersion:
+    # Two promotions of a scope follow each other; the constraint would only let the second one fail.
+    Profile.objects.select_for_update(no_key=True).get(pk=version.profile_id)
+    scope = ModelVersion.objects.filter(profile_id=version.profile_id, mote=version.mote)
+    previous = scope.filter(stage=ModelVersion.Stage.PRODUCTION).first()
+    if previous is not None and previous.pk == version.pk:
+        raise AlreadyPromoted(f"{version.name} serves already.")
+    scope.filter(stage=ModelVersion.Stage.PRODUCTION).update(stage=ModelVersion.Stage.ARCHIVED)
+    scope.filter(pk=version.pk).update(stage=ModelVersion.Stage.PRODUCTION, promoted_at=now)
+    audit.record(
+        deed=deed,
+        subject=subject(version),
+        who=who,
+        now=now,
+        detail={"why": why, "previous": previous.name if previous else None},
+    )
+    version.refresh_from_db()
+    return version

@@ -1,0 +1,64 @@
+"""What a training says when it is done, in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlops.models import ModelVersion
+
+FOREST_SHARE = (0.03, 0.08)
+
+
+def training_report(version: ModelVersion) -> str:
+    """The figures that a person wants after a training, in the order in which they came to be."""
+    data, metrics = version.data, version.metrics
+    found = data.get("readings_found", 0)
+    lines = {
+        "Model": f"{version.name} ({version.stage})",
+        "Records loaded": f"{found:,} from version {data.get('lake_version')} of the lake, {_range(data)}",
+        "Left out": _left_out(data.get("left_out", {}), found),
+        "Clean records": f"{data.get('readings_used', 0):,} of {data.get('n_motes', 0)} motes",
+        "Features": ", ".join(version.features) or "none",
+        "Forest, held out": _forest(metrics),
+        "Engine, held out": _engine(metrics),
+        "Gate": metrics.get("gate", {}).get("words", "not asked"),
+        "Time": f"{data.get('seconds', 0.0):.1f} s",
+        "Size": f"{version.size / 1e6:.2f} MB, sha256 {version.sha256[:16]}…",
+    }
+    width = max(len(name) for name in lines)
+    return "\n".join(f"{name:<{width}}  {words}" for name, words in lines.items())
+
+
+def _range(data: Mapping[str, Any]) -> str:
+    parts = data.get("parts", {})
+    if not parts:
+        return "range unknown"
+    return f"{parts['train']['first_at'][:16]} to {parts['held_out']['last_at'][:16]} UTC"
+
+
+def _left_out(counts: Mapping[str, int], found: int) -> str:
+    if not counts:
+        return "nothing"
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in counts.items())
+    return f"{sum(counts.values()):,} of {found:,}: {reasons}"
+
+
+def _forest(metrics: Mapping[str, Any]) -> str:
+    ratio = metrics.get("forest_anomaly_ratio")
+    if ratio is None:
+        return "no forest"
+    low, high = FOREST_SHARE
+    verdict = "as expected" if low <= ratio <= high else "NOT as expected"
+    return f"{ratio:.1%} anomalous, {verdict} ({low:.0%} to {high:.0%})"
+
+
+def _engine(metrics: Mapping[str, Any]) -> str:
+    words = []
+    if metrics.get("flagged_share") is not None:
+        words.append(f"{metrics['flagged_share']:.2%} of clean readings flagged")
+    if metrics.get("false_events_per_mote_week") is not None:
+        words.append(f"{metrics['false_events_per_mote_week']:.2f} false events a mote and week")
+    if metrics.get("found_share") is not None:
+        words.append(f"{metrics['n_found']} of {metrics['n_planted']} planted faults found")
+    return ", ".join(words) or "not measured"

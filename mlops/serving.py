@@ -1,0 +1,201 @@
+"""What the reading path asks of the registry: which engine judges a profile now, and which one judged a message."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from alerts.services import clear_system_alert, raise_system_alert
+from mlops import registry
+from mlops.detection import FittedEngine, fallback
+from mlops.models import ModelVersion, ServingPeriod
+from sensors.models import ProfileVersion
+from sensors.readings import Profile
+
+UNLOADABLE = "model_unloadable"
+TRY_AGAIN_AFTER = timedelta(seconds=60)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A version and its engine, loaded."""
+
+    version: ModelVersion
+    engine: FittedEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One profile's change of engine; None is the pack's fallback."""
+
+    profile: str
+    before: ModelVersion | None
+    after: ModelVersion | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    version: ModelVersion
+    try_again_at: datetime
+
+
+class Serving:
+    """The engines of one process. `refresh` changes them, one reference at a time; asking for one costs a look-up."""
+
+    def __init__(
+        self,
+        *,
+        raise_alert: Callable[..., object] = raise_system_alert,
+        clear_alert: Callable[..., object] = clear_system_alert,
+    ) -> None:
+        self._raise_alert = raise_alert
+        self._clear_alert = clear_alert
+        self._served: dict[str, Served | None] = {}
+        self._fallbacks: dict[Profile, FittedEngine] = {}
+        self._refused: dict[str, _Refusal] = {}
+        self._refreshing = threading.Lock()
+
+    def engine_for(self, profile: Profile) -> FittedEngine:
+        """The production version's engine if it knows this version of the profile, else the pack's fallback."""
+        served = self._served_for(profile)
+        return served.engine if served else self._fallback(profile)
+
+    def version_for(self, profile: Profile) -> ModelVersion | None:
+        """The version whose engine `engine_for` answers; None is the fallback."""
+        served = self._served_for(profile)
+        return served.version if served else None
+
+    def _served_for(self, profile: Profile) -> Served | None:
+        if profile.code not in self._served:
+            self._served[profile.code] = _first_look(profile)
+        served = self._served[profile.code]
+        return served if served and served.engine.profile.version == profile.version else None
+
+    def _fallback(self, profile: Profile) -> FittedEngine:
+        if profile not in self._fallbacks:
+            self._fallbacks[profile] = fallback(profile)
+        return self._fallbacks[profile]
+
+    def refresh(self, now: datetime) -> list[Swap]:
+        """Swaps in what was promoted since; what cannot be loaded leaves the old one serving and raises an alert."""
+        with self._refreshing:
+            wanted = {version.profile.code: version for version in _production()}
+            swaps = [self._bring_in(version, now) for version in wanted.values() if self._is_due(version, now)]
+            swaps += [self._let_go(code) for code in self._served.keys() - wanted.keys()]
+        return [swap for swap in swaps if swap is not None]
+
+    def _is_due(self, version: ModelVersion, now: datetime) -> bool:
+        """Whether the version is not the one in place, or no longer fits its profile, and was not refused just now."""
+        refusal = self._refused.get(version.profile.code)
+        if refusal and refusal.version.pk == version.pk and now < refusal.try_again_at:
+            return False
+        served = self._served.get(version.profile.code)
+        return served is None or served.version.pk != version.pk or not _fits(version)
+
+    def _bring_in(self, version: ModelVersion, now: datetime) -> Swap | None:
+        code = version.profile.code
+        try:
+            registry.refuse_other_profile(version, _current_profile(version))
+            loaded = Served(version, registry.load(version))
+        except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
+            self._refuse(version, error, now)
+            return None
+        before = self._served.get(code)
+        self._served[code] = loaded
+        self._forgive(version, now)
+        log.info("model_swapped", profile=code, version=version.name, before=before and before.version.name)
+        return Swap(code, before.version if before else None, version)
+
+    def _refuse(self, version: ModelVersion, error: Exception, now: datetime) -> None:
+        self._forgive_other(version, now)
+        self._refused[version.profile.code] = _Refusal(version, now + TRY_AGAIN_AFTER)
+        self._raise_alert(
+            subject=registry.subject(version), kind=UNLOADABLE, words=str(error), severity="high", now=now
+        )
+        log.error("model_unloadable", version=version.name, reason=str(error))
+
+    def _forgive(self, version: ModelVersion, now: datetime) -> None:
+        self._forgive_other(version, now)
+        self._refused.pop(version.profile.code, None)
+        self._clear_alert(subject=registry.subject(version), kind=UNLOADABLE, now=now)
+
+    def _forgive_other(self, version: ModelVersion, now: datetime) -> None:
+        """Another version took the refused one's place, so that nothing is wrong with that one any more."""
+        refusal = self._refused.get(version.profile.code)
+        if refusal and refusal.version.pk != version.pk:
+            self._clear_alert(subject=registry.subject(refusal.version), kind=UNLOADABLE, now=now)
+
+    def _let_go(self, code: str) -> Swap | None:
+        before = self._served[code]
+        self._served[code] = None
+        return Swap(code, before.version, None) if before else None
+
+
+def _first_look(profile: Profile) -> Served | None:
+    """What serves a profile when the process first meets it; the next refresh tries a failure again and tells it."""
+    version = registry.production(profile.code)
+    if version is None:
+        return None
+    try:
+        return Served(version, registry.load(version))
+    except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
+        log.error("model_unloadable", version=version.name, reason=str(error))
+        return None
+
+
+def _production() -> QuerySet[ModelVersion, Any]:
+    current = ProfileVersion.objects.filter(profile=OuterRef("profile"), is_current=True).values("number")
+    return (
+        ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION, mote=None)
+        .select_related("profile")
+        .defer("data", "metrics", "calibration", "features")
+        .annotate(current_profile=Subquery(current[:1]))
+    )
+
+
+def _current_profile(version: ModelVersion) -> int:
+    """0 where the profile has no current version any more."""
+    return getattr(version, "current_profile", None) or 0  # annotated by _production
+
+
+def _fits(version: ModelVersion) -> bool:
+    return version.profile_version == _current_profile(version)
+
+
+def record_serving(
+    version: ModelVersion, *, topic: str, partition: int, from_offset: int, who: str, why: str, now: datetime
+) -> ServingPeriod:
+    """Notes from which message of a partition on the version judges; noting it again changes nothing."""
+    period, _ = ServingPeriod.objects.get_or_create(
+        version=version,
+        topic=topic,
+        partition=partition,
+        from_offset=from_offset,
+        defaults={"started_at": now, "who": who, "why": why},
+    )
+    return period
+
+
+def served(topic: str, partition: int, offset: int, *, profile: str) -> ModelVersion | None:
+    """The version that judged a message of the profile; None where no model served yet."""
+    period = (
+        ServingPeriod.objects.filter(
+            topic=topic,
+            partition=partition,
+            from_offset__lte=offset,
+            version__profile__code=profile,
+            version__mote=None,
+        )
+        .select_related("version__profile")
+        .order_by("-from_offset", "-pk")
+        .first()
+    )
+    return period.version if period else None

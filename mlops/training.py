@@ -1,0 +1,384 @@
+"""Training jobs: asked for once a scope, run in a process of their own, judged before what they made may serve.
+
+A job moves queued → running → succeeded, failed or cancelled by conditional update, so that a worker that comes late,
+a cancelled job or an expired lease never overwrites what somebody else has said.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from celery import current_app
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from mlops import gate, history, registry
+from mlops.children import STOPPING, Child
+from mlops.detection import Engine, FittedEngine, held_out
+from mlops.models import ModelVersion, TrainingJob
+from mlops.parameters import Parameters
+from mlops.probes import probe
+from sensors import audit, live
+from sensors.lake import lake
+from sensors.models import Profile
+from sensors.registry import current_fleet
+
+LEASE = timedelta(seconds=60)
+WATCH_S = 0.5
+HEARTBEAT_S = 5.0
+WRITE_EVERY_S = 0.5
+KEPT_WORDS = 400
+
+Status = TrainingJob.Status
+Report = Callable[[float, str], None]
+log = structlog.get_logger(__name__)
+
+
+class AlreadyTraining(Exception):
+    """The scope has an unfinished job; `job` is that one."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        super().__init__(
+            f"Profile {job.profile.code} is being trained already: job {job.pk} is {job.status} since "
+            f"{job.queued_at:%Y-%m-%d %H:%M} UTC. Wait for it or cancel it."
+        )
+        self.job = job
+
+
+class NotUnfinished(Exception):
+    """The job is over, so there is nothing to run or to cancel."""
+
+
+class Cancelled(Exception):
+    """Somebody asked for the job to end."""
+
+
+class UnknownProfile(Exception):
+    """No profile of that code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a job made and what the gate said."""
+
+    version: ModelVersion
+    judgement: gate.Judgement
+
+
+# ---- asking -------------------------------------------------------------------------------------------------
+
+
+def request(
+    profile_code: str,
+    *,
+    trigger: str,
+    who: User | None,
+    now: datetime,
+    parameters: Mapping[str, Any] | None = None,
+) -> TrainingJob:
+    """Queues a job for the profile; the constraint lets only one be unfinished."""
+    asked = Parameters.parse(parameters or {})
+    profile = Profile.objects.filter(code=profile_code).first()
+    if profile is None:
+        known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet; load a pack first"
+        raise UnknownProfile(f"There is no profile “{profile_code}”; there are: {known}.")
+    try:
+        with transaction.atomic():
+            job = TrainingJob.objects.create(
+                profile=profile,
+                trigger=trigger,
+                requested_by=who,
+                predecessor=registry.production(profile_code),
+                parameters=asked.to_json(),
+                queued_at=now,
+            )
+            audit.record(deed="request_training", subject=_subject(job), who=who, now=now, detail={"trigger": trigger})
+    except IntegrityError:
+        running = _unfinished(profile)
+        if running is None:
+            raise
+        raise AlreadyTraining(running) from None
+    _announce(job)
+    return job
+
+
+def _unfinished(profile: Profile) -> TrainingJob | None:
+    unfinished = TrainingJob.objects.filter(profile=profile, mote=None, status__in=TrainingJob.UNFINISHED)
+    return unfinished.select_related("profile").first()
+
+
+def _subject(job: TrainingJob) -> str:
+    return f"job:{job.pk}"
+
+
+def dispatch(job: TrainingJob) -> None:
+    """Sends the job to a worker; sending it twice is harmless, since only one can claim it."""
+    current_app.send_task("mlops.tasks.train_job", args=[job.pk])
+
+
+def cancel(job: TrainingJob, *, who: User | None, now: datetime) -> TrainingJob:
+    """Ends a queued job at once and asks the process of a running one to end."""
+    with transaction.atomic():
+        unstarted = TrainingJob.objects.filter(pk=job.pk, status=Status.QUEUED).update(
+            status=Status.CANCELLED, cancel_requested=True, finished_at=now, message="Cancelled before it began."
+        )
+        running = TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING).update(cancel_requested=True)
+        job.refresh_from_db()
+        if not (unstarted or running):
+            raise NotUnfinished(f"Job {job.pk} is {job.status} already.")
+        audit.record(deed="cancel_training", subject=_subject(job), who=who, now=now)
+    _announce(job)
+    return job
+
+
+# ---- the worker's side --------------------------------------------------------------------------------------
+
+
+def claim(job: TrainingJob, *, now: datetime) -> bool:
+    """Whether the job is ours to run: true for exactly one of all who ask."""
+    claimed = TrainingJob.objects.filter(pk=job.pk, status=Status.QUEUED).update(
+        status=Status.RUNNING, started_at=now, heartbeat_at=now, message="Starting"
+    )
+    job.refresh_from_db()
+    return bool(claimed)
+
+
+def run_in_process(
+    job_id: int,
+    *,
+    command: Sequence[str] | None = None,
+    stop: threading.Event | None = None,
+    watch: Callable[[TrainingJob], None] = lambda job: None,
+    now: Callable[[], datetime] = timezone.now,
+) -> TrainingJob:
+    """Runs the job in a child process and stays by it: heartbeat, cancellation, and the reason if it dies.
+
+    Does nothing for a job that is not queued any more. `watch` is told of each change of the row.
+    """
+    job = TrainingJob.objects.select_related("profile").get(pk=job_id)
+    if not claim(job, now=now()):
+        return job
+    child = Child(command or training_command(job_id), folder=settings.BASE_DIR)
+    try:
+        words = _stay_by(job, child, stop or STOPPING, watch, now)
+        _finish(job, *_outcome(job, child, words), now())
+    except BaseException as error:
+        child.end()
+        status = Status.CANCELLED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+        _finish(job, status, f"What watched over the training ended: {error or type(error).__name__}", now())
+        raise
+    finally:
+        child.close()
+    _announce(job)
+    watch(job)
+    log.info("training_finished", job=job.pk, profile=job.profile.code, status=job.status, message=job.message)
+    return job
+
+
+def training_command(job_id: int) -> list[str]:
+    return [sys.executable, str(settings.BASE_DIR / "manage.py"), "run_training", str(job_id), "--watched"]
+
+
+def _stay_by(
+    job: TrainingJob,
+    child: Child,
+    stop: threading.Event,
+    watch: Callable[[TrainingJob], None],
+    now: Callable[[], datetime],
+) -> str:
+    """Returns when the child is gone; what it answers says why we ended it, nothing if it ended by itself."""
+    seen: tuple[object, ...] = ()
+    beaten = 0.0
+    while child.wait(WATCH_S) is None:
+        if stop.is_set():
+            child.end()
+            return "SIEIS was stopped while it trained; ask for the training again."
+        if time.monotonic() - beaten > HEARTBEAT_S:
+            TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING).update(heartbeat_at=now())
+            beaten = time.monotonic()
+        job.refresh_from_db()
+        if job.cancel_requested or job.status != Status.RUNNING:
+            child.end()
+            return "Cancelled."
+        if (job.progress, job.message) != seen:
+            seen = (job.progress, job.message)
+            _announce(job)
+            watch(job)
+    return ""
+
+
+def _outcome(job: TrainingJob, child: Child, words: str) -> tuple[Status, str]:
+    job.refresh_from_db()
+    if job.cancel_requested:
+        return Status.CANCELLED, words or "Cancelled."
+    return Status.FAILED, words or child.obituary()
+
+
+def _finish(job: TrainingJob, status: Status, message: str, now: datetime) -> bool:
+    """Ends a running job; changes nothing if it has ended already, as a child that worked to the end has seen to."""
+    moved = TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING).update(
+        status=status, message=message[:KEPT_WORDS], finished_at=now
+    )
+    job.refresh_from_db()
+    return bool(moved)
+
+
+def expire_leases(now: datetime, *, queued_for: timedelta = LEASE) -> list[TrainingJob]:
+    """Fails the jobs whose worker is gone and sends those again that wait for longer than `queued_for`.
+
+    A worker calls it with zero when it starts: with an in-memory broker, what was queued is only in the rows.
+    """
+    expired = list(TrainingJob.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - LEASE))
+    failed = [job for job in expired if _expire(job, now)]
+    for job in TrainingJob.objects.filter(status=Status.QUEUED, queued_at__lte=now - queued_for):
+        dispatch(job)
+    for job in failed:
+        _announce(job)
+        log.error("training_lease_expired", job=job.pk, profile=job.profile.code)
+    return failed
+
+
+def _expire(job: TrainingJob, now: datetime) -> bool:
+    words = f"No sign of life for {LEASE.total_seconds():.0f} s: its worker was killed or lost the database."
+    # Asked again in the same statement: a heartbeat may have come since.
+    moved = TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING, heartbeat_at__lt=now - LEASE).update(
+        status=Status.FAILED, message=words, finished_at=now
+    )
+    job.refresh_from_db()
+    return bool(moved)
+
+
+def _announce(job: TrainingJob) -> None:
+    live.announce({"type": "job", "job": spoken_job(job)})
+
+
+def spoken_job(job: TrainingJob) -> dict[str, Any]:
+    """A job as the live channel and the API tell it."""
+    return {
+        "id": job.pk,
+        "profile": job.profile.code,
+        "status": job.status,
+        "progress": round(job.progress, 3),
+        "message": job.message,
+    }
+
+
+# ---- the child's side ---------------------------------------------------------------------------------------
+
+
+def train(job: TrainingJob, *, now: datetime, report: Report = lambda progress, words: None) -> Trained:
+    """Reads, fits, judges and registers for a job that was claimed; promotes what passes the gate.
+
+    `now` is when it begins; later instants are counted from there.
+    """
+    began = time.monotonic()
+    if job.status != Status.RUNNING:
+        raise NotUnfinished(f"Job {job.pk} is {job.status}, so it cannot be trained; only a claimed job can.")
+    tell = _Teller(job, report)
+    try:
+        trained = _train(job, now, tell)
+    except Cancelled:
+        _finish(job, Status.CANCELLED, "Cancelled.", now + _since(began))
+        raise
+    except Exception as error:
+        _finish(job, Status.FAILED, str(error) or type(error).__name__, now + _since(began))
+        raise
+    TrainingJob.objects.filter(pk=job.pk).update(progress=1.0)
+    _finish(job, Status.SUCCEEDED, trained.judgement.words, now + _since(began))
+    report(1.0, trained.judgement.words)
+    return trained
+
+
+def _since(began: float) -> timedelta:
+    return timedelta(seconds=time.monotonic() - began)
+
+
+def _train(job: TrainingJob, now: datetime, tell: _Teller) -> Trained:
+    asked = Parameters.parse(job.parameters)
+    began = time.monotonic()
+    past = _history(job, asked, now, tell.part(0.0, 0.3))
+    tell(0.3, f"Fitting {len(past.train):,} readings")
+    fitted = Engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
+    tell(0.8, f"Judging it on {len(past.held_out):,} readings held out")
+    metrics = _metrics(fitted, past)
+    tell(0.9, "Asking the gate")
+    judgement = _judge(job, asked, metrics, past)
+    data = {**past.card(), "seconds": round(time.monotonic() - began, 2)}
+    metrics = {**metrics, "gate": judgement.to_json()}
+    tell(0.95, "Registering")
+    version = registry.register(fitted, profile=job.profile, data=data, metrics=metrics, job=job, now=now)
+    if judgement.promote:
+        registry.promote(version, who=job.requested_by, why=f"job {job.pk}: {judgement.words}", now=now + _since(began))
+    return Trained(version, judgement)
+
+
+def _history(job: TrainingJob, asked: Parameters, now: datetime, report: Report) -> history.History:
+    fleet = current_fleet()
+    start, end = asked.range(now)
+    return history.read(
+        fleet.profiles[job.profile.code],
+        start,
+        end,
+        lake=lake(),
+        fleet=fleet,
+        leave_out=history.to_leave_out(fleet, start, end),
+        report=report,
+    )
+
+
+def _judge(job: TrainingJob, asked: Parameters, metrics: Mapping[str, Any], past: history.History) -> gate.Judgement:
+    serving = _comparable(job, past)
+    return gate.judge(metrics, _metrics(serving, past) if serving else None, asked.promote)
+
+
+def _metrics(fitted: FittedEngine, past: history.History) -> dict[str, Any]:
+    return {**held_out(fitted, past.held_out), **probe(fitted, past.held_out)}
+
+
+def _comparable(job: TrainingJob, past: history.History) -> FittedEngine | None:
+    """The serving engine, if there is one that can be asked about the same readings."""
+    version = registry.production(job.profile.code)
+    if version is None:
+        return None
+    try:
+        registry.refuse_other_profile(version, past.held_out.profile.version)
+        return registry.load(version)
+    except registry.ModelUnloadable as error:
+        log.warning("production_not_comparable", version=version.name, reason=str(error))
+        return None
+
+
+class _Teller:
+    """Keeps the job's row up to date and notices that the job shall end."""
+
+    def __init__(self, job: TrainingJob, report: Report) -> None:
+        self._job = job
+        self._report = report
+        self._written = 0.0
+
+    def __call__(self, progress: float, words: str) -> None:
+        self._report(progress, words)
+        self._written = time.monotonic()
+        going = TrainingJob.objects.filter(pk=self._job.pk, status=Status.RUNNING, cancel_requested=False).update(
+            progress=progress, message=words[:KEPT_WORDS]
+        )
+        if not going:
+            raise Cancelled(f"Job {self._job.pk} was cancelled or given up.")
+
+    def part(self, begin: float, end: float) -> Report:
+        """A report whose 0..1 is this part of the whole, and which writes now and then only."""
+
+        def tell(progress: float, words: str) -> None:
+            if time.monotonic() - self._written >= WRITE_EVERY_S:
+                self(begin + (end - begin) * progress, words)
+
+        return tell

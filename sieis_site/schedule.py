@@ -1,0 +1,55 @@
+"""What runs by itself and when: rows of django-celery-beat, so that an administrator can change them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from sensors.models import ProfileVersion
+
+NIGHTLY = "30 2 * * *"
+WEEKLY = "0 3 * * 1"  # Monday 03:00, when a site sleeps
+
+
+def install_schedule() -> list[str]:
+    """Adds what is missing and answers its names; a row that is there stays as it is, whoever changed it.
+
+    To end one for good, disable it in the admin: a deleted row is missing and comes again.
+    """
+    every_minute, _ = IntervalSchedule.objects.get_or_create(every=60, period=IntervalSchedule.SECONDS)
+    wanted: dict[str, dict[str, Any]] = {
+        "Expire training leases": {"task": "mlops.tasks.expire_leases", "interval": every_minute},
+        "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
+        **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
+    }
+    return [name for name, row in wanted.items() if _add(name, row)]
+
+
+def _current_profiles() -> list[ProfileVersion]:
+    return list(ProfileVersion.objects.filter(is_current=True).select_related("profile"))
+
+
+def _retraining(version: ProfileVersion) -> dict[str, Any]:
+    """The pack's own `[schedule] retrain = "minute hour day month weekday"`, else weekly."""
+    line = version.settings.get("schedule", {}).get("retrain", WEEKLY)
+    return {
+        "task": "mlops.tasks.retrain",
+        "crontab": _crontab(line),
+        "args": json.dumps([version.profile.code]),
+    }
+
+
+def _crontab(line: str) -> CrontabSchedule:
+    fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    schedule, _ = CrontabSchedule.objects.get_or_create(
+        **dict(zip(fields, line.split(), strict=True)), timezone=settings.SIEIS_TIME_ZONE
+    )
+    return schedule
+
+
+def _add(name: str, row: dict[str, Any]) -> bool:
+    _, is_new = PeriodicTask.objects.get_or_create(name=name, defaults=row)
+    return is_new
