@@ -200,7 +200,7 @@ class Runner:
         if generation == self._generation:
             self._gather(records, outcome)
         self.seconds.update({"store": stored_at - processed_at, "alert": self.clock() - stored_at})
-        metrics.observe_batch(outcome, seconds=self.clock() - began)
+        _measure(outcome, self.clock() - began)
 
     def _store(self, outcome: Outcome, records: Records) -> Outcome:
         """Hot store and quarantine; what the hot store refuses goes to quarantine too, and the path goes on."""
@@ -460,10 +460,11 @@ class Runner:
         detail = {
             "state": "stopped" if is_last else "running",
             "topic": self.stream.topic,
+            "fleet": self.fleet.revision,
             "readings_per_s": round(rate, 1),
             "last_batch_at": self._last_batch_at.isoformat() if self._last_batch_at else None,
             "lag": {} if is_last else self._lag(),
-            "serving": {code: engine.number for code, engine in self.pipeline.engines.items()},
+            "serving": self._serving(),
             "stuck_at": self.stuck.get("sink"),
             "since": self.stuck.get("since"),
             "error": self.stuck.get("error"),
@@ -477,6 +478,10 @@ class Runner:
         except (OperationalError, InterfaceError) as error:
             log.warning("heartbeat_lost", error=str(error))
 
+    def _serving(self) -> dict[str, str]:
+        versions = {code: self.serving.version_for(profile) for code, profile in self.fleet.profiles.items()}
+        return {code: version.name if version else "the pack's normal bands" for code, version in versions.items()}
+
     def _lag(self) -> dict[str, int]:
         try:
             ends = self.stream.bounds()
@@ -486,6 +491,16 @@ class Runner:
             held.app_id: max(ends.get(partition, (0, 0))[1] - (self._position(partition) or 0), 0)
             for partition, held in self.claims.items()
         }
+
+
+def _measure(outcome: Outcome, seconds: float) -> None:
+    metrics.BATCH_SECONDS.observe(seconds)
+    for batch in outcome.batches:
+        metrics.READINGS.labels(batch.profile.code).inc(len(batch))
+    for reject in outcome.rejects:
+        metrics.QUARANTINED.labels(reject.reason).inc()
+    for entry in outcome.duplicates:
+        metrics.DUPLICATES.labels(entry.profile).inc()
 
 
 def _refused(batch: Batch, records: Records, fleet: Fleet, why: str) -> list[Reject]:

@@ -1,0 +1,1 @@
+"""Programs that measure: each prints its figures, the last line as one JSON object."""

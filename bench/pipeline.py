@@ -1,0 +1,159 @@
+"""How many readings a second the embedded reading path takes, beside only decoding the same bytes.
+
+    python -m bench.pipeline [--readings 400000] [--batch 20000]
+
+Measured: decode → judge → detect with a trained model → hot store → lake → checkpoint → announce, on simulated indoor
+readings of 42 motes at 30 s. The yardstick, only decoding, runs before and after on the same messages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bench.place import embedded_django
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+TRAIN = timedelta(days=3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--readings", type=int, default=400_000)
+    parser.add_argument("--batch", type=int, default=20_000)
+    options = parser.parse_args()
+    with embedded_django():
+        print(json.dumps(measure(options.readings, options.batch)))
+
+
+def measure(n_readings: int, batch: int) -> dict[str, Any]:
+    from django.core.files.storage import default_storage
+    from django.utils import timezone
+
+    from ingestion.runner import Pace, Runner
+    from ingestion.streams import stream
+    from sensors import live, registry
+    from sensors.installation import install_pack
+    from sensors.lake import lake
+    from sensors.packs import read_pack
+    from sensors.stores import hot
+
+    pack = read_pack("indoor")
+    install_pack(pack, site_code="main", time_zone="UTC", who=None, now=START)
+    fleet = registry.current_fleet()
+    engine = _trained(pack, fleet)
+    messages, keys = _messages(pack, n_readings)
+    stream().ensure()
+    for begin in range(0, len(messages), 20_000):
+        stream().append(messages[begin : begin + 20_000], list(keys[begin : begin + 20_000]))
+    decode = [_decoding(messages, fleet, batch)]
+    runner = Runner(
+        stream=stream(), hot=hot(), lake=lake(), storage=default_storage, serving=Serves(engine),
+        fleet=registry.current_fleet, fleet_revision=registry.revision, announce=live, group="bench", owner="bench",
+        now=timezone.now, pace=Pace(batch_max=batch),
+    )  # fmt: skip
+    _warm_up(engine, fleet, messages)
+    began = time.perf_counter()
+    runner.run(threading.Event(), until_end=True)
+    seconds = time.perf_counter() - began
+    decode.append(_decoding(messages, fleet, batch))
+    yardstick = statistics.median(decode)
+    return {
+        "readings": len(messages),
+        "batch": batch,
+        "readings_per_s": round(len(messages) / seconds),
+        "decode_per_s": round(yardstick),
+        "ratio_to_decode": round(len(messages) / seconds / yardstick, 3),
+        "by_step_s": {name: round(value, 2) for name, value in (runner.seconds + runner.pipeline.seconds).items()},
+        "seconds": round(seconds, 2),
+    }
+
+
+class Serves:
+    """Serves one engine that is in no registry."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def engine_for(self, profile: Any) -> Any:
+        return self.engine
+
+    def version_for(self, profile: Any) -> None:
+        return None
+
+    def refresh(self, now: datetime) -> list[object]:
+        return []
+
+
+def _trained(pack: Any, fleet: Any) -> Any:
+    """An engine fitted on the three days before the messages, decoded as the path does it."""
+    from ingestion.simulation import history_chunks
+    from mlops.detection import Engine
+    from sensors.readings import concat
+
+    simulator = _simulator(pack)
+    batches = [_decode(values, fleet) for values, _ in history_chunks(simulator, START - TRAIN, START)]
+    return Engine().fit(concat([batch for batch in batches if batch is not None])).numbered(1)
+
+
+def _simulator(pack: Any) -> Any:
+    from ingestion.simulator import Simulator
+
+    return Simulator.of(pack, site="main", time_zone="UTC", seed=1, is_history=True)
+
+
+def _messages(pack: Any, n: int) -> tuple[list[bytes], list[bytes]]:
+    from ingestion.simulation import history_chunks
+
+    values: list[bytes] = []
+    keys: list[bytes] = []
+    simulator = _simulator(pack)
+    span = timedelta(seconds=(n / len(pack.motes) + 1) * simulator.profile.interval_s * 1.05)
+    for some, their in history_chunks(simulator, START, START + span):
+        values += some
+        keys += their
+        if len(values) >= n:
+            break
+    return values[:n], keys[:n]
+
+
+def _records(messages: list[bytes]) -> Any:
+    import numpy as np
+
+    from ingestion.records import Records
+
+    n = len(messages)
+    received = np.full(n, int((START + timedelta(days=400)).timestamp() * 1e6))
+    return Records(messages, np.zeros(n, np.int64), np.arange(n), received)
+
+
+def _decode(messages: list[bytes], fleet: Any) -> Any:
+    from ingestion.wire import Wire
+
+    decoded = Wire(fleet).decode(_records(messages))
+    return decoded.batches[0][0] if decoded.batches else None
+
+
+def _decoding(messages: list[bytes], fleet: Any, batch: int) -> float:
+    """Messages decoded a second, in batches, and nothing else."""
+    from ingestion.wire import Wire
+
+    wire = Wire(fleet)
+    began = time.perf_counter()
+    for begin in range(0, len(messages), batch):
+        wire.decode(_records(messages[begin : begin + batch]))
+    return len(messages) / (time.perf_counter() - began)
+
+
+def _warm_up(engine: Any, fleet: Any, messages: list[bytes]) -> None:
+    """Compiled kernels are loaded once a process; that is no part of a rate."""
+    engine.step(engine.start(), _decode(messages[:500], fleet))
+
+
+if __name__ == "__main__":
+    main()
