@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.mixins import AccessMixin
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
@@ -14,9 +14,11 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from sensors import audit
+
+if TYPE_CHECKING:  # settings name this module, and DRF's views read the settings
+    from rest_framework.views import APIView
 
 VIEWER, OPERATOR, ENGINEER, ADMINISTRATOR = "viewer", "operator", "engineer", "administrator"
 ROLES = (VIEWER, OPERATOR, ENGINEER, ADMINISTRATOR)

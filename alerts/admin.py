@@ -1,0 +1,73 @@
+"""Alerts, events and maintenance windows in the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.utils import timezone
+
+from alerts import services
+from alerts.models import Alert, Event, MaintenanceWindow
+from sensors import live
+from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
+from sensors.roles import OPERATE, may
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    list_display = ("subject", "kind", "status", "severity", "words", "n_events", "first_seen_at", "last_seen_at")
+    list_filter = ("status", "severity", "kind", "mote__site")
+    search_fields = ("subject", "words")
+    date_hierarchy = "last_seen_at"
+    actions = ("acknowledge", "resolve")
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, OPERATE)
+
+    @admin.action(description="Acknowledge: somebody has it in hand", permissions=["act"])
+    def acknowledge(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
+        self._act(request, chosen, services.acknowledge_alert, "acknowledged")
+
+    @admin.action(description="Resolve: it has ended", permissions=["act"])
+    def resolve(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
+        self._act(request, chosen, services.resolve_alert, "resolved")
+
+    def _act(self, request: HttpRequest, chosen: QuerySet[Alert], deed: Callable[..., Alert], done: str) -> None:
+        def act(alert: Alert) -> None:
+            live.announce_alert(deed(alert, who=request.user, now=timezone.now()))
+
+        act_on_each(self, request, chosen, act, done, services.AlreadyMoved)
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = (
+        "mote", "started_at", "ended_at", "peak_channel", "peak_value", "layer", "peak_surprise", "model_version",
+    )  # fmt: skip
+    list_filter = ("layer", "peak_channel", "is_history", "mote__site")
+    list_select_related = ("mote__site",)
+    search_fields = ("mote__code", "words")
+    date_hierarchy = "noticed_at"
+    exclude = ("contributions",)
+    readonly_fields = ("shown_contributions",)
+    shown_contributions = shown_json("contributions")
+
+
+@admin.register(MaintenanceWindow)
+class MaintenanceWindowAdmin(AuditedAdmin):
+    list_display = ("mote", "zone", "starts_at", "ends_at", "reason", "created_by")
+    list_filter = ("zone",)
+    list_select_related = ("mote__site", "zone__site", "created_by")
+    search_fields = ("mote__code", "zone__code", "reason")
+    date_hierarchy = "starts_at"
+    autocomplete_fields = ("mote", "zone")
+    readonly_fields = ("created_by",)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
+        obj.created_by = obj.created_by or request.user
+        super().save_model(request, obj, form, change)

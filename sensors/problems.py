@@ -1,0 +1,91 @@
+"""What the API answers when it cannot: RFC 9457 problem details, in sentences for the person who called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular.authentication import SessionScheme
+from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView, exception_handler
+
+from sensors.stores import StoreUnavailable
+
+MEDIA_TYPE = "application/problem+json"
+SHOWN_OF_A_VALUE = 200
+
+
+class Conflict(APIException):
+    """The thing is not in the state that the request needs, mostly because somebody was faster."""
+
+    status_code = HTTPStatus.CONFLICT
+
+
+class Unavailable(APIException):
+    """A server behind this one does not answer."""
+
+    status_code = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class CookieSessionScheme(SessionScheme):
+    """How the OpenAPI document calls the pages' session."""
+
+    target_class = "sensors.authentication.CookieSession"
+    name = "session"
+
+
+class NoSuchAddress(APIView):
+    """Every other address below /api/v1/."""
+
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise NotFound(f"There is no {request.path} here; /docs lists what there is.")
+
+
+def problem_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler: what it cannot answer stays an exception and ends as a 500."""
+    if isinstance(error, StoreUnavailable):
+        error = Unavailable(f"The hot store does not answer: {error}. Health says since when; try again later.")
+    response = exception_handler(error, context)
+    if response is None:
+        return None
+    response.data = {
+        "type": "about:blank",
+        "title": HTTPStatus(response.status_code).phrase,
+        "status": response.status_code,
+        **_details(error, response.data, context.get("request")),
+    }
+    response.content_type = MEDIA_TYPE
+    return response
+
+
+def _details(error: Exception, data: Any, request: Request | None) -> dict[str, Any]:
+    if not isinstance(error, ValidationError):
+        return {"detail": str(data["detail"])}
+    errors = list(_errors(data, _given(request)))
+    first = errors[0]
+    words = " ".join(f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors)
+    return {"detail": words, "field": first["field"], "errors": errors}
+
+
+def _given(request: Request | None) -> Mapping[str, Any]:
+    if request is None:
+        return {}
+    given = request.query_params if request.method == "GET" else request.data
+    return given if isinstance(given, Mapping) else {}
+
+
+def _errors(data: Any, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each complaint with the field it is about and the value that was there."""
+    fields = data.items() if isinstance(data, Mapping) else [("non_field_errors", data)]
+    for field, complaints in fields:
+        name = "" if field == "non_field_errors" else field
+        value = given.get(name)
+        shown = None if value is None else str(value)[:SHOWN_OF_A_VALUE]
+        for complaint in complaints if isinstance(complaints, list) else [complaints]:
+            yield {"field": name, "value": shown, "detail": str(complaint)}
