@@ -15,7 +15,7 @@ from alerts import services
 from alerts.models import Alert, Event, MaintenanceWindow
 from sensors import live
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
-from sensors.roles import OPERATE, may
+from sensors.roles import OPERATE, may, person
 
 
 @admin.register(Alert)
@@ -39,7 +39,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
     def _act(self, request: HttpRequest, chosen: QuerySet[Alert], deed: Callable[..., Alert], done: str) -> None:
         def act(alert: Alert) -> None:
-            live.announce_alert(deed(alert, who=request.user, now=timezone.now()))
+            live.announce_alert(deed(alert, who=person(request), now=timezone.now()))
 
         act_on_each(self, request, chosen, act, done, services.AlreadyMoved)
 

@@ -20,7 +20,7 @@ from alerts import services
 from alerts.models import Alert, Event, Severity
 from sensors import live
 from sensors.problems import Conflict
-from sensors.roles import CanOperate
+from sensors.roles import CanOperate, person
 from sensors.serializers import Instant
 
 
@@ -119,7 +119,7 @@ class _Act(APIView):
     def post(self, request: Request, pk: int) -> Response:
         alert = get_object_or_404(Alert, pk=pk)
         try:
-            type(self).deed(alert, who=request.user, now=timezone.now())
+            type(self).deed(alert, who=person(request), now=timezone.now())
         except services.AlreadyMoved as moved:
             raise Conflict(str(moved)) from moved
         live.announce_alert(alert)

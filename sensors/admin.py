@@ -28,6 +28,7 @@ from sensors.models import (
     Site,
     Zone,
 )
+from sensors.roles import person
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -63,7 +64,7 @@ class AuditedAdmin(admin.ModelAdmin):
     def _record(self, request: HttpRequest, verb: str, obj: Model, detail: dict[str, Any] | None = None) -> None:
         kind = obj._meta.model_name
         audit.record(
-            deed=f"{verb}_{kind}", subject=f"{kind}:{obj}"[:200], detail=detail, who=_who(request), now=timezone.now()
+            deed=f"{verb}_{kind}", subject=f"{kind}:{obj}"[:200], detail=detail, who=person(request), now=timezone.now()
         )
 
 
@@ -111,14 +112,10 @@ class FleetAdmin(admin.ModelAdmin):
     """Goes through sensors.services, so that every process reads the fleet anew."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
-        services.keep_fleet_part(obj, changes=changes(obj, form), who=_who(request), now=timezone.now())
+        services.keep_fleet_part(obj, changes=changes(obj, form), who=person(request), now=timezone.now())
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-def _who(request: HttpRequest) -> Any:
-    return request.user
 
 
 @admin.register(Site)
@@ -141,7 +138,7 @@ class ZoneAdmin(FleetAdmin):
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def delete_model(self, request: HttpRequest, obj: Zone) -> None:
-        services.remove_zone(obj, who=_who(request), now=timezone.now())
+        services.remove_zone(obj, who=person(request), now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Zone]) -> None:
         for zone in queryset:
@@ -177,7 +174,7 @@ class MoteAdmin(FleetAdmin):
 
     def _move(self, request: HttpRequest, chosen: QuerySet[Mote], state: Mote.State) -> None:
         def move(mote: Mote) -> None:
-            services.change_mote(mote, state=state, who=_who(request), now=timezone.now())
+            services.change_mote(mote, state=state, who=person(request), now=timezone.now())
 
         act_on_each(self, request, chosen, move, f"now {state.label.lower()}", ValidationError)
 

@@ -62,7 +62,7 @@ class LatestOfAll(APIView):
 class LatestOfMote(APIView):
     """The newest reading of one mote."""
 
-    @extend_schema(parameters=[SiteQuery], responses=ReadingOut)
+    @extend_schema(operation_id="sensors_mote_latest", parameters=[SiteQuery], responses=ReadingOut)
     def get(self, request: Request, mote: str) -> Response:
         query = SiteQuery(data=request.query_params)
         query.is_valid(raise_exception=True)

@@ -97,6 +97,13 @@ def demand(user: User | AnonymousUser, permission: str) -> None:
         raise PermissionDenied(REFUSALS[VIEW] if not may(user, VIEW) else REFUSALS[permission])
 
 
+def person(request: HttpRequest | Request) -> User:
+    """Whom a request that was let in comes from."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied("Log in first.")
+    return request.user
+
+
 class RoleRequired(AccessMixin):
     """A class-based page for those who have `needs`; anonymous people are sent to the login."""
 

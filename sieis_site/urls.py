@@ -1,8 +1,15 @@
 """Every address of the site."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+
+from ingestion.api import HealthView, metrics_page
+from sieis_site.docs import Docs
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("api/v1/", include("sieis_site.api_urls")),
+    path("docs", Docs.as_view(), name="docs"),
+    path("health", HealthView.as_view(schema=None), name="health"),
+    path("metrics", metrics_page, name="metrics"),
 ]

@@ -1,0 +1,169 @@
+"""The API of the reading path: health, what was put aside, and the metrics page."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.db import DatabaseError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ingestion import health, metrics, wire
+from ingestion.models import Quarantined
+from sensors.roles import VIEW, may
+from sensors.serializers import Instant
+
+SHOWN_OF_A_PAYLOAD = 2000
+
+
+class DependencyOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    state = serializers.CharField(help_text="up, down or unknown")
+    since = Instant(allow_null=True)
+    latency_ms = serializers.FloatField(allow_null=True)
+    error = serializers.CharField(allow_null=True, help_text="The last trouble there was")
+    error_at = Instant(allow_null=True)
+
+
+class PartitionOut(serializers.Serializer[Any]):
+    topic = serializers.CharField()
+    partition = serializers.IntegerField()
+    next_offset = serializers.IntegerField()
+    saved_at = Instant(allow_null=True)
+    lag = serializers.IntegerField(allow_null=True)
+
+
+class PipelineOut(serializers.Serializer[Any]):
+    state = serializers.CharField(help_text="running, stuck, silent, not_started or unknown")
+    readings_per_s = serializers.FloatField()
+    last_batch_at = Instant(allow_null=True)
+    serving = serializers.DictField(help_text="Number of the model version by profile; 0 is the pack's fallback")
+    partitions = PartitionOut(many=True)
+    stuck = serializers.ListField(child=serializers.DictField(), help_text="Sinks that are away, since when and why")
+
+
+class ProcessOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    state = serializers.CharField()
+    beat_at = Instant()
+
+
+class HealthOut(serializers.Serializer[Any]):
+    """The status for everybody; the rest for those who are logged in and have a role."""
+
+    status = serializers.CharField(help_text="healthy, degraded or down")
+    at = Instant(required=False)
+    dependencies = DependencyOut(many=True, required=False)
+    pipeline = PipelineOut(required=False)
+    processes = ProcessOut(many=True, required=False)
+
+
+@extend_schema(tags=["health"])
+class HealthView(APIView):
+    """How SIEIS itself is. 503 only when it can serve nobody."""
+
+    permission_classes = (AllowAny,)
+    throttle_classes = ()
+
+    def perform_authentication(self, request: Request) -> None:
+        """Left to `get`: who has no database has no session either, and still wants to hear that it is down."""
+
+    @extend_schema(responses={200: HealthOut, 503: HealthOut})
+    def get(self, request: Request) -> Response:
+        found = health.checks(timezone.now())
+        answer = spoken_health(found) if _may_look(request) else {"status": found.status}
+        return Response(answer, status=503 if found.status == health.DOWN else 200)
+
+
+def spoken_health(found: health.Health) -> dict[str, Any]:
+    """Health as the API and the live channel tell it."""
+    return dict(HealthOut(asdict(found)).data)
+
+
+def _may_look(request: Request) -> bool:
+    try:
+        return may(request.user, VIEW)
+    except DatabaseError:
+        return False
+
+
+class QuarantineQuery(serializers.Serializer[Any]):
+    reason = serializers.ChoiceField(sorted(wire.REASONS), required=False)
+    status = serializers.ChoiceField(Quarantined.Status.values, required=False)
+    mote = serializers.CharField(max_length=64, required=False, source="mote_code", help_text="Code of the mote")
+
+
+class QuarantinedOut(serializers.ModelSerializer[Quarantined]):
+    received_at = Instant()
+    mote = serializers.CharField(source="mote_code")
+    status = serializers.CharField()
+    payload = serializers.SerializerMethodField(help_text="Its beginning, as text")
+
+    class Meta:
+        model = Quarantined
+        fields = (
+            "id", "topic", "partition", "offset", "received_at", "reason", "detail", "mote", "status", "size",
+            "payload",
+        )  # fmt: skip
+
+    def get_payload(self, one: Quarantined) -> str:
+        return payload_text(one)
+
+
+def payload_text(one: Quarantined, shown: int = SHOWN_OF_A_PAYLOAD) -> str:
+    """What a person can read of a message that could not be read."""
+    text = bytes(one.payload[: shown + 4]).decode("utf-8", errors="backslashreplace")
+    return text if len(text) <= shown and one.size <= shown else f"{text[:shown]} … ({one.size} bytes)"
+
+
+class QuarantinePages(LimitOffsetPagination):
+    default_limit = 100
+    max_limit = 1000
+
+
+@extend_schema(tags=["quarantine"], parameters=[QuarantineQuery])
+class Quarantine(ListAPIView[Quarantined]):
+    """Messages that are no readings, with the reason, the newest first."""
+
+    serializer_class = QuarantinedOut
+    pagination_class = QuarantinePages
+    queryset = Quarantined.objects.none()
+
+    def get_queryset(self) -> QuerySet[Quarantined]:
+        query = QuarantineQuery(data=self.request.query_params)
+        query.is_valid(raise_exception=True)
+        return Quarantined.objects.filter(**query.validated_data)
+
+
+@login_not_required
+def metrics_page(request: HttpRequest) -> HttpResponse:
+    """/metrics, for the bearer of SIEIS_METRICS_TOKEN and for people with a role."""
+    if not (_has_token(request) or may(request.user, VIEW)):
+        return HttpResponse(
+            "Send SIEIS_METRICS_TOKEN as a bearer token, or log in.\n",
+            status=401,
+            content_type="text/plain; charset=utf-8",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return HttpResponse(metrics.exposition(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _has_token(request: HttpRequest) -> bool:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    expected = settings.SIEIS_METRICS_TOKEN
+    return bool(expected) and scheme == "Bearer" and hmac.compare_digest(token.encode(), expected.encode())

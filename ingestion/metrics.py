@@ -1,0 +1,118 @@
+"""What Prometheus is told. Counters count what this process did; what others say comes from the database at the scrape.
+
+With the consumer in a process of its own, its figures reach /metrics of the web process by its heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from django.db.models import Count
+from django.utils import timezone
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from alerts.models import Alert, Severity
+from sensors import live, registry
+from sensors.models import Mote, ProcessHeartbeat
+from sensors.presence import presence
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+READINGS = Counter("sieis_readings", "Readings stored", ["profile"], registry=REGISTRY)
+QUARANTINED = Counter("sieis_quarantined", "Messages put aside", ["reason"], registry=REGISTRY)
+DUPLICATES = Counter("sieis_duplicates", "Readings that were stored before", ["profile"], registry=REGISTRY)
+STORE_RETRIES = Counter("sieis_store_retries", "Writes that were tried again", ["sink"], registry=REGISTRY)
+LAG = Gauge("sieis_lag_messages", "Messages that wait in a partition", ["topic", "partition"], registry=REGISTRY)
+BATCH_SECONDS = Histogram(
+    "sieis_batch_seconds",
+    "From a poll's answer to what browsers hear",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+
+HEARD_WITHIN = timedelta(minutes=5)
+
+
+class Announced(Collector):
+    """The live channel's counts, which are kept below this app."""
+
+    def collect(self) -> Iterator[Metric]:
+        told = "Messages for the live channel"
+        yield CounterMetricFamily("sieis_announced", f"{told} that were sent", live.counts.announced)
+        yield CounterMetricFamily("sieis_announce_failures", f"{told} that could not be sent", live.counts.failed)
+        yield CounterMetricFamily("sieis_announce_dropped", f"{told} that newer ones replaced", live.counts.dropped)
+
+
+class FromDatabase(Collector):
+    """What stands in the database at the scrape: alerts, motes, and the heartbeats of all processes."""
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # no query at import, when the registry asks what there will be
+
+    def collect(self) -> Iterator[Metric]:
+        now = timezone.now()
+        yield _active_alerts()
+        yield from _motes(now)
+        yield from _processes(now)
+
+
+def _active_alerts() -> Metric:
+    metric = GaugeMetricFamily("sieis_alerts_active", "Alerts that nobody ended", labels=["severity"])
+    rows = Alert.objects.active().order_by().values_list("severity").annotate(n=Count("id"))
+    found: dict[str, int] = dict(rows)
+    for severity in Severity.values:
+        metric.add_metric([severity], found.get(severity, 0))
+    return metric
+
+
+def _motes(now: datetime) -> Iterator[Metric]:
+    intervals = {code: profile.interval_s for code, profile in registry.profiles().items()}
+    rows = Mote.objects.order_by().values_list("state", "last_seen_at", "profile__code")
+    states: Tally[str] = Tally()
+    heard: Tally[str] = Tally()
+    for state, last_seen_at, profile in rows:
+        states[state] += 1
+        heard[presence(state, last_seen_at, intervals.get(profile, 0.0), now=now)] += 1
+    by_state = GaugeMetricFamily("sieis_motes", "Motes by state", labels=["state"])
+    for state in Mote.State.values:
+        by_state.add_metric([state], states[state])
+    yield by_state
+    yield GaugeMetricFamily("sieis_motes_silent", "Active motes that are not heard", heard["silent"])
+
+
+def _processes(now: datetime) -> Iterator[Metric]:
+    age = GaugeMetricFamily("sieis_heartbeat_age_seconds", "Since a process said it lives", labels=["kind", "name"])
+    rate = GaugeMetricFamily("sieis_pipeline_readings_per_second", "As the consumer measured it", labels=["name"])
+    lag = GaugeMetricFamily("sieis_pipeline_lag_messages", "As the consumer measured it", labels=["name", "partition"])
+    stuck = GaugeMetricFamily("sieis_pipeline_stuck", "1 while a sink is away", labels=["name"])
+    last = GaugeMetricFamily(
+        "sieis_pipeline_last_batch_timestamp_seconds", "When the consumer had its last batch", labels=["name"]
+    )
+    for beat in ProcessHeartbeat.objects.filter(beat_at__gt=now - HEARD_WITHIN):
+        age.add_metric([beat.kind, beat.name], max((now - beat.beat_at).total_seconds(), 0.0))
+        if beat.kind != "consumer":
+            continue
+        detail = beat.detail
+        rate.add_metric([beat.name], detail.get("readings_per_s", 0.0))
+        stuck.add_metric([beat.name], 1 if detail.get("stuck_at") else 0)
+        if detail.get("last_batch_at"):
+            last.add_metric([beat.name], datetime.fromisoformat(detail["last_batch_at"]).timestamp())
+        for partition, n in detail.get("lag", {}).items():
+            lag.add_metric([beat.name, partition], n)
+    yield from (age, rate, stuck, last, lag)
+
+
+REGISTRY.register(Announced())
+REGISTRY.register(FromDatabase())
+
+
+def exposition() -> bytes:
+    """Everything in Prometheus' text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,31 @@
+"""Every address of the API, below /api/v1/."""
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView
+
+from alerts import api as alerts
+from ingestion import api as ingestion
+from mlops import api as mlops
+from sensors import api as sensors
+from sensors.problems import NoSuchAddress
+
+app_name = "api"
+urlpatterns = [
+    path("health", ingestion.HealthView.as_view(), name="health"),
+    path("motes", sensors.Motes.as_view(), name="motes"),
+    path("profiles", sensors.Profiles.as_view(), name="profiles"),
+    path("sensors/latest", sensors.LatestOfAll.as_view(), name="latest"),
+    path("sensors/readings", sensors.Readings.as_view(), name="readings"),
+    path("sensors/<str:mote>/latest", sensors.LatestOfMote.as_view(), name="mote-latest"),
+    path("alerts", alerts.Alerts.as_view(), name="alerts"),
+    path("alerts/<int:pk>", alerts.OneAlert.as_view(), name="alert"),
+    path("alerts/<int:pk>/acknowledge", alerts.Acknowledge.as_view(), name="alert-acknowledge"),
+    path("alerts/<int:pk>/resolve", alerts.Resolve.as_view(), name="alert-resolve"),
+    path("models", mlops.Models.as_view(), name="models"),
+    path("models/<path:name>/promote", mlops.Promote.as_view(), name="model-promote"),
+    path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
+    path("ml/jobs/<int:pk>", mlops.Job.as_view(), name="job"),
+    path("quarantine", ingestion.Quarantine.as_view(), name="quarantine"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    re_path("", NoSuchAddress.as_view(), name="unknown"),
+]
