@@ -1,0 +1,115 @@
+"""Alerts over the API: read by everyone with a role, moved by operators, once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from alerts.models import Alert
+from sensors.models import AuditEntry, Mote
+from tests import builders
+from tests.conftest import NOON
+from tests.people import *  # noqa: F403
+
+pytestmark = pytest.mark.django_db
+
+
+def alert(code: str = "7", **changes: object) -> Alert:
+    mote = Mote.objects.get(code=code) if code else None
+    given = {
+        "subject": f"mote:main/{code}" if code else "sink:influxdb", "kind": "anomaly", "severity": "high",
+        "mote": mote, "words": "Temperature 45.2 °C", "first_seen_at": NOON, "last_seen_at": NOON,
+    }  # fmt: skip
+    return Alert.objects.create(**{**given, **changes})
+
+
+@pytest.fixture(autouse=True)
+def fleet():
+    builders.install_fleet(motes=("7", "8"))
+
+
+def test_alerts_come_newest_first_with_mote_and_site(charlie_client):
+    alert("7")
+    alert("8", last_seen_at=NOON + timedelta(minutes=1))
+    alert("", kind="sink_down", last_seen_at=NOON - timedelta(minutes=1))
+
+    answer = charlie_client.get("/api/v1/alerts").json()
+
+    assert answer["count"] == 3
+    assert [(one["mote"], one["site"]) for one in answer["results"]] == [("8", "main"), ("7", "main"), (None, None)]
+    assert answer["results"][1]["first_seen_at"] == "2026-03-02T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("status=open", 1), ("status=active", 2), ("severity=low", 1), ("mote=7", 1), ("mote=7&site=hall", 0)],
+)
+def test_alerts_are_filtered_by_status_severity_and_mote(charlie_client, query, found):
+    alert("7")
+    alert("8", severity="low", status=Alert.Status.ACKNOWLEDGED)
+    alert("", kind="sink_down", status=Alert.Status.RESOLVED)
+
+    assert charlie_client.get(f"/api/v1/alerts?{query}").json()["count"] == found
+
+
+def test_a_filter_that_does_not_exist_is_refused_by_value(charlie_client):
+    problem = charlie_client.get("/api/v1/alerts?status=angry").json()
+
+    assert (problem["field"], problem["errors"][0]["value"]) == ("status", "angry")
+
+
+def test_alerts_cost_the_same_number_of_queries_however_many_there_are(
+    charlie_client, django_assert_max_num_queries, django_assert_num_queries
+):
+    alert("7")
+    with django_assert_max_num_queries(8) as few:
+        charlie_client.get("/api/v1/alerts")
+    for n in range(20):
+        alert("8", kind=f"kind{n}")
+
+    with django_assert_num_queries(len(few)):
+        charlie_client.get("/api/v1/alerts")
+
+
+def test_an_alert_is_told_with_its_events(charlie_client):
+    one = alert("7")
+    one.events.create(
+        mote=one.mote, noticed_at=NOON, started_at=NOON, last_at=NOON, n_readings=3, peak_surprise=9.0, peak_at=NOON,
+        peak_channel="temperature", peak_value=45.2, layer="level", words="hot", model_version=1,
+    )  # fmt: skip
+
+    answer = charlie_client.get(f"/api/v1/alerts/{one.pk}").json()
+
+    assert [event["peak_channel"] for event in answer["events"]] == ["temperature"]
+
+
+def test_bob_acknowledges_an_alert_and_it_says_who_has_it(bob_client):
+    one = alert("7")
+
+    answer = bob_client.post(f"/api/v1/alerts/{one.pk}/acknowledge")
+
+    assert (answer.status_code, answer.json()["status"], answer.json()["acknowledged_by"]) == (
+        200, "acknowledged", "bob",
+    )  # fmt: skip
+    assert AuditEntry.objects.filter(deed="acknowledge_alert", who__username="bob").exists()
+
+
+def test_who_comes_second_is_told_where_the_alert_stands(bob_client, alice_client):
+    one = alert("7")
+    alice_client.post(f"/api/v1/alerts/{one.pk}/resolve")
+
+    answer = bob_client.post(f"/api/v1/alerts/{one.pk}/acknowledge")
+
+    assert (answer.status_code, answer.json()["title"]) == (409, "Conflict")
+    assert "already resolved" in answer.json()["detail"]
+
+
+def test_charlie_may_look_and_not_act(charlie_client):
+    one = alert("7")
+
+    answers = [charlie_client.post(f"/api/v1/alerts/{one.pk}/{deed}") for deed in ("acknowledge", "resolve")]
+
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert "operator" in answers[0].json()["detail"]
+    assert Alert.objects.get().status == "open"
