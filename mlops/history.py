@@ -15,6 +15,7 @@ from alerts.models import MaintenanceWindow
 from mlops.models import Label
 from sensors import quality
 from sensors.fleet import Fleet
+from sensors.lake import NoSuchTable
 from sensors.readings import INSTANT, Batch, Profile, micros
 
 # What says that a value is no measurement of the world. A late or first-after-a-gap reading is one.
@@ -22,7 +23,7 @@ UNCLEAN = (
     quality.OUT_OF_RANGE, quality.UNREADABLE, quality.STUCK, quality.JUMP, quality.LOW_BATTERY,
 )  # fmt: skip
 LEAST_SPAN = timedelta(hours=24)
-LEAST_READINGS = 2000
+LEAST_READINGS = 500
 # 1.5 million four-channel readings take about 0.4 GB on their way through here and 1 GB in a fit.
 MOST_READINGS = 1_500_000
 SHARES = (0.6, 0.2)  # of the readings, in order of time: to learn from, to calibrate on; the rest is held out
@@ -132,8 +133,14 @@ def read(
     report: Callable[[float, str], None] = lambda progress, words: None,
 ) -> History:
     """The clean readings of the range, one a mote and step, and how many were left out for which reason."""
-    pinned = lake.version(f"silver/{profile.code}")
-    source = lake.scan(f"silver/{profile.code}", pinned)
+    table = f"silver/{profile.code}"
+    try:
+        pinned = lake.version(table)
+    except NoSuchTable as error:
+        raise NoData(
+            f"No reading of profile {profile.code} has ever reached the lake; check that its sensors report."
+        ) from error
+    source = lake.scan(table, pinned)
     counts: dict[str, int] = {}
     n_found, days = 0, []
     for share, day in _by_day(source, profile, start, end):
@@ -192,8 +199,8 @@ def _clean(
     keep("maintenance", _outside(day, leave_out.maintenance))
     keep("labelled", _outside(day, leave_out.labelled))
     # The engine's state advances once a step; what a mote says in between is nothing new to learn from.
-    step = pl.col("at").dt.timestamp("us") // int(profile.step_s * 1e6)
-    keep("between_steps", day.sort("at").unique(["mote", step.alias("step")], keep="first", maintain_order=True))
+    step = (pl.col("at").cast(pl.Int64) // int(profile.step_s * 1e6)).alias("step")
+    keep("between_steps", day.sort("at").with_columns(step).unique(["mote", "step"], keep="first").drop("step"))
     return day
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from mlops.detection import FittedEngine
-from sensors.readings import Batch, Floats, Ints, Profile
+from sensors.readings import Batch, Channel, Floats, Ints
 
 MOST_MOTES = 24
 LENGTH_S = 2 * 3600.0
 SHARE_OF_BAND = 0.6  # how far a planted offset moves a channel, in widths of its normal band
-KINDS = ("offset_up", "offset_down", "beyond_range")
+DIRECTIONS = (1.0, -1.0)
 
 
 def probe(fitted: FittedEngine, clean: Batch) -> dict[str, Any]:
-    """How many planted faults the engine notices while they last; each mote gets one, of changing kind and channel."""
+    """How many planted faults the engine notices while they last; each mote gets one, in turn by channel."""
     chosen = clean.take(np.isin(clean.mote, _spread(np.unique(clean.mote), MOST_MOTES)))
     planted, faults = _plant(chosen)
     _, _, changes = fitted.step(fitted.start(), planted)
@@ -48,19 +48,18 @@ def _plant(clean: Batch) -> tuple[Batch, dict[int, tuple[int, int]]]:
         end = begin + int(LENGTH_S * 1e6)
         ill = rows[(clean.at[rows] >= begin) & (clean.at[rows] < end)]
         channel = turn % values.shape[1]
-        values[ill, channel] = _fault(
-            KINDS[turn // values.shape[1] % len(KINDS)], values[ill, channel], clean.profile, channel
-        )
+        direction = DIRECTIONS[turn // values.shape[1] % len(DIRECTIONS)]
+        values[ill, channel] = _moved(values[ill, channel], clean.profile.channels[channel], direction)
         faults[mote] = (begin, end)
     return replace(clean, values=values), faults
 
 
-def _fault(kind: str, values: Floats, profile: Profile, channel: int) -> Floats:
-    one = profile.channels[channel]
-    (low, high), (least, most) = one.normal, one.physical
-    if kind == "beyond_range":
-        return np.full_like(values, most + (most - least) * 0.1)
-    offset = SHARE_OF_BAND * (high - low) * (1.0 if kind == "offset_up" else -1.0)
-    # On the sensor's own grid and within its range: whatever finds the fault must find the change itself.
-    moved = np.round((values + offset) / one.resolution) * one.resolution
+def _moved(values: Floats, channel: Channel, direction: float) -> Floats:
+    """Off by a part of the normal band, on the sensor's own grid and within its range, as a sensor that went wrong.
+
+    Whatever is beyond the range or off the grid would be found without any model.
+    """
+    (low, high), (least, most) = channel.normal, channel.physical
+    offset = direction * SHARE_OF_BAND * (high - low)
+    moved: Floats = np.round((values + offset) / channel.resolution) * channel.resolution
     return np.clip(moved, least, most)

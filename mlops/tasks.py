@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from mlops import children, training
 from sensors.lake import lake
-from sensors.models import Profile
 
 log = structlog.get_logger(__name__)
 
@@ -41,9 +40,8 @@ def expire_leases() -> None:
 @shared_task
 def compact_lake() -> None:
     """Merges the small files of each table; one table's trouble leaves the others alone."""
-    tables = ["bronze", *(f"silver/{code}" for code in Profile.objects.values_list("code", flat=True))]
     failed = []
-    for table in tables:
+    for table in lake().tables():
         try:
             lake().compact(table)
         except Exception as error:
