@@ -1,0 +1,108 @@
+"""Normal readings laid out for fitting: sorted, what cannot be measured taken out, on the profile's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensors.readings import Batch, Floats, Ints, Profile
+
+# What a layer learns: arrays by the name of the kernel's Model field.
+Arrays = dict[str, NDArray[Any]]
+
+FLEET_SAMPLE = 500  # motes that are enough to learn what all have in common
+MAX_CELLS = 4_000_000  # of one mote's grid; more is a mote that was silent for years
+
+
+@dataclass(frozen=True)
+class History:
+    """One profile's readings, by mote and time; out of physical range is NaN."""
+
+    profile: Profile
+    mote: Ints
+    at: Ints
+    values: Floats
+    local_s: Ints
+
+    @classmethod
+    def of(cls, batch: Batch) -> History:
+        """The batch in any order; of two readings of one instant the first wins."""
+        order = np.lexsort((batch.at, batch.mote))
+        mote, at = batch.mote[order], batch.at[order]
+        if len(order):
+            again = np.concatenate([[False], (mote[1:] == mote[:-1]) & (at[1:] == at[:-1])])
+            order, mote, at = order[~again], mote[~again], at[~again]
+        low, high = batch.profile.bounds("physical")
+        values = batch.values[order]
+        with np.errstate(invalid="ignore"):
+            values[~((values >= low) & (values <= high))] = np.nan
+        local_s = at // 1_000_000 + batch.utc_offset_s[order]
+        return cls(batch.profile, mote, at, values, local_s)
+
+    def __len__(self) -> int:
+        return len(self.mote)
+
+    @property
+    def step_us(self) -> int:
+        return int(self.profile.step_s * 1e6)
+
+    @cached_property
+    def ids(self) -> Ints:
+        return np.unique(self.mote)
+
+    @cached_property
+    def place(self) -> Ints:
+        """Which of `ids` each row belongs to."""
+        return np.searchsorted(self.ids, self.mote).astype(np.int64)
+
+    def take(self, rows: Any) -> History:
+        return History(self.profile, self.mote[rows], self.at[rows], self.values[rows], self.local_s[rows])
+
+    def split(self, instant: int) -> tuple[History, History]:
+        """What was measured before an instant, and from it on."""
+        return self.take(self.at < instant), self.take(self.at >= instant)
+
+    def on_steps(self) -> History:
+        """The first reading of each mote and step."""
+        step = self.at // self.step_us
+        first = np.ones(len(self), dtype=bool)
+        first[1:] = (step[1:] != step[:-1]) | (self.mote[1:] != self.mote[:-1])
+        return self.take(first)
+
+    def some_motes(self, most: int) -> History:
+        """As many motes, spread evenly over the fleet."""
+        if len(self.ids) <= most:
+            return self
+        chosen = self.ids[np.linspace(0, len(self.ids) - 1, most).astype(np.int64)]
+        return self.take(np.isin(self.mote, chosen))
+
+    def grids(self) -> Iterator[Floats]:
+        """Each mote's values on the grid of steps, (steps, channels), NaN where nothing was measured."""
+        bounds = np.searchsorted(self.mote, np.append(self.ids, np.iinfo(np.int64).max))
+        for begin, end in pairwise(bounds.tolist()):
+            cell = self.at[begin:end] // self.step_us
+            cell -= cell[0]
+            kept = cell < MAX_CELLS // self.values.shape[1]
+            grid = np.full((int(cell[kept][-1]) + 1, self.values.shape[1]), np.nan)
+            grid[cell[kept]] = self.values[begin:end][kept]
+            yield grid
+
+
+def grouped_median(values: Floats, group: Ints, n_groups: int) -> tuple[Floats, Ints]:
+    """Median and count of each group's finite values; NaN where a group has none."""
+    finite = np.isfinite(values)
+    values, group = values[finite], group[finite]
+    count = np.bincount(group, minlength=n_groups)
+    order = np.lexsort((values, group))
+    values = np.append(values[order], np.nan)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    has = count > 0
+    low = np.where(has, start + (count - 1) // 2, len(values) - 1)
+    high = np.where(has, start + count // 2, len(values) - 1)
+    return (values[low] + values[high]) / 2.0, count.astype(np.int64)

@@ -1,0 +1,119 @@
+"""Level: distance from what this mote usually shows at this hour, weekdays and weekends apart, in robust scales."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlops.detection.history import Arrays, History, grouped_median
+from mlops.detection.tails import line
+from sensors.readings import Floats, Ints, Profile
+
+NAME = "level"
+HOURS = 24
+MAD = 1.4826  # of a normal distribution: the median absolute deviation as a standard deviation
+FLOOR = 0.5  # an hour is at least half as restless as the whole day: a dark night is not infinitely precise
+ENOUGH = 0.25  # of an hour's readings, for a bin to speak for itself
+YOUNG_S = 12 * 3600.0  # what a mote said in less than this is no norm yet: the pack's band widens it
+BAND_SCALES = 6.0  # of half the normal band's width
+FEW = 30  # readings of an hour from which its own scale counts
+
+
+def prior(profile: Profile) -> Arrays:
+    """One band for every hour: the pack's normal one, its edge a scale away from its middle."""
+    low, high = profile.bounds("normal")
+    n, onset = len(low), profile.onset
+    half = np.maximum((high - low) / 2.0, 1e-9)
+    # Inside the band nothing is wrong; a tenth of its width beyond is onset, six tenths beyond is high.
+    raw, surprise = line(
+        [(0.0, 0.0), (0.7, 0.05 * onset), (1.0, 0.3 * onset), (1.2, onset), (2.2, 2 * onset), (5.0, 12.0)], n
+    )
+    return {
+        "level_motes": np.zeros(0, dtype=np.int64),
+        "center": np.broadcast_to((low + high) / 2.0, (1, 2, HOURS, n)).astype(np.float32),
+        "scale": np.broadcast_to(half, (1, HOURS, n)).astype(np.float32),
+        "level_raw": raw,
+        "level_surprise": surprise,
+        "band": np.ones(n),
+    }
+
+
+def learnt_table(profile: Profile) -> tuple[Floats, Floats]:
+    """For a learnt level whose tail nobody could measure: six scales are onset, ten are high."""
+    onset = profile.onset
+    knots = [(0.0, 0.0), (3.0, 0.3 * onset), (6.0, onset), (10.0, 2 * onset), (20.0, 12.0)]
+    return line(knots, len(profile.channels))
+
+
+def fit(history: History) -> Arrays:
+    """A profile of every mote, and the fleet's for motes that come later."""
+    readings = history.on_steps()
+    bins = _bins(readings.local_s)
+    n_motes = len(readings.ids)
+    start = prior(history.profile)
+    center = np.tile(start["center"].astype(np.float64), (n_motes + 1, 1, 1, 1))
+    scale = np.tile(start["scale"].astype(np.float64), (n_motes + 1, 1, 1))
+    enough = max(1.0, ENOUGH * 3600.0 / history.profile.step_s)
+    for c, channel in enumerate(history.profile.channels):
+        values = readings.values[:, c]
+        if not np.isfinite(values).any():
+            continue
+        fleet = _fleet_center(values, bins)
+        center[1:, :, :, c] = _centers(values, bins, readings.place, n_motes, fleet, enough)
+        center[0, :, :, c] = fleet
+        least = max(channel.resolution, 1e-6)
+        own, seen = _scales(values - center[1:, :, :, c].reshape(n_motes, -1)[readings.place, bins], readings, bins)
+        half = (channel.normal[1] - channel.normal[0]) / 2.0
+        youth = np.maximum(0.0, 1.0 - seen * history.profile.step_s / YOUNG_S)[:, None] * half / BAND_SCALES
+        scale[1:, :, c] = np.maximum(np.where(np.isfinite(own), own, np.nanmedian(own, axis=0)) + youth, least)
+        scale[0, :, c] = np.maximum(_fleet_scale(own, center[1:, :, :, c], fleet, seen) + youth.min(), least)
+    return {
+        "level_motes": readings.ids.astype(np.int64),
+        "center": center.astype(np.float32),
+        "scale": scale.astype(np.float32),
+    }
+
+
+def _bins(local_s: Ints) -> Ints:
+    """Weekend × hour of each local instant: 0..23 on weekdays, 24..47 at weekends."""
+    day = local_s // 86_400
+    weekend = ((day + 3) % 7 >= 5).astype(np.int64)
+    return weekend * HOURS + local_s // 3600 % HOURS
+
+
+def _fleet_center(values: Floats, bins: Ints) -> Floats:
+    """(weekend, hour); an hour never seen borrows from the other kind of day, then from the whole."""
+    middle, _ = grouped_median(values, bins, 2 * HOURS)
+    middle = middle.reshape(2, HOURS)
+    filled = np.where(np.isfinite(middle), middle, middle[::-1])
+    return np.where(np.isfinite(filled), filled, np.nanmedian(values))
+
+
+def _centers(values: Floats, bins: Ints, place: Ints, n_motes: int, fleet: Floats, enough: float) -> Floats:
+    """(motes, weekend, hour): the mote's own medians, else its other kind of day, else the fleet's hour moved to it."""
+    middle, count = grouped_median(values, place * 2 * HOURS + bins, n_motes * 2 * HOURS)
+    middle = np.where(count >= enough, middle, np.nan).reshape(n_motes, 2, HOURS)
+    offset, _ = grouped_median(values - fleet.reshape(-1)[bins], place, n_motes)
+    moved = fleet[None] + np.where(np.isfinite(offset), offset, 0.0)[:, None, None]
+    filled = np.where(np.isfinite(middle), middle, middle[:, ::-1])
+    return np.where(np.isfinite(filled), filled, moved)
+
+
+def _scales(residual: Floats, readings: History, bins: Ints) -> tuple[Floats, Ints]:
+    """(motes, hour) robust scale of what is left, and which motes have any; never far below the mote's whole day."""
+    n_motes, distance = len(readings.ids), np.abs(residual)
+    hour = readings.place * HOURS + bins % HOURS
+    own, count = grouped_median(distance, hour, n_motes * HOURS)
+    whole, seen = grouped_median(distance, readings.place, n_motes)
+    finite = np.isfinite(distance)
+    total = np.bincount(readings.place[finite], distance[finite], minlength=n_motes)
+    # Where most readings are equal the median distance is 0; the mean still knows of the others.
+    floor = np.maximum(MAD * whole, total / np.maximum(seen, 1)) * FLOOR
+    own = np.where(count >= FEW, MAD * own, np.nan).reshape(n_motes, HOURS)
+    own = np.where(np.isfinite(own), own, (MAD * whole)[:, None])
+    return np.maximum(own, floor[:, None]), seen
+
+
+def _fleet_scale(own: Floats, centers: Floats, fleet: Floats, seen: Ints) -> Floats:
+    """(hour): wide enough that most motes of the fleet would have been taken for normal by it."""
+    apart = np.abs(centers - fleet[None]).max(axis=1)[seen > 0]
+    return np.nanmedian(own, axis=0) + np.quantile(apart, 0.95, axis=0) / 2.0

@@ -1,0 +1,65 @@
+"""An event in words for people. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from alerts.events import EventChange
+from sensors.readings import Channel, Profile
+
+
+def words(change: EventChange, profile: Profile) -> str:
+    """What was seen at the event's peak, and what was expected."""
+    channel = next(channel for channel in profile.channels if channel.code == change.peak_channel)
+    value = quantity(change.peak_value, channel)
+    low, high = change.expected
+    expected = f"expected {number(low, channel)}–{quantity(high, channel)}"
+    if change.layer == "gate":
+        low, high = channel.physical
+        return f"{channel.label} {value}, outside what its sensor can measure ({low:g}–{high:g}{_unit(channel)})"
+    if change.layer == "stuck":
+        return f"{channel.label} stuck at {value} for {duration(change.last_at - change.started_at)}"
+    if change.layer == "jump":
+        return f"{channel.label} jumped to {value}, {expected}"
+    if change.layer == "forest":
+        return f"Unusual combination of {_listed([channel.label.lower() for channel in profile.channels])}"
+    return f"{channel.label} {value}, {expected}"
+
+
+def number(value: float, channel: Channel) -> str:
+    """As many decimals as the sensor resolves, at most one where that says enough.
+
+    >>> from dataclasses import replace
+    >>> t = Channel("t", "T", "°C", (0, 50), (18, 28), 0.01, 1, 1)
+    >>> number(45.23, t), number(410.4, replace(t, resolution=1.0)), number(2.713, replace(t, normal=(2.2, 3.1)))
+    ('45.2', '410', '2.71')
+    """
+    width = channel.normal[1] - channel.normal[0]
+    finest = max(0, math.ceil(-math.log10(channel.resolution))) if channel.resolution > 0 else 2
+    useful = max(0, math.ceil(2.0 - math.log10(width))) if width > 0 else 2
+    return f"{value:.{min(finest, useful, 6)}f}"
+
+
+def quantity(value: float, channel: Channel) -> str:
+    return f"{number(value, channel)}{_unit(channel)}"
+
+
+def duration(micros: int) -> str:
+    """The largest unit that fits, rounded.
+
+    >>> duration(7_300_000_000), duration(90_000_000), duration(12_000_000)
+    ('2 h', '2 min', '12 s')
+    """
+    seconds = micros / 1e6
+    for name, size in (("d", 172_800), ("h", 7_200), ("min", 90)):
+        if seconds >= size:
+            return f"{seconds / {'d': 86_400, 'h': 3_600, 'min': 60}[name]:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _unit(channel: Channel) -> str:
+    return "" if not channel.unit else channel.unit if channel.unit == "%" else f" {channel.unit}"
+
+
+def _listed(labels: list[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"

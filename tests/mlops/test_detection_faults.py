@@ -1,0 +1,401 @@
+"""Each layer finds its fault, and events tell it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mlops.detection import Engine, decode_votes, fallback, words
+from sensors import quality
+from sensors.readings import Batch, concat, score
+from tests.builders import channel, profile
+from tests.mlops.detection_world import DAY_STEPS, INDOOR, STEP_S, after, changed, normal, trained
+
+HOUR = 3600 // STEP_S
+STEP_US = STEP_S * 1_000_000
+
+
+def quiet(hours: float = 6, **settings) -> Batch:
+    """One mote of the fleet after training, from noon on."""
+    return normal(motes=[3], days=hours / 24, start_us=after(3.5), seed=9, **settings)
+
+
+def judge(stream: Batch, engine=None):
+    engine = engine or trained()
+    _, judged, changes = engine.step(engine.start(), stream)
+    return judged, {(change.mote, change.noticed_at): change for change in changes}
+
+
+def the_event(events):
+    assert len(events) == 1
+    return next(iter(events.values()))
+
+
+def test_a_normal_day_has_no_event():
+    judged, events = judge(normal(days=1, start_us=after(), seed=8))
+
+    assert events == {}
+    assert not judged.is_anomaly.any()
+    assert (judged.model_version == 7).all()
+
+
+def test_one_outlier_is_a_high_event_that_ends_two_steps_after_normal_readings_return():
+    judged, events = judge(changed(quiet(), 100, 0, 45.2))
+
+    event = the_event(events)
+    at = judged.at
+    assert score(judged.surprise[100], INDOOR.onset) >= 0.6
+    assert (event.noticed_at, event.last_at, event.ended_at) == (at[100], at[100], at[103])
+    assert (event.peak_channel, event.peak_value, event.layer) == ("temperature", 45.2, "level")
+    assert event.n_readings == judged.is_anomaly.sum() == 1
+    assert event.contributions["temperature"] > 0.8
+    assert sum(event.contributions.values()) == pytest.approx(1.0)
+    assert event.expected[0] < 22 < event.expected[1] < 30
+    assert judged.event_id.tolist()[99:105] == [0, at[100], at[100], at[100], at[100], 0]
+
+
+def test_a_value_beyond_the_physical_range_is_judged_by_the_gate_and_never_learnt():
+    judged, events = judge(changed(quiet(), slice(100, 105), 0, 130.0))
+
+    assert decode_votes(judged.votes[100])["gate"] == judged.surprise[100] == 12.0
+    assert the_event(events).layer == "gate"
+    np.testing.assert_array_equal(judged.surprise[106:], judge(quiet())[0].surprise[106:])
+
+
+def test_a_flat_line_is_stuck_after_the_packs_duration_and_the_event_starts_where_the_line_does():
+    stream = quiet(8)
+    stuck = changed(stream, slice(200, 200 + 3 * HOUR), 1, stream.values[200, 1])
+
+    judged, events = judge(stuck)
+
+    flagged = np.flatnonzero(judged.flags & quality.STUCK)
+    event = min(events.values(), key=lambda change: change.noticed_at)
+    assert (flagged[0], flagged[-1]) == (200 + HOUR, 200 + 3 * HOUR - 1)
+    assert quality.channels(int(judged.flags[flagged[0]]), INDOOR) == ["humidity"]
+    assert event.started_at == stream.at[200]
+    assert event.noticed_at == stream.at[200 + HOUR + 1]
+
+
+def test_a_jump_within_normal_levels_is_held_until_the_value_is_back():
+    jumped = changed(quiet(), slice(100, 110), 0, quiet().values[100:110, 0] + 2.2)
+
+    judged, events = judge(jumped)
+
+    assert decode_votes(judged.votes[100])["jump"] >= INDOOR.onset
+    assert (judged.flags[100:110] & quality.JUMP).all()
+    assert not (judged.flags[110:] & quality.JUMP).any()
+    assert the_event(events).noticed_at in judged.at[100:102]
+
+
+def test_a_lively_signal_on_a_new_level_is_adopted_and_a_dead_one_is_not():
+    n = 4 * HOUR
+    lively = changed(quiet(), slice(100, 100 + n), 1, quiet().values[100 : 100 + n, 1] + 12.0)
+    dead = changed(quiet(), slice(100, 100 + n), 1, 55.0)
+
+    adopted, _ = judge(lively)
+    held, _ = judge(dead)
+
+    assert np.flatnonzero(adopted.flags[: 100 + n] & quality.JUMP).tolist() == list(range(100, 131))
+    assert np.flatnonzero(held.flags & quality.JUMP)[-1] == 100 + n - 1
+
+
+def test_a_hold_ends_unconditionally():
+    stream = quiet(14)
+    dead = changed(stream, slice(100, len(stream)), 1, 55.0)
+
+    judged, _ = judge(dead)
+
+    assert np.flatnonzero(judged.flags & quality.JUMP)[-1] == 100 + 720
+
+
+def test_a_slow_drift_is_found_by_the_level():
+    stream = quiet(12)
+    drifting = changed(stream, slice(0, len(stream)), 0, stream.values[:, 0] + np.arange(len(stream)) * 0.01)
+
+    judged, events = judge(drifting)
+
+    assert not (judged.flags & quality.JUMP).any()
+    first = min(events.values(), key=lambda change: change.noticed_at)
+    assert first.layer == "level"
+    assert 50 < np.searchsorted(stream.at, first.noticed_at) < 500
+
+
+def test_a_state_between_the_two_usual_ones_is_found_by_the_forest():
+    two = profile(*(channel(name, max_rate_per_s=0.0) for name in ("inlet", "outlet", "casing")))
+    rng = np.random.default_rng(2)
+    history = normal(motes=4, days=2, of=two)
+    # Every reading is all cold or all warm: apart, each value is ordinary.
+    state = rng.integers(0, 2, len(history))[:, None] * 8.0
+    history = replace(history, values=19.0 + state + rng.normal(0, 0.2, (len(history), 3)))
+    engine = Engine().fit(history)
+    values = np.array([[19.0, 19.0, 19.0], [27.0, 27.0, 27.0], [23.0, 23.0, 23.0]])
+    noon = np.full(3, after(1.5))
+
+    judged = engine.score_stateless(values, np.ones(3, dtype=np.int64), noon, np.zeros(3, dtype=np.int64))
+
+    assert judged.layer[2] == "forest"
+    assert judged.surprise[2] >= 3.0 > 1.0 > judged.surprise[:2].max()
+
+
+def test_two_readings_at_onset_a_step_apart_open_an_event_that_starts_at_the_first():
+    judged, events = judge(changed(quiet(), [100, 101], 1, _at_onset()))
+
+    event = the_event(events)
+    assert INDOOR.onset <= judged.surprise[100] < 2 * INDOOR.onset
+    assert (event.started_at, event.noticed_at) == (judged.at[100], judged.at[101])
+    assert judged.is_anomaly.tolist()[99:103] == [False, False, True, False]
+
+
+def test_one_reading_at_onset_is_no_event():
+    _, events = judge(changed(quiet(), [100], 1, _at_onset()))
+
+    assert events == {}
+
+
+def _at_onset() -> float:
+    """A humidity at reading 100 of `quiet` that is little more than one onset surprising, by bisection."""
+    low, high = 42.0, 60.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        judged, _ = judge(changed(quiet(), 100, 1, middle))
+        low, high = (low, middle) if judged.surprise[100] >= 1.05 * INDOOR.onset else (middle, high)
+    return high
+
+
+def test_a_mote_that_falls_silent_in_an_event_ends_it_at_its_last_anomalous_reading():
+    stream = changed(quiet(), slice(98, 100), 0, 45.2)
+    resumed = concat([stream.take(slice(0, 100)), quiet().take(slice(200, 210))])
+
+    judged, events = judge(resumed)
+
+    event = the_event(events)
+    assert event.ended_at == event.last_at == stream.at[99]
+    assert not judged.event_id[100:].any()
+
+
+def test_a_gap_gives_the_world_time_to_change():
+    stream = quiet(10)
+    moved = changed(stream, slice(100, len(stream)), 0, stream.values[100:, 0] + 2.0)
+    after_gap = concat([moved.take(slice(0, 100)), moved.take(slice(100 + 5 * HOUR, len(stream)))])
+
+    assert (judge(moved)[0].flags & quality.JUMP).any()
+    assert not (judge(after_gap)[0].flags & quality.JUMP).any()
+
+
+def test_readings_between_the_steps_are_judged_but_not_learnt():
+    second = quiet(0.5, step_s=1)
+    spike = changed(second, 500, 0, 45.2)
+
+    judged, events = judge(spike)
+
+    assert the_event(events).noticed_at == spike.at[500]
+    assert judged.is_anomaly.sum() == 1
+    assert not (judged.flags[501:] & quality.JUMP).any()
+    calm, none = judge(second)
+    assert none == {}
+    np.testing.assert_array_equal(judged.surprise[700:], calm.surprise[700:])
+
+
+def test_a_moderate_oddity_at_one_hertz_must_last_a_step():
+    second = quiet(0.5, step_s=1)
+    odd = _at_onset() + 0.3
+
+    _, short = judge(changed(second, slice(500, 520), 1, odd))
+    judged, lasting = judge(changed(second, slice(500, 600), 1, odd))
+
+    assert short == {}
+    event = the_event(lasting)
+    assert event.started_at == judged.at[500]
+    assert 27_000_000 <= event.noticed_at - event.started_at <= STEP_US
+
+
+def test_missing_values_are_skipped_and_a_reading_without_any_says_nothing():
+    stream = changed(quiet(), slice(50, 60), slice(0, 3), np.nan)
+    stream = changed(stream, slice(100, 400), 1, np.nan)
+
+    judged, events = judge(changed(stream, 300, 0, 45.2))
+
+    assert np.isnan(judged.surprise[50:60]).all()
+    assert np.isfinite(judged.surprise[100:400]).all()
+    assert the_event(events).peak_channel == "temperature"
+
+
+def test_a_mote_that_was_not_in_the_history_is_judged_by_the_fleet():
+    stranger = normal(motes=[77], days=1, start_us=after(), seed=4)
+
+    judged, none = judge(stranger)
+    _, events = judge(changed(stranger, 1000, 0, 45.2))
+
+    assert none == {}
+    assert np.isfinite(judged.surprise).all()
+    assert the_event(events).peak_surprise > 2 * INDOOR.onset
+
+
+def test_a_mote_whose_first_reading_is_a_spike_is_judged_by_what_follows():
+    judged, events = judge(changed(quiet(), 0, 0, 45.2))
+
+    assert the_event(events).ended_at == judged.at[3]
+    assert not (judged.flags[1:] & quality.JUMP).any()
+
+
+def test_midnight_and_full_hours_are_no_cliffs():
+    n = 4000
+    at = after(3.0) - 2000 * 1_000_000 + np.arange(n) * 1_000_000
+    values = np.tile([30.0, 42.0, 2.7], (n, 1))
+
+    judged = trained().score_stateless(values, np.full(n, 3), at, np.zeros(n, dtype=np.int64))
+
+    assert np.abs(np.diff(judged.expected_low[:, 0])).max() < 0.01
+    assert np.ptp(judged.expected_low[:, 0]) > 0.05
+
+
+def test_local_time_decides_what_is_usual():
+    values, mote, at = np.array([[22.0, 42.0, 2.7]] * 2), np.array([3, 3]), np.full(2, after(3.25))
+
+    judged = trained().score_stateless(values, mote, at, np.array([0, 12 * 3600]))
+
+    middle = (judged.expected_low + judged.expected_high)[:, 0] / 2
+    assert middle[0] - middle[1] == pytest.approx(3.0, abs=0.2)
+
+
+def test_a_reading_by_itself_is_judged_by_the_layers_that_need_no_order():
+    values = np.array([[45.2, 42.0, 2.7], [21.9, 42.0, 2.7], [130.0, 42.0, 2.7]])
+
+    judged = trained().score_stateless(values, np.full(3, 3), np.full(3, after(3.5)), np.zeros(3, dtype=np.int64))
+
+    assert judged.layer == ["level", judged.layer[1], "gate"]
+    assert (judged.channel[0], judged.channel[2]) == ("temperature", "temperature")
+    assert (score(judged.surprise, INDOOR.onset) >= 0.6).tolist() == [True, False, True]
+    assert judged.expected_low[0, 0] < 22 < judged.expected_high[0, 0]
+    assert judged.channel_surprise.shape == (3, 3)
+
+
+# ---- the fallback -------------------------------------------------------------------------------------------
+
+
+def test_without_a_model_the_packs_normal_band_decides():
+    engine = fallback(INDOOR)
+    calm, none = judge(normal(days=0.5, start_us=after()), engine)
+    judged, events = judge(changed(quiet(), 100, 0, 45.2), engine)
+
+    event = the_event(events)
+    assert none == {}
+    assert (calm.model_version == 0).all()
+    assert score(judged.surprise[100], INDOOR.onset) >= 0.6
+    assert event.expected == (18.0, 28.0)
+    assert words(event, INDOOR) == "Temperature 45.2 °C, expected 18.0–28.0 °C"
+    assert decode_votes(judged.votes[100])["forest"] == 0.0
+
+
+def test_without_a_model_the_packs_rate_and_flat_line_hold():
+    engine, stream = fallback(INDOOR), quiet()
+    jumped, _ = judge(changed(stream, 100, 1, stream.values[99, 1] + 31.0), engine)
+    stuck, _ = judge(changed(stream, slice(100, 400), 0, 22.0), engine)
+
+    assert jumped.flags[100] & quality.JUMP
+    assert np.flatnonzero(stuck.flags & quality.STUCK)[0] == 100 + HOUR
+
+
+def test_an_event_goes_on_when_another_model_takes_over():
+    stream = changed(quiet(), slice(100, 140), 0, 45.2)
+    state = (first := fallback(INDOOR)).start()
+    state, _, opened = first.step(state, stream.take(slice(0, 120)))
+
+    _, _, closed = trained().step(state, stream.take(slice(120, 200)))
+
+    assert [change.ended_at is None for change in (*opened, *closed)] == [True, False]
+    assert opened[0].noticed_at == closed[0].noticed_at
+    assert closed[0].n_readings == 40
+    assert (opened[0].model_version, closed[0].model_version) == (0, 7)
+
+
+# ---- plain references ---------------------------------------------------------------------------------------
+
+
+def stuck_reference(values, at_s, limit_s):
+    """Which readings stand at the end of a run of equal values of at least that length."""
+    flags, since = [], None
+    for i, x in enumerate(values):
+        if i == 0 or x != values[i - 1] or at_s[i] - at_s[i - 1] > 20 * STEP_S:
+            since = at_s[i]
+        flags.append(at_s[i] - since >= limit_s)
+    return flags
+
+
+class Hold:
+    """The jump layer for one channel on exact steps, slow, one reading at a time."""
+
+    def __init__(self, allowed, limit, natural_s):
+        self.allowed, self.limit, self.natural_s = allowed, limit, natural_s
+        self.accepted = self.accepted_at = self.held_at = self.before = None
+        self.run_since = self.alive = 0
+
+    def change(self, lag):
+        power = int(np.log2(lag))
+        low, high = self.allowed[power], self.allowed[min(power + 1, len(self.allowed) - 1)]
+        return low + (lag / 2**power - 1) * (high - low)
+
+    def step(self, k, x, is_odd):
+        if self.before != x:
+            self.run_since = k
+        is_flagged = self.judged(k, x, is_odd)
+        self.before = x
+        return is_flagged
+
+    def judged(self, k, x, is_odd):
+        if self.accepted is None:
+            self.accepted, self.accepted_at = x, k
+            return False
+        moved = abs(x - self.before)
+        is_alive = moved <= self.change(1) * self.limit and (k - self.run_since) * STEP_S <= self.natural_s
+        is_bad = abs(x - self.accepted) / self.change(k - self.accepted_at) > self.limit
+        if self.held_at is None:
+            if is_bad:
+                self.held_at, self.back, self.plausible, self.alive = k, False, 0, 0
+                return True
+            self.alive = self.alive + 1 if is_odd and is_alive else 0
+            if not is_odd or self.alive >= 30:
+                self.accepted, self.accepted_at = x, k
+            return False
+        closer = abs(x - self.accepted) < abs(self.before - self.accepted)
+        self.back = self.back or (moved > 0.5 * self.change(1) and closer)
+        is_plausible = self.back and not is_bad
+        self.plausible = self.plausible + 1 if is_plausible else 0
+        self.alive = self.alive + 1 if is_alive else 0
+        if self.plausible >= 2 or self.alive >= 30 or k - self.held_at >= 720:
+            self.accepted, self.accepted_at, self.held_at = x, k, None
+        return not is_plausible
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_stuck_and_jump_agree_with_plain_references(seed):
+    rng = np.random.default_rng(seed)
+    stream = normal(motes=[3], days=1, start_us=after(3.5), seed=seed)
+    x = stream.values[:, 1].copy()
+    for _ in range(8):
+        begin, length = int(rng.integers(10, DAY_STEPS - 10)), int(rng.choice([1, 2, 5, 40, 300]))
+        part = slice(begin, begin + length)
+        match rng.integers(4):
+            case 0:
+                x[part] += rng.uniform(2, 15)
+            case 1:
+                x[part] = x[begin]
+            case 2:
+                x[part] = rng.uniform(35, 55)
+            case _:
+                x[part] += rng.normal(0, 4, len(x[part]))
+    judged, _ = judge(changed(stream, slice(None), 1, x))
+
+    arrays = trained().arrays
+    alone = trained().score_stateless(*(getattr(judged, name) for name in ("values", "mote", "at", "utc_offset_s")))
+    is_odd = alone.channel_surprise[:, 1] >= INDOOR.onset
+    hold = Hold(arrays["allowed"][1], arrays["jump_limit"][1], arrays["natural_us"][1] / 1e6)
+    at_s = (stream.at - stream.at[0]) / 1e6
+    of_humidity = judged.flags >> (quality.CHANNEL_SHIFT + 1) & 1 != 0
+    expected_stuck = np.array(stuck_reference(x, at_s, arrays["flat_us"][1] / 1e6))
+    expected_jump = np.array([hold.step(k, value, odd) for k, (value, odd) in enumerate(zip(x, is_odd, strict=True))])
+    assert of_humidity.tolist() == (expected_stuck | expected_jump).tolist()
+    assert ((judged.flags & quality.JUMP) != 0).tolist() == expected_jump.tolist()
+    assert expected_jump.any()

@@ -1,0 +1,50 @@
+"""Events in words."""
+
+from __future__ import annotations
+
+import doctest
+from dataclasses import replace
+
+import pytest
+
+from alerts.events import EventChange
+from mlops.detection import layers, words
+from mlops.detection import words as words_function  # noqa: F401
+from mlops.detection.layers import forest
+from tests.mlops.detection_world import INDOOR
+
+HOT = EventChange(
+    mote=7, profile="indoor", started_at=0, noticed_at=0, last_at=7_200_000_000, ended_at=None, n_readings=3,
+    peak_surprise=9.0, peak_at=0, peak_channel="temperature", peak_value=45.23, expected=(18.0, 28.04), layer="level",
+    contributions={"temperature": 1.0}, model_version=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "Temperature 45.2 °C, expected 18.0–28.0 °C"),
+        ({"layer": "jump"}, "Temperature jumped to 45.2 °C, expected 18.0–28.0 °C"),
+        ({"layer": "stuck", "peak_value": 21.3}, "Temperature stuck at 21.3 °C for 2 h"),
+        (
+            {"layer": "gate", "peak_value": 130.0},
+            "Temperature 130.0 °C, outside what its sensor can measure (-10–50 °C)",
+        ),
+        ({"layer": "forest"}, "Unusual combination of temperature, humidity and voltage"),
+        (
+            {"peak_channel": "humidity", "peak_value": 81.0, "expected": (40.0, 60.0)},
+            "Humidity 81.0%, expected 40.0–60.0%",
+        ),
+        (
+            {"peak_channel": "voltage", "peak_value": 2.345, "expected": (2.6, 2.8)},
+            "Voltage 2.345 V, expected 2.600–2.800 V",
+        ),
+    ],
+)
+def test_an_event_is_told_by_its_layer(changes, sentence):
+    assert words(replace(HOT, **changes), INDOOR) == sentence
+
+
+@pytest.mark.parametrize("module", [layers, forest, __import__("sys").modules["mlops.detection.words"]])
+def test_examples_in_the_documentation_hold(module):
+    assert doctest.testmod(module).failed == 0
