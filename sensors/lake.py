@@ -95,7 +95,7 @@ class Lake:
         """
         _check_offsets(table, data, app_ids, next_offsets)
         data = _storable(table, _dated(data))
-        with self._write_lock, self._translated():
+        with self._write_lock, self._translated(self._writers):
             writer = self._writer(table, data, app_ids, partition_by)
             known = writer.recorded(app_ids)
             for _ in range(TRIES):
@@ -168,7 +168,7 @@ class Lake:
 
     def recorded(self, table: str, app_id: str) -> int | None:
         """The next offset that the table waits for under this id, read afresh; None if nothing was ever appended."""
-        with self._write_lock, self._translated():
+        with self._write_lock, self._translated(self._writers):
             writer = self._writers.get(table)
             try:
                 if writer is None:
@@ -321,13 +321,12 @@ class Lake:
         return {**theirs, **ours}
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, known: dict[str, Any] | None = None) -> Iterator[None]:
         """Errors as what can be done about them; after one, nothing is trusted that was known of the tables."""
         try:
             yield
         except (OSError, DeltaError, BotoCoreError, ClientError) as error:
-            self._writers.clear()
-            self._readers.clear()
+            (self._readers if known is None else known).clear()
             raise StoreUnavailable(f"the lake {self.root}{self._where} cannot be used now: {_words(error)}") from error
 
     @property

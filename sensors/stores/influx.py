@@ -25,6 +25,7 @@ POSTS = 2  # at a time: 140,000 readings/s against 90,000 with one after the oth
 WINDOW_US = 600_000_000  # newest readings that lie this close together are fetched in one range
 GAP_US = 3_600_000_000  # instants further apart than this are looked up in ranges of their own
 STATEMENTS = 500  # in one request
+MOTES = 100  # in one statement: the server's effort grows with the square of their number
 TIMEOUT = urllib3.Timeout(connect=2.0, read=10.0)
 DELETE_TIMEOUT = urllib3.Timeout(connect=2.0, read=60.0)  # goes through the files of every shard it touches
 BEGINNING = "1677-09-21T00:12:44Z"  # the first second that InfluxDB knows
@@ -81,11 +82,12 @@ class InfluxStore:
         *,
         limit: int | None = None,
     ) -> pl.DataFrame:
-        where = f"{_of(motes)} AND time >= {micros(start)}u AND time < {micros(end)}u"
+        within = f"time >= {micros(start)}u AND time < {micros(end)}u"
+        wheres = [f"{_of(some)} AND {within}" for some in _some(motes)]
         if limit is None:
-            return self._readings(profile, [where] if motes else [])
+            return self._readings(profile, wheres)
         # Grouped by mote, InfluxQL's LIMIT holds for each of them.
-        return self._readings(profile, [where] if motes and limit else [], f"LIMIT {limit:d}").head(limit)
+        return self._readings(profile, wheres if limit else [], f"LIMIT {limit:d}").head(limit)
 
     def existing(self, profile: Profile, keys: pl.DataFrame) -> pl.DataFrame:
         asked = by_mote(keys, self._newest(profile, keys["mote"].unique().to_list()))
@@ -127,7 +129,7 @@ class InfluxStore:
 
     def _newest(self, profile: Profile, motes: Sequence[int]) -> dict[int, int]:
         """Each mote's newest instant in microseconds."""
-        newest = self._query([_select(profile, 'last("flags")', _of(motes))] if motes else [])
+        newest = self._query(_select(profile, 'last("flags")', _of(some)) for some in _some(motes))
         return dict(newest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows())
 
     def _readings(self, profile: Profile, wheres: Sequence[str], rest: str = "") -> pl.DataFrame:
@@ -225,11 +227,17 @@ def _of(motes: Sequence[int]) -> str:
     return "(" + " OR ".join(f"\"mote\" = '{mote:d}'" for mote in motes) + ")"
 
 
+def _some(motes: Sequence[int]) -> Iterator[Sequence[int]]:
+    """All the motes, once each, as many at a time as a statement should name."""
+    once = sorted(set(motes))
+    return (once[i : i + MOTES] for i in range(0, len(once), MOTES))
+
+
 def _windows(newest: Mapping[int, int]) -> Iterator[list[int]]:
     """Motes by their newest instant, those near each other together: one that is long dead must not widen the rest."""
     window: list[int] = []
     for mote in sorted(newest, key=newest.__getitem__):
-        if window and newest[mote] - newest[window[0]] > WINDOW_US:
+        if window and (newest[mote] - newest[window[0]] > WINDOW_US or len(window) == MOTES):
             yield window
             window = []
         window.append(mote)
