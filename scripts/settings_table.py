@@ -17,14 +17,13 @@ HEAD = """\
 # file named .env; other processes get their settings from whatever starts them. NAME_FILE may name a file instead.
 """
 COMPOSE = """
-# ---- read by docker-compose.yml alone; it refuses to start without them, besides SIEIS_SECRET_KEY, INFLUXDB_V2_TOKEN,
-# ---- AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY above. `openssl rand -hex 32` makes a good value for each.
-# POSTGRES_PASSWORD=
-# INFLUXDB_PASSWORD=
-# The first administrator; change the password after the first login.
-# SETUP_ADMIN_PASSWORD=
-# Only for the profile "observability":
-# GRAFANA_PASSWORD=
+# ---- read by docker-compose.yml alone; its secrets are files that deploy/make-secrets writes -------------------
+# A pack that is installed at the first start, by name or path; more: manage.py load_pack
+# SETUP_PACK=indoor
+# The demo (with SIEIS_DEMO=1), and Prometheus with Grafana: demo, observability or both, comma-separated
+# COMPOSE_PROFILES=
+# Tag of the image that is built and started
+# SIEIS_VERSION=local
 """
 
 
