@@ -292,7 +292,12 @@ def _split(batch: Batch) -> tuple[Batch, Batch, Batch]:
     """Cut at instants, so that what is held out is later than everything that was learnt."""
     n = len(batch)
     borders = [batch.at[int(n * share)] for share in np.cumsum(SHARES)]
-    first, second = np.searchsorted(batch.at, borders)
+    first, second = (int(place) for place in np.searchsorted(batch.at, borders))
+    if not 0 < first < second:
+        raise TooLittleData(
+            f"The {n:,} clean readings of profile {batch.profile.code} come from {len(np.unique(batch.at))} instants "
+            "only; they cannot be cut into a part to learn from, one to calibrate on and one to be judged by."
+        )
     return batch.take(slice(0, first)), batch.take(slice(first, second)), batch.take(slice(second, n))
 
 

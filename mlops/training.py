@@ -18,8 +18,9 @@ import structlog
 from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, close_old_connections, transaction
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerAway
 
 from mlops import gate, history, registry
 from mlops.children import STOPPING, Child
@@ -121,8 +122,14 @@ def _subject(job: TrainingJob) -> str:
 
 
 def dispatch(job: TrainingJob) -> None:
-    """Sends the job to a worker; sending it twice is harmless, since only one can claim it."""
-    current_app.send_task("mlops.tasks.train_job", args=[job.pk])
+    """Sends the job to a worker; sending it twice is harmless, since only one can claim it.
+
+    With the broker away the job waits in its row, and is sent again within a minute or two (`expire_leases`).
+    """
+    try:
+        current_app.send_task("mlops.tasks.train_job", args=[job.pk])
+    except BrokerAway as error:
+        log.warning("broker_away", job=job.pk, error=str(error))
 
 
 def cancel(job: TrainingJob, *, who: User | None, now: datetime) -> TrainingJob:
@@ -202,10 +209,16 @@ def _stay_by(
         if stop.is_set():
             child.end()
             return "SIEIS was stopped while it trained; ask for the training again."
-        if time.monotonic() - beaten > HEARTBEAT_S:
-            TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING).update(heartbeat_at=now())
-            beaten = time.monotonic()
-        job.refresh_from_db()
+        try:
+            if time.monotonic() - beaten > HEARTBEAT_S:
+                TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING).update(heartbeat_at=now())
+                beaten = time.monotonic()
+            job.refresh_from_db()
+        except (OperationalError, InterfaceError) as error:
+            # The training goes on without us; the lease says how long we may be gone.
+            log.warning("database_away", job=job.pk, error=str(error))
+            close_old_connections()
+            continue
         if job.cancel_requested or job.status != Status.RUNNING:
             child.end()
             return "Cancelled."

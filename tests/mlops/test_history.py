@@ -152,6 +152,19 @@ def test_too_little_says_when_it_will_be_enough(motes):
     assert "enough on 2026-03-03 at 12:00 UTC" in str(refused.value)
 
 
+def test_readings_of_a_few_instants_cannot_be_cut(motes):
+    rows = indoor_days(3, motes)
+    crowd = replace(rows, at=np.where(np.arange(len(rows)) < 600, rows.at[0], rows.at[500]), mote=np.arange(len(rows)))
+    one = Mote.objects.get(pk=motes[0])
+    Mote.objects.bulk_create(
+        Mote(pk=key, site_id=one.site_id, profile_id=one.profile_id, code=f"m{key}")
+        for key in set(range(len(rows))) - set(motes)
+    )
+
+    with pytest.raises(history.TooLittleData, match="come from 2 instants only"):
+        read(lake_of(crowd))
+
+
 def test_sensors_that_always_say_the_same_teach_nothing(motes):
     rows = indoor_days(3, motes)
 
