@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { calmDomain, field, ink, linePath, linear, neighbour, ramp, share } from "../../static/js/lib/scale.js";
+import { calmDomain, field, ink, linePath, linear, neighbour, ramp, share, timeTicks } from "../../static/js/lib/scale.js";
 
 test("a linear scale maps its ends to its ends, and an empty domain to its start", () => {
   const y = linear([18, 28], [100, 0]);
@@ -25,6 +25,8 @@ test("a sparkline's domain does not make noise look like news", () => {
   assert.deepEqual(calmDomain([20, 20.1], 1), [19.55, 20.55]);
   assert.deepEqual(calmDomain([10, 30], 1), [10, 30]);
   assert.deepEqual(calmDomain([NaN], 1), [0, 1]);
+  assert.deepEqual(calmDomain([1, 2], 10, [0, 50]), [0, 6.5]);
+  assert.deepEqual(calmDomain([-3, 2], 1, [0, 50]), [-3, 2]);
 });
 
 test("a ramp goes through its stops and no further", () => {
@@ -51,8 +53,15 @@ test("an arrow key leads to the near mote ahead, not to a far one and not behind
 
 test("between the motes the field lies between their values, and near one it is that one's", () => {
   const points = [{ x: 0, y: 50, value: 10 }, { x: 100, y: 50, value: 20 }, { x: 50, y: 50, value: NaN }];
-  const values = field(points, { width: 100, height: 100, columns: 11, rows: 1 });
+  const values = field(points, { width: 100, height: 100, columns: 11, rows: 1, reach: 20 });
   assert.ok(Math.abs(values[5] - 15) < 0.01);
-  assert.ok(values[0] < 10.1 && values[10] > 19.9);
-  assert.ok(Number.isNaN(field([], { width: 10, height: 10, columns: 1, rows: 1 })[0]));
+  assert.ok(values[0] < 10.2 && values[10] > 19.8);
+  assert.ok(Number.isNaN(field([], { width: 10, height: 10, columns: 1, rows: 1, reach: 5 })[0]));
+});
+
+test("ticks stand at round times of the reader's day", () => {
+  const noon = Date.UTC(2026, 2, 2, 12, 0, 7);
+  const minutes = (ticks) => ticks.map((at) => new Date(at).toISOString().slice(11, 16));
+  assert.deepEqual(minutes(timeTicks(noon, noon + 900_000, 4, 0)), ["12:05", "12:10", "12:15"]);
+  assert.deepEqual(minutes(timeTicks(noon, noon + 6 * 3_600_000, 4, 1_800_000)), ["13:30", "15:30", "17:30"]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { gapOf, insert, nearest, thin, trim, withGaps } from "../../static/js/lib/series.js";
+import { insert, nearest, spaced, thin, trim, withGaps } from "../../static/js/lib/series.js";
 
 const at = (...xs) => xs.map((x) => ({ x, y: x }));
 
@@ -19,15 +19,16 @@ test("a window forgets what is older and nothing else", () => {
 });
 
 test("a silence is a gap in the line", () => {
-  const line = withGaps(at(0, 1000, 2000, 60_000), 3000);
-  assert.deepEqual(line.map((point) => point.x), [0, 1000, 2000, 2001, 60_000]);
+  const line = withGaps(at(0, 1000, 2000, 60_000, 61_000));
+  assert.deepEqual(line.map((point) => point.x), [0, 1000, 2000, 2001, 60_000, 61_000]);
   assert.ok(Number.isNaN(line[3].y));
 });
 
 test("what counts as a silence follows the mote's own pace", () => {
-  assert.equal(gapOf(at(0, 30_000, 60_000, 90_000, 900_000), 1000), 90_000);
-  assert.equal(gapOf([], 30_000), 90_000);
-  assert.equal(gapOf(at(0, 100, 200), 100), 3000);
+  const slow = at(0, 30_000, 60_000, 120_000, 150_000);
+  const sped = at(0, 30_000, 60_000, 61_000, 62_000, 63_000, 64_000, 65_000);
+  const jittery = at(0, 100, 200, 2900);
+  for (const points of [slow, sped, jittery, []]) assert.deepEqual(withGaps(points), points);
 });
 
 test("thinning keeps every spike and every gap", () => {
@@ -39,6 +40,10 @@ test("thinning keeps every spike and every gap", () => {
   assert.ok(kept.some((point) => point.y === 99));
   assert.ok(kept.some((point) => Number.isNaN(point.y)));
   assert.deepEqual(kept, [...kept].sort((a, b) => a.x - b.x));
+});
+
+test("marks keep their distance", () => {
+  assert.deepEqual(spaced(at(0, 1, 9, 10, 25), 10).map((point) => point.x), [0, 10, 25]);
 });
 
 test("few points stay as they are", () => {

@@ -54,8 +54,8 @@ export class Rate {
   }
 
   add(now, n) {
-    this.since ??= now;
-    this.counts.push([now, n]);
+    if (this.since === null) this.since = now; // what came first came in no time that could be measured
+    else this.counts.push([now, n]);
   }
 
   perSecond(now) {

@@ -27,14 +27,17 @@ export function linePath(values, width, height, domain) {
   return path;
 }
 
-/** The domain of a sparkline: what was seen, but never so narrow that noise looks like news. */
-export function calmDomain(values, least) {
+/**
+ * The domain of a line: what was seen, but never so narrow that noise looks like news, and not stretched beyond
+ * what can be measured.
+ */
+export function calmDomain(values, least, [floor, ceiling] = [-Infinity, Infinity]) {
   const known = values.filter(Number.isFinite);
   if (!known.length) return [0, 1];
   const low = Math.min(...known);
   const high = Math.max(...known);
   const missing = Math.max(0, least - (high - low)) / 2;
-  return [low - missing, high + missing];
+  return [Math.min(low, Math.max(floor, low - missing)), Math.max(high, Math.min(ceiling, high + missing))];
 }
 
 function channels(hex) {
@@ -79,8 +82,11 @@ export function neighbour(places, from, key) {
   return best;
 }
 
-/** What lies between the motes, by inverse distance: rows × columns of values, NaN where nothing was measured. */
-export function field(points, { width, height, columns, rows }) {
+/**
+ * What lies between the motes: a mean weighted by nearness, NaN where nothing was measured. `reach` is the distance
+ * at which a mote's word has lost most of its weight.
+ */
+export function field(points, { width, height, columns, rows, reach }) {
   const out = new Float64Array(columns * rows).fill(NaN);
   const known = points.filter((point) => Number.isFinite(point.value));
   if (!known.length) return out;
@@ -91,8 +97,8 @@ export function field(points, { width, height, columns, rows }) {
       let sum = 0;
       let weights = 0;
       for (const point of known) {
-        const squared = (point.x - x) ** 2 + (point.y - y) ** 2 + 1;
-        const weight = 1 / (squared * squared);
+        const far = ((point.x - x) ** 2 + (point.y - y) ** 2) / (reach * reach);
+        const weight = 1 / (far * far + 0.02);
         sum += weight * point.value;
         weights += weight;
       }
@@ -100,4 +106,14 @@ export function field(points, { width, height, columns, rows }) {
     }
   }
   return out;
+}
+
+const STEPS_S = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+
+/** Round times of the reader's day between two instants, `most` at most. */
+export function timeTicks(low, high, most, offsetMs = new Date(low).getTimezoneOffset() * -60_000) {
+  const stepMs = 1000 * (STEPS_S.find((step) => (high - low) / 1000 / step <= most) ?? STEPS_S.at(-1));
+  const ticks = [];
+  for (let at = Math.ceil((low + offsetMs) / stepMs) * stepMs - offsetMs; at <= high; at += stepMs) ticks.push(at);
+  return ticks;
 }

@@ -16,24 +16,28 @@ export function trim(points, since) {
   if (n) points.splice(0, n);
 }
 
-/** From how long a silence on a line is broken: well beyond the distance that most points keep. */
-export function gapOf(points, expectedMs) {
-  const steps = [];
-  for (let i = 1; i < points.length; i += 1) steps.push(points[i].x - points[i - 1].x);
-  steps.sort((a, b) => a - b);
-  const usual = steps.length ? steps[Math.floor(steps.length / 2)] : expectedMs;
-  return Math.max(3 * usual, 3000);
-}
+const PACE_OF = 7; // steps
+const LEAST_GAP_MS = 3000;
 
-/** The points with an empty one wherever nothing was heard for longer than `gapMs`. */
-export function withGaps(points, gapMs) {
-  const out = [];
-  for (const point of points) {
-    const last = out.at(-1);
-    if (last && point.x - last.x > gapMs) out.push({ x: last.x + 1, y: NaN });
-    out.push(point);
+/**
+ * The points with an empty one wherever nothing was heard for three times as long as the mote's pace just before:
+ * the same mote may report every 30 s today and every second tomorrow.
+ */
+export function withGaps(points) {
+  const out = points.slice(0, 1);
+  const steps = [];
+  for (let i = 1; i < points.length; i += 1) {
+    const step = points[i].x - points[i - 1].x;
+    if (steps.length && step > Math.max(3 * median(steps), LEAST_GAP_MS)) out.push({ x: points[i - 1].x + 1, y: NaN });
+    steps.push(step);
+    if (steps.length > PACE_OF) steps.shift();
+    out.push(points[i]);
   }
   return out;
+}
+
+function median(numbers) {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 }
 
 /** At most about `most` points: of each stretch the lowest and the highest, so that no spike is lost. */
@@ -55,6 +59,13 @@ export function thin(points, most) {
     if (gap) kept.push(gap);
     out.push(...kept.sort((a, b) => a.x - b.x));
   }
+  return out;
+}
+
+/** The points at least so far apart that their marks do not cover each other. */
+export function spaced(points, least) {
+  const out = [];
+  for (const point of points) if (!out.length || point.x - out.at(-1).x >= least) out.push(point);
   return out;
 }
 

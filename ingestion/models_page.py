@@ -1,0 +1,61 @@
+"""Model versions and training jobs as the Models page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ingestion import words
+from mlops.models import ModelVersion, TrainingJob
+
+SHOWN_VERSIONS, SHOWN_JOBS = 50, 20
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    version: ModelVersion
+    metrics: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+    @property
+    def is_serving(self) -> bool:
+        return self.version.stage == ModelVersion.Stage.PRODUCTION
+
+    @property
+    def flagged(self) -> str:
+        return _share(self.metrics.get("flagged_share"))
+
+    @property
+    def false_events(self) -> str:
+        return words.number(self.metrics.get("false_events_per_mote_week"), 2)
+
+    @property
+    def found(self) -> str:
+        n, of = self.metrics.get("n_found"), self.metrics.get("n_planted")
+        return f"{n} of {of}" if of else words.NOTHING
+
+    @property
+    def gate(self) -> str:
+        return str(self.metrics.get("gate", {}).get("words", ""))
+
+    @property
+    def learnt_from(self) -> str:
+        used, motes = self.data.get("readings_used"), self.data.get("n_motes")
+        return f"{used:,} readings of {motes} motes".replace(",", "\u202f") if used else words.NOTHING
+
+
+def _share(share: float | None) -> str:
+    """A small share: two digits say more than "0.0 %"."""
+    return words.NOTHING if share is None else f"{share * 100:.2f} %"
+
+
+def versions() -> list[VersionRow]:
+    """What serves first, then the newest."""
+    found = ModelVersion.objects.select_related("profile", "mote__site").defer("calibration", "parameters")
+    rows = [VersionRow(version, version.metrics, version.data) for version in found[:SHOWN_VERSIONS]]
+    return sorted(rows, key=lambda row: not row.is_serving)
+
+
+def jobs() -> list[TrainingJob]:
+    return list(TrainingJob.objects.select_related("profile", "requested_by", "result")[:SHOWN_JOBS])

@@ -1,0 +1,21 @@
+"""Numbers in templates as the pages' modules write them."""
+
+from __future__ import annotations
+
+from django import template
+
+register = template.Library()
+
+
+@register.filter
+def groups(count: int) -> str:
+    """A large count in groups of three, which a narrow space parts in every language."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
+@register.filter
+def ms(value: float | None | str) -> str:
+    """A latency; below ten milliseconds a digit behind the point is news. Django hands over "" where nothing is."""
+    if value is None or isinstance(value, str):
+        return "–"
+    return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"

@@ -1,0 +1,28 @@
+"""Every address of the pages."""
+
+from django.contrib.auth import views as auth
+from django.contrib.auth.decorators import login_not_required
+from django.urls import path
+from django.views.generic import TemplateView
+
+from ingestion import views
+
+urlpatterns = [
+    path("", views.live, name="live"),
+    path("live/trails", views.trails, name="trails"),
+    path("history/", views.history, name="history"),
+    path("insights/", views.insights, name="insights"),
+    path("alerts/", views.alerts, name="alerts"),
+    path("system/", views.system, name="system"),
+    path("quality/", views.quality, name="quality"),
+    path("models/", views.models, name="models"),
+    path("login/", views.Login.as_view(), name="login"),
+    path("logout/", auth.LogoutView.as_view(next_page="logged_out"), name="logout"),
+    path(
+        "logged-out/",
+        login_not_required(TemplateView.as_view(template_name="registration/logged_out.html")),
+        name="logged_out",
+    ),
+    path("password/", auth.PasswordChangeView.as_view(), name="password_change"),
+    path("password/done/", auth.PasswordChangeDoneView.as_view(), name="password_change_done"),
+]

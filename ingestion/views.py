@@ -1,0 +1,152 @@
+"""The pages. Each asks one module for what it shows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.views import LoginView
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from alerts.models import Event
+from ingestion import health, live_page, models_page, quality_page
+from ingestion.filters import AlertFilter, QuarantineFilter
+from ingestion.models import Quarantined
+from mlops.models import ModelVersion
+from sensors.models import Mote, Profile
+from sensors.roles import ENGINEERING, OPERATE, may, role_required
+from sensors.stores import StoreUnavailable, hot
+
+ON_A_PAGE = 50
+WINDOWS = (("300", "5 min"), ("900", "15 min"), ("3600", "1 h"), ("21600", "6 h"))
+FEED = 20
+DEMO_ROLES = {"viewer": "looks", "operator": "acts on alerts", "engineer": "owns the models", "admin": "runs it"}
+
+
+class Login(LoginView):
+    redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        found = super().get_context_data(**kwargs)
+        if settings.SIEIS_DEMO:
+            found |= {"demo_roles": DEMO_ROLES, "demo_password": settings.SIEIS_DEMO_PASSWORD}
+        return found
+
+
+@require_safe
+@role_required()
+def live(request: HttpRequest) -> HttpResponse:
+    shown = live_page.context(store=hot(), now=timezone.now(), may_act=may(request.user, OPERATE))
+    return render(request, "live.html", {**shown, "windows": WINDOWS})
+
+
+@require_safe
+@role_required()
+def trails(request: HttpRequest) -> HttpResponse:
+    """The last minutes of every mote, for the Live page's sparklines."""
+    try:
+        return JsonResponse(live_page.trails(store=hot(), now=timezone.now()))
+    except StoreUnavailable as away:
+        return JsonResponse({"detail": f"The hot store does not answer: {away}"}, status=503)
+
+
+@require_safe
+@role_required()
+def history(request: HttpRequest) -> HttpResponse:
+    now = timezone.now()
+    mote = Mote.objects.on_page().first()
+    return render(
+        request, "history.html", {"days": quality_page.days(now), "mote": mote, "since": now - timedelta(hours=1)}
+    )
+
+
+@require_safe
+@role_required()
+def insights(request: HttpRequest) -> HttpResponse:
+    day = Event.objects.filter(is_history=False, noticed_at__gte=timezone.now() - timedelta(days=1))
+    return render(
+        request,
+        "insights.html",
+        {
+            "events": Event.objects.filter(is_history=False).select_related("mote__site")[:FEED],
+            "n_events": day.count(),
+            "layers": day.order_by().values("layer").annotate(n=Count("id")).order_by("-n"),
+            "serving": ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION).select_related("profile"),
+        },
+    )
+
+
+@require_safe
+@role_required()
+def alerts(request: HttpRequest) -> HttpResponse:
+    form = AlertFilter(request.GET)
+    found = form.found()
+    return render(
+        request,
+        "alerts.html",
+        {"form": form, "page": _page(request, found), "query": _query(request), "may_act": may(request.user, OPERATE)},
+    )
+
+
+@require_safe
+@role_required()
+def system(request: HttpRequest) -> HttpResponse:
+    found = health.checks(timezone.now())
+    waiting = [partition.lag for partition in found.pipeline.partitions if partition.lag is not None]
+    return render(
+        request,
+        "system.html",
+        {"health": found, "lag": str(sum(waiting)) if waiting else "", "n_aside": quality_page.n_aside()},
+    )
+
+
+@require_safe
+@role_required()
+def quality(request: HttpRequest) -> HttpResponse:
+    form = QuarantineFilter(request.GET)
+    page: Page[Quarantined] = _page(request, form.found())
+    return render(
+        request,
+        "quality.html",
+        {
+            "form": form,
+            "page": page,
+            "messages_aside": quality_page.put_aside(list(page.object_list)),
+            "query": _query(request),
+            "books": quality_page.books_of_today(timezone.now()),
+            "reasons": quality_page.reasons(),
+        },
+    )
+
+
+@require_safe
+@role_required()
+def models(request: HttpRequest) -> HttpResponse:
+    return render(
+        request,
+        "models.html",
+        {
+            "rows": models_page.versions(),
+            "jobs": models_page.jobs(),
+            "profiles": Profile.objects.all(),
+            "may_operate": may(request.user, ENGINEERING),
+        },
+    )
+
+
+def _page(request: HttpRequest, found: QuerySet[Any]) -> Page[Any]:
+    """A page that exists, whatever number the address says."""
+    return Paginator(found, ON_A_PAGE).get_page(request.GET.get("page"))
+
+
+def _query(request: HttpRequest) -> str:
+    """The address's filters without its page, for the links to the other pages."""
+    query = request.GET.copy()
+    query.pop("page", None)
+    return query.urlencode()

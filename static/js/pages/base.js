@@ -1,0 +1,81 @@
+/** What every page has: theme, menus, toasts, times. */
+import { find, findAll, tellTimes } from "../parts/page.js";
+
+const NEXT = { "": "light", light: "dark", dark: "" };
+const NAMES = { "": "as the system", light: "light", dark: "dark" };
+const ICONS = { "": "theme", light: "light", dark: "dark" };
+
+function showTheme(button) {
+  const theme = document.documentElement.dataset.theme ?? "";
+  find("use", button).setAttribute("href", `#i-${ICONS[theme]}`);
+  button.title = `Theme: ${NAMES[theme]}`;
+  find(".sr-only", button).textContent = `Theme: ${NAMES[theme]}; change`;
+}
+
+function changeTheme() {
+  const root = document.documentElement;
+  const theme = NEXT[root.dataset.theme ?? ""];
+  if (theme) root.dataset.theme = theme;
+  else delete root.dataset.theme;
+  try {
+    if (theme) localStorage.setItem("sieis-theme", theme);
+    else localStorage.removeItem("sieis-theme");
+  } catch {
+    // Storage may be forbidden; the choice then lasts as long as the page.
+  }
+}
+
+for (const button of findAll("[data-theme-toggle]")) {
+  button.hidden = false;
+  showTheme(button);
+  button.addEventListener("click", () => {
+    changeTheme();
+    showTheme(button);
+  });
+}
+
+for (const button of findAll("[data-opens]")) {
+  const target = document.getElementById(button.dataset.opens);
+  button.addEventListener("click", () => {
+    const isOpen = target.classList.toggle("is-open");
+    button.setAttribute("aria-expanded", String(isOpen));
+  });
+}
+
+document.addEventListener("click", (event) => {
+  event.target.closest("[data-closes]")?.parentElement.remove();
+  for (const menu of findAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of findAll("details.menu[open]")) {
+    menu.open = false;
+    find("summary", menu).focus();
+  }
+});
+
+for (const opener of findAll("[data-dialog]")) {
+  opener.addEventListener("click", () => document.getElementById(opener.dataset.dialog).showModal());
+}
+
+for (const closer of findAll("[data-close-dialog]")) {
+  closer.addEventListener("click", () => closer.closest("dialog").close());
+}
+
+for (const select of findAll("select[data-submits]")) {
+  select.addEventListener("change", () => select.form.requestSubmit());
+}
+
+for (const button of findAll("[data-fills]")) {
+  button.addEventListener("click", () => {
+    find("[name=username]").value = button.dataset.fills;
+    find("[name=password]").value = button.dataset.password;
+    find("form .primary").focus();
+  });
+}
+
+tellTimes();
+setInterval(tellTimes, 1000);

@@ -1,0 +1,61 @@
+/** The Health page: asks the API every few seconds; a server that is away is itself an answer. */
+import { number, whole } from "../lib/format.js";
+import { openChannel } from "../parts/channel.js";
+import { find, get, say } from "../parts/page.js";
+import { followRows } from "../parts/rows.js";
+
+const EVERY_MS = 5000;
+
+const badge = (word) => ({ text: word, class: `badge ${word}` });
+const latency = (ms) => (ms === null ? "–" : `${number(ms, ms < 10 ? 1 : 0)} ms`);
+
+function draw(health) {
+  const status = find("#status");
+  status.className = `badge ${health.status}`;
+  say(status, health.status);
+  if (!health.dependencies) return;
+  followRows(find("#dependencies"), "dependency", health.dependencies, (one) => one.name, (one) => ({
+    name: one.name,
+    state: badge(one.state),
+    since: { at: one.since, otherwise: "–" },
+    latency: latency(one.latency_ms),
+    error: one.error ?? "none",
+    error_at: { at: one.error_at },
+  }));
+  followRows(find("#processes"), "process", health.processes, (one) => one.name, (one) => ({
+    kind: one.kind,
+    name: one.name,
+    state: badge(one.state),
+    beat_at: { at: one.beat_at },
+  }));
+  drawPath(health.pipeline);
+}
+
+function drawPath(pipeline) {
+  followRows(find("#partitions"), "partition", pipeline.partitions, (one) => `${one.topic}/${one.partition}`, (one) => ({
+    name: `${one.topic}/${one.partition}`,
+    next_offset: whole(one.next_offset),
+    saved_at: { at: one.saved_at, otherwise: "never" },
+    lag: one.lag === null ? "–" : whole(one.lag),
+  }));
+  say(find("#pipeline-state"), pipeline.state.replace("_", " "));
+  say(find("#rate"), number(pipeline.readings_per_s, 1));
+  const lags = pipeline.partitions.map((one) => one.lag).filter(Number.isFinite);
+  say(find("#lag"), lags.length ? whole(lags.reduce((a, b) => a + b)) : "–");
+  if (pipeline.last_batch_at) find("#last-batch").dateTime = pipeline.last_batch_at;
+  const stuck = find("#stuck");
+  stuck.hidden = pipeline.stuck.length === 0;
+  const words = pipeline.stuck.map((one) => `The reading path waits for ${one.sink}: ${one.error}. Nothing is lost; it goes on by itself.`);
+  say(find("span", stuck), words.join(" "));
+}
+
+async function ask() {
+  try {
+    draw(await get("/api/v1/health"));
+  } catch (refused) {
+    draw({ status: refused.status === 503 ? "down" : "unreachable" });
+  }
+}
+
+openChannel({ onMessage: (message, acknowledge) => acknowledge(), onReturn: ask });
+setInterval(ask, EVERY_MS);

@@ -1,0 +1,79 @@
+/** A list of alerts that keeps itself up: rows are made from the page's template, deeds go to the API. */
+import { find, findAll, fromTemplate, post, say, tellTimes, toast } from "./page.js";
+
+const STATUS = { open: "", acknowledged: "Acknowledged", in_progress: "In progress", resolved: "Resolved", closed: "Closed" };
+
+/** `onMoved(alert)` hears what the server says of an alert that the person acted on. */
+export function alertList(list, { onMoved }) {
+  const rows = new Map(findAll("[data-id]", list).map((row) => [Number(row.dataset.id), row]));
+  for (const row of rows.values()) tellTimes(row);
+
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-deed]");
+    if (button) act(button, onMoved);
+  });
+
+  function rowOf(alert) {
+    if (!rows.has(alert.id)) rows.set(alert.id, fromTemplate("alert"));
+    const row = rows.get(alert.id);
+    fill(row, alert);
+    return row;
+  }
+
+  return {
+    /** Shows exactly these, in this order; only what differs is touched. */
+    draw(alerts) {
+      const kept = new Set(alerts.map((alert) => alert.id));
+      for (const [id, row] of rows) {
+        if (kept.has(id)) continue;
+        row.remove();
+        rows.delete(id);
+      }
+      alerts.forEach((alert, i) => {
+        const row = rowOf(alert);
+        if (list.children[i] !== row) list.insertBefore(row, list.children[i] ?? null);
+      });
+    },
+    /** Shows what became of one alert where it stands. */
+    change(alert) {
+      if (rows.has(alert.id)) rowOf(alert);
+    },
+  };
+}
+
+function fill(row, alert) {
+  row.className = `alert ${alert.severity} ${alert.status}`;
+  row.dataset.id = alert.id;
+  row.dataset.status = alert.status;
+  find("use", row).setAttribute("href", `#i-${alert.severity}`);
+  say(find(".words", row), alert.words);
+  say(find(".severity", row), alert.severity);
+  const where = find(".where", row);
+  where.hidden = !alert.mote;
+  find(".subject", row).hidden = Boolean(alert.mote);
+  say(find(".subject", row), alert.subject);
+  if (alert.mote) {
+    say(where, `Mote ${alert.mote}`);
+    where.search = `?mote=${encodeURIComponent(alert.site)}/${encodeURIComponent(alert.mote)}`;
+  }
+  find("time", row).dateTime = alert.last_seen_at;
+  const status = find(".status", row);
+  if (!status.textContent.startsWith(STATUS[alert.status]) || alert.status === "open") say(status, STATUS[alert.status]);
+  const isOver = alert.status === "resolved" || alert.status === "closed";
+  for (const button of findAll("[data-deed]", row)) {
+    button.hidden = isOver || (button.dataset.deed === "acknowledge" && alert.status !== "open");
+  }
+  tellTimes(row);
+}
+
+async function act(button, onMoved) {
+  const row = button.closest("[data-id]");
+  for (const other of findAll("[data-deed]", row)) other.disabled = true;
+  try {
+    onMoved(await post(`/api/v1/alerts/${row.dataset.id}/${button.dataset.deed}`));
+  } catch (refused) {
+    toast(refused.message, "error");
+  } finally {
+    for (const other of findAll("[data-deed]", row)) other.disabled = false;
+  }
+}

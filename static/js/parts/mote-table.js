@@ -1,0 +1,156 @@
+/** The tables of motes, one a profile: filtered, sorted, and drawn only where they are seen. */
+import { ago, decimalsOf, flagWords, number, percent } from "../lib/format.js";
+import { calmDomain, linePath } from "../lib/scale.js";
+import { matches, sorted } from "../lib/table.js";
+import { find, findAll, say } from "./page.js";
+
+const METER_PX = 48;
+const SORT_AGAIN_MS = 3000;
+
+/** onSort(sort) and onSelect(key) hear what the person wants. */
+export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) {
+  const rows = new Map();
+  const waiting = new Set(); // changed while out of sight
+  const tables = findAll("table.motes", card);
+  let state = { q: "", only: "", sort: "code" };
+  let selected = null;
+  let sortedAt = 0;
+
+  const sight = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const row = rows.get(target.dataset.key);
+        row.isSeen = isIntersecting;
+        if (isIntersecting && waiting.delete(row.key)) drawRow(row);
+      }
+    },
+    { rootMargin: "200px 0px" },
+  );
+
+  for (const element of findAll("tbody tr", card)) {
+    const row = parts(element);
+    rows.set(row.key, row);
+    sight.observe(element);
+  }
+
+  card.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-sort]");
+    if (button) onSort(turned(state.sort, button.dataset.sort));
+    const row = event.target.closest("tbody tr");
+    if (!row || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    onSelect(row.dataset.key, { isFromLink: Boolean(event.target.closest("a")) });
+  });
+
+  function drawRow(row) {
+    const mote = motes.get(row.key);
+    const profile = profiles.get(mote.profile);
+    const look = `${mote.severity}${mote.isAnomaly ? " is-anomalous" : ""}${mote.isSilent ? " is-silent" : ""}`;
+    if (row.element.className !== look) row.element.className = look;
+    const shape = `#i-${mote.severity === "none" ? "low" : mote.severity}`;
+    if (row.icon.getAttribute("href") !== shape) row.icon.setAttribute("href", shape);
+    const trail = trails.get(row.key);
+    profile.channels.forEach((channel, i) => drawCell(row.cells[i], channel, mote, trail, profile));
+    say(row.quality, percent(mote.quality));
+    row.quality.title = flagWords(mote.flags);
+    say(row.score, number(mote.score, 2));
+    say(row.word, mote.severity === "none" ? "" : mote.severity);
+    row.meter.setAttribute("width", (METER_PX * (mote.score ?? 0)).toFixed(1));
+    say(row.seen, ago(mote.ageS));
+  }
+
+  function drawCell(cell, channel, mote, trail, profile) {
+    say(cell.value, number(mote.values?.[channel.code], decimalsOf(channel.resolution)));
+    const values = trail.line(channel.code, Math.ceil((2000 * profile.intervalS) / trail.stepMs));
+    const least = (channel.normal[1] - channel.normal[0]) / 8;
+    cell.path.setAttribute("d", linePath(values, 64, 22, calmDomain(values, least, channel.physical)));
+  }
+
+  const valueOf = (row, name) => {
+    const mote = motes.get(row.key);
+    return name in (mote.values ?? {}) ? mote.values[name] : mote[name];
+  };
+
+  function order() {
+    for (const table of tables) {
+      const body = table.tBodies[0];
+      const wanted = sorted([...body.rows].map((element) => rows.get(element.dataset.key)), state.sort, valueOf);
+      wanted.forEach((row, i) => {
+        if (body.rows[i] !== row.element) body.insertBefore(row.element, body.rows[i]);
+      });
+    }
+  }
+
+  function sift() {
+    let n = 0;
+    for (const row of rows.values()) {
+      const mote = motes.get(row.key);
+      const text = `${mote.code} ${mote.label} ${mote.zone} ${mote.site} ${mote.state}`;
+      const isShown = matches(text, state.q) && (!state.only || mote.isAnomaly);
+      if (row.element.hidden === isShown) row.element.hidden = !isShown;
+      n += isShown;
+    }
+    for (const table of tables) table.parentElement.hidden = [...table.tBodies[0].rows].every((row) => row.hidden);
+    return n;
+  }
+
+  /** Rows do not move under a hand that is about to choose one. */
+  const isInUse = () => tables.some((table) => table.tBodies[0].matches(":hover, :focus-within"));
+
+  return {
+    draw(changed, now) {
+      for (const key of changed) {
+        const row = rows.get(key);
+        if (row.isSeen) drawRow(row);
+        else waiting.add(key);
+      }
+      if (state.only) sift();
+      if (state.sort.replace("-", "") !== "code" && now - sortedAt > SORT_AGAIN_MS && !isInUse()) {
+        sortedAt = now;
+        order();
+      }
+    },
+    /** Applies filter and order; answers how many are shown. */
+    show(wanted) {
+      state = { ...wanted };
+      for (const button of findAll("[data-sort]", card)) mark(button, state.sort);
+      order();
+      return sift();
+    },
+    select(key) {
+      rows.get(selected)?.element.removeAttribute("aria-current");
+      selected = key;
+      rows.get(key)?.element.setAttribute("aria-current", "true");
+    },
+  };
+}
+
+function parts(element) {
+  return {
+    key: element.dataset.key,
+    code: find(".code", element).textContent,
+    element,
+    isSeen: false,
+    icon: find(".state use", element),
+    cells: findAll(".channel", element).map((cell) => ({ value: find(".value", cell), path: find("path", cell) })),
+    quality: find(".quality .value", element),
+    score: find(".score .value", element),
+    word: find(".score .word", element),
+    meter: find(".meter .is", element),
+    seen: find(".seen .value", element),
+  };
+}
+
+/** A column's first click sorts by what one looks for: codes upwards, scores and values from the top. */
+function turned(sort, name) {
+  const first = name === "code" || name === "quality" ? name : `-${name}`;
+  if (sort.replace("-", "") !== name) return first;
+  return sort.startsWith("-") ? name : `-${name}`;
+}
+
+function mark(button, sort) {
+  const isThis = sort.replace("-", "") === button.dataset.sort;
+  const header = button.closest("th");
+  if (isThis) header.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+  else header.removeAttribute("aria-sort");
+}

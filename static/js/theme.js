@@ -1,0 +1,9 @@
+// Before the first paint, so that a chosen theme does not flash; hence no module.
+(() => {
+  try {
+    const chosen = localStorage.getItem("sieis-theme");
+    if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  } catch {
+    // Storage may be forbidden; the system's theme is right then.
+  }
+})();
