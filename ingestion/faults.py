@@ -13,11 +13,10 @@ import numpy as np
 
 from ingestion import noise
 from ingestion.worlds import Places
-from sensors.readings import Bools, Floats, Ints, Profile
+from sensors.readings import Floats, Ints, Profile
 
 # An episode's course: nearing the edge of normal, over it, worse to the peak, and back after the repair.
 COURSE = (0.0, 0.4, 0.9, 1.0)
-WHOLE_MOTE = ("drop_out", "episode")
 NOT_NORMAL = {"episode": 0.55}  # the share of a fault's length in which readings are anomalous, where it is not all
 
 
@@ -201,6 +200,14 @@ KINDS: Mapping[str, Callable[[Stretch], Floats]] = {
 }
 
 
+def disturbed(stretch: Stretch, physical: tuple[float, float]) -> Floats:
+    """What the sensor reports instead. A quantity that starts at zero is never reported below it, save on purpose."""
+    values = KINDS[stretch.incident.kind](stretch)
+    if physical[0] == 0.0 and stretch.incident.kind != "out_of_range":
+        return np.maximum(values, 0.0)
+    return values
+
+
 # ---- episodes: a machine that wears, a fire that grows ------------------------------------------------------
 
 
@@ -272,7 +279,3 @@ def rows(at: Ints, incident: Incident) -> slice:
     """Which of the sorted instants an incident touches."""
     first, last = np.searchsorted(at, (incident.starts_us, incident.ends_us))
     return slice(int(first), int(last))
-
-
-def all_present(n: int, m: int) -> Bools:
-    return np.ones((n, m), dtype=bool)

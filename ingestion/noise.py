@@ -38,7 +38,7 @@ def words(streams: Words, counters: Ints) -> Words:
 
 def uniform(streams: Words, counters: Ints) -> Floats:
     """In [0, 1)."""
-    return (words(streams, counters) >> np.uint64(11)) * 2.0**-53
+    return (words(streams, counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normal(streams: Words, counters: Ints) -> Floats:
@@ -50,7 +50,7 @@ def normal(streams: Words, counters: Ints) -> Floats:
 
 
 def smooth(knots: Callable[[Ints], Floats], at: Ints, period_s: float) -> Floats:
-    """A standard normal process that wanders over period_s: knots (n, series) joined by a cubic of constant variance."""
+    """A standard normal process that wanders over period_s: knots (n, series) joined by a cubic of even variance."""
     period = int(period_s * 1e6)
     place = at // period
     first = int(place.min()) - 1

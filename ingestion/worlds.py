@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +16,7 @@ from sensors.readings import Floats, Ints, Profile
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
+INDOOR = ("temperature", "humidity", "light", "voltage")
 REACH_M = 9.0  # beyond about this distance two places of a floor hardly move together
 
 
@@ -60,10 +61,13 @@ class BandWorld:
         self.own = [noise.keys(seed, f"own/{name}", places.codes) for name in profile.names]
         self.white = [noise.keys(seed, f"white/{name}", places.codes) for name in profile.names]
 
-    def values(self, at: Ints) -> Floats:
+    def values(self, at: Ints, without: Collection[str] = ()) -> Floats:
+        """The channels in `without` are left for somebody else to fill."""
         day = np.sin(2.0 * np.pi * (local_hours(at, self.places.time_zone) - 9.0) / 24.0)
         table = np.empty((len(at), len(self.places), len(self.settings)))
         for i, channel in enumerate(self.settings):
+            if self.profile.names[i] in without:
+                continue
             share = channel["centre"] + channel["daily"] * day[:, None]
             share = share + channel["slow"] * 0.8 * self.fields[i].wander(at, channel["slow_s"])
             share += channel["slow"] * 0.6 * noise.wander(self.own[i], at, channel["slow_s"] * 0.6)
@@ -96,22 +100,23 @@ class IndoorWorld:
         }
 
     def values(self, at: Ints) -> Floats:
-        table = self.bands.values(at)
+        table = self.bands.values(at, without=INDOOR)
         hours = local_hours(at, self.places.time_zone)
-        weekday = local_days(at, self.places.time_zone)
-        working = np.where(is_weekend(weekday), 0.0, 1.0)
+        days = local_days(at, self.places.time_zone)
+        working = np.where(is_weekend(days), 0.0, 1.0)
         sun = np.clip(np.sin(np.pi * (hours - 6.0) / 13.0), 0.0, None) * ((hours > 6.0) & (hours < 19.0))
         presence = self._presence(at, hours, working)
         temperature = self._temperature(at, hours, working, sun, presence)
-        known = {
-            "temperature": lambda: temperature,
-            "humidity": lambda: self._humidity(at, temperature, presence),
-            "light": lambda: self._light(at, hours, weekday, working, sun),
-            "voltage": lambda: self._voltage(at, temperature),
-        }
-        for i, name in enumerate(self.profile.names):
-            if name in known:
-                table[:, :, i] = np.clip(known[name](), self.bands.low[i], self.bands.high[i])
+        known = (
+            temperature,
+            self._humidity(at, temperature, presence),
+            self._light(at, hours, days, working, sun),
+            self._voltage(at, temperature),
+        )
+        for name, values in zip(INDOOR, known, strict=True):
+            if name in self.profile.names:
+                i = self.profile.names.index(name)
+                table[:, :, i] = np.clip(values, self.bands.low[i], self.bands.high[i])
         return table
 
     def _presence(self, at: Ints, hours: Floats, working: Floats) -> Floats:
@@ -195,7 +200,7 @@ def _offset_us(time_zone: str, hour: int) -> int:
     return int(offset.total_seconds() * 1e6) if offset else 0
 
 
-def spread(n: int, x: Sequence[float | None], y: Sequence[float | None]) -> tuple[Floats, Floats]:
+def spread(x: Sequence[float | None], y: Sequence[float | None]) -> tuple[Floats, Floats]:
     """Positions as arrays; whoever has none stands at the origin."""
     as_array = [np.array([0.0 if value is None else value for value in axis], dtype=np.float64) for axis in (x, y)]
     return as_array[0], as_array[1]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from ingestion.simulation import simulate_live, wall_clock
+from ingestion.simulator import US, Simulator
+from ingestion.streams import StreamClosed, stream
+from sensors.models import Site
+from sensors.packs import BadPack, Pack, read_pack
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration_s(text: str) -> float:
+    """Seconds of “90”, “10m”, “7d”."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not found or not float(found.group(1)):
+        raise ArgumentTypeError(f"“{text}” is no duration; expected a number of seconds, or 10m, 6h, 30d")
+    return float(found.group(1)) * UNITS_S[found.group(2) or "s"]
+
+
+def stopper(stop: threading.Event) -> Callable[..., None]:
+    """A signal handler. It may run while this very thread holds the event's lock, so another thread sets the event."""
+    return lambda *_: threading.Thread(target=stop.set).start()
+
+
+class Command(BaseCommand):
+    help = "Sends simulated readings to the stream, with faults whose truth goes to the labels topic."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add(
+            "--pack",
+            default="indoor",
+            metavar="P",
+            help="A pack that comes with SIEIS, or a TOML file (default indoor)",
+        )
+        add("--motes", "--machines", type=int, metavar="N", help="How many send (default: all of the pack's)")
+        add("--interval", type=float, metavar="S", help="Seconds between two readings of a mote (default: the pack's)")
+        add(
+            "--anomaly-rate", type=float, metavar="R", help="Share of readings that are anomalous (default: the pack's)"
+        )
+        add("--seed", type=int, default=1, metavar="K", help="The same seed gives the same readings (default 1)")
+        add(
+            "--speed",
+            type=float,
+            default=1.0,
+            metavar="X",
+            help="Times real time; above 1 the --duration before now is simulated, 0 goes as fast as it can",
+        )
+        add(
+            "--duration",
+            type=duration_s,
+            metavar="D",
+            help="Simulated time to cover: 90, 10m, 6h, 30d (default: endless)",
+        )
+        add("--stop-after", type=int, metavar="N", help="Stop after so many readings")
+        add("--site", metavar="S", help="The motes' site (default: the one that messages mean)")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        simulator, site = self.simulator(options)
+        stop = threading.Event()
+        previous = {number: signal.signal(number, stopper(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
+        interval_s = options["interval"] or self.pack.simulator.get("interval_s", self.pack.profile.interval_s)
+        start_us, end_us = self.range_us(options)
+        self.stdout.write(f"{len(simulator.places)} motes of “{self.pack.profile.code}” send every {interval_s:g} s …")
+        readings, labels = stream("readings"), stream("labels")
+        try:
+            sent = simulate_live(
+                simulator=simulator,
+                stream=readings,
+                labels=labels,
+                interval_s=interval_s,
+                stop=stop,
+                site=site,
+                speed=options["speed"],
+                start_us=start_us,
+                end_us=end_us,
+                stop_after=options["stop_after"],
+                tell=self.stderr.write,
+            )
+        except StreamClosed as error:
+            raise CommandError(str(error)) from None
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        self.stdout.write(f"{sent.words()} to “{readings.topic}”.")
+
+    pack: Pack
+
+    def simulator(self, options: dict[str, Any]) -> tuple[Simulator, str]:
+        for name in ("motes", "interval", "stop_after"):
+            if options[name] is not None and options[name] <= 0:
+                raise CommandError(f"--{name.replace('_', '-')} is {options[name]:g}; expected a number above 0")
+        site = options["site"] or settings.SIEIS_DEFAULT_SITE
+        known = Site.objects.filter(code=site).first()
+        try:
+            self.pack = read_pack(options["pack"])
+            simulator = Simulator.of(
+                self.pack,
+                site=site,
+                time_zone=known.time_zone if known else settings.SIEIS_TIME_ZONE,
+                seed=options["seed"],
+                n_motes=options["motes"],
+                anomaly_rate=options["anomaly_rate"],
+                names_site=site != settings.SIEIS_DEFAULT_SITE,
+            )
+        except (BadPack, ValueError) as error:
+            raise CommandError(str(error)) from None
+        if not len(simulator.places):
+            raise CommandError(f"the pack “{options['pack']}” has no motes; say how many with --motes N")
+        return simulator, site
+
+    def range_us(self, options: dict[str, Any]) -> tuple[int | None, int | None]:
+        """Nothing is simulated in the future: what goes faster than time covers a stretch that ends now."""
+        speed, duration = options["speed"], options["duration"]
+        if speed < 0:
+            raise CommandError(
+                f"--speed is {speed:g}; expected 1 for real time, more for faster, 0 for as fast as it can"
+            )
+        if duration is None:
+            if speed > 1 or speed == 0:
+                raise CommandError(f"--speed {speed:g} needs --duration: how much of the past to simulate, such as 30d")
+            return None, None
+        now_us, length_us = wall_clock(), int(duration * US)
+        return (now_us - length_us, now_us) if speed > 1 or speed == 0 else (now_us, now_us + length_us)
