@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +25,7 @@ from rest_framework.views import APIView
 
 from ingestion import health, metrics, wire
 from ingestion.models import Quarantined
+from sensors import live
 from sensors.roles import VIEW, may
 from sensors.serializers import Instant
 
@@ -93,6 +95,11 @@ class HealthView(APIView):
 def spoken_health(found: health.Health) -> dict[str, Any]:
     """Health as the API and the live channel tell it."""
     return dict(HealthOut(asdict(found)).data)
+
+
+def tell_health(now: datetime) -> None:
+    """Says on the live channel how everything is; the web process calls it every few seconds."""
+    live.announce_health(spoken_health(health.checks(now)))
 
 
 def _may_look(request: Request) -> bool:

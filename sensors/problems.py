@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from drf_spectacular.authentication import SessionScheme
+from drf_spectacular.authentication import BasicScheme, SessionScheme
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,6 +35,11 @@ class CookieSessionScheme(SessionScheme):
 
     target_class = "sensors.authentication.CookieSession"
     name = "session"
+
+
+class NameAndPasswordScheme(BasicScheme):
+    target_class = "sensors.authentication.NameAndPassword"
+    name = "name_and_password"
 
 
 class NoSuchAddress(APIView):

@@ -287,7 +287,7 @@ REST_FRAMEWORK = {
     # The pages' session, and name and password for programs; the latter count as login attempts when they fail.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "sensors.authentication.CookieSession",
-        "rest_framework.authentication.BasicAuthentication",
+        "sensors.authentication.NameAndPassword",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["sensors.roles.CanView"],
     "EXCEPTION_HANDLER": "sensors.problems.problem_handler",

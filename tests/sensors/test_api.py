@@ -208,7 +208,7 @@ def test_a_wrong_question_is_answered_with_field_value_and_what_was_expected(
     assert (answer.status_code, answer["Content-Type"], problem["title"]) == (400, PROBLEM, "Bad Request")
     assert (problem["field"], problem["status"]) == (field, 400)
     assert words in problem["detail"]
-    assert problem["errors"][0]["value"] == (query[field] if field in query else START)
+    assert problem["errors"][0]["value"] == query.get(field, START)
 
 
 class AwayStore:

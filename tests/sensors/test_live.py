@@ -15,10 +15,13 @@ from channels.sessions import SessionMiddlewareStack
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, User
 
+from mlops.models import TrainingJob
+from mlops.training import spoken_job
 from sensors import live, quality
 from sensors.consumers import LiveConsumer
 from sensors.fleet import Fleet, MoteRef
 from sensors.hub import WAITING_ALERTS, WAITING_READINGS, Client, Hub, hub
+from sensors.models import Profile
 from tests import builders
 from tests.conftest import NOON
 from tests.people import *  # noqa: F403
@@ -27,6 +30,9 @@ from tests.people import client_of
 CLIMATE = builders.profile(builders.channel(), builders.channel("humidity"))
 MOTES = tuple(MoteRef(key, str(key + 6), "main", "", "indoor", "UTC", "active") for key in (1, 2))
 FLEET = Fleet(1, MOTES, {"indoor": CLIMATE}, "main")
+JOB = TrainingJob(pk=5, profile=Profile(code="indoor"), status="running", progress=0.4, message="fitting")
+# The socket's threads have connections of their own, which see what is committed.
+COMMITTED = pytest.mark.django_db(transaction=True)
 ROOT = {"is_active": True, "is_superuser": True}
 
 
@@ -120,8 +126,10 @@ async def test_every_example_in_the_document_is_what_the_code_says():
     heard.append(await socket.receive_json_from())
     live.announce_alert(SomeAlert())
     heard.append(await socket.receive_json_from())
-    live.announce_health({"status": "degraded"})
     await socket.send_json_to(examples[-1])
+    live.announce({"type": "job", "job": spoken_job(JOB)})
+    heard.append(await socket.receive_json_from())
+    live.announce_health({"status": "degraded"})
     heard.append(await socket.receive_json_from())
 
     assert heard == examples[:-1]
@@ -155,6 +163,7 @@ def site_socket(client, origin=b"http://testserver") -> WebsocketCommunicator:
     return WebsocketCommunicator(application, "/ws/live/", headers=headers)
 
 
+@COMMITTED
 def test_the_cookie_that_opens_the_pages_opens_the_channel(charlie_client, dave_client, mallory):
     async def story():
         socket = site_socket(charlie_client)
@@ -165,6 +174,7 @@ def test_the_cookie_that_opens_the_pages_opens_the_channel(charlie_client, dave_
     assert async_to_sync(story)() == (True, (False, 4403), (False, 4401))
 
 
+@COMMITTED
 def test_another_site_cannot_open_the_channel_with_a_visitors_cookie(charlie_client):
     async def story():
         return await site_socket(charlie_client, origin=b"https://evil.example").connect()
@@ -172,6 +182,7 @@ def test_another_site_cannot_open_the_channel_with_a_visitors_cookie(charlie_cli
     assert async_to_sync(story)()[0] is False
 
 
+@COMMITTED
 def test_a_logout_ends_the_open_socket(charlie):
     client = client_of(charlie)
 

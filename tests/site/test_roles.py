@@ -58,7 +58,8 @@ def test_setting_up_the_roles_again_keeps_what_was_added(installed_roles, capsys
     assert "viewer, operator, engineer, administrator" in capsys.readouterr().out
 
 
-def test_demo_accounts_are_made_once_and_keep_a_changed_password(db):
+def test_demo_accounts_are_made_once_and_keep_a_changed_password(db, settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     first = roles.create_demo_accounts("demo", NOON)
     viewer = User.objects.get(username="viewer")
     viewer.set_password("my own secret")
