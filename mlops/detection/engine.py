@@ -131,7 +131,7 @@ class FittedEngine:
 
     def run(
         self, state: EngineState, mote: Ints, at: Ints, local_s: Ints, values: Floats, is_late: Bools, flags: Ints,
-        *, with_detail: bool = False,
+        *, with_detail: bool = False, forest_raw: Floats | None = None,
     ) -> tuple[Verdicts, list[EventChange]]:  # fmt: skip
         """One pass over rows in their order."""
         n, n_channels = len(mote), len(self.profile.channels)
@@ -144,7 +144,7 @@ class FittedEngine:
             local_s=local_s,
             values=values,
             is_late=_exact(is_late, np.bool_),
-            forest=self.forest_raw(values, local_s),
+            forest=self.forest_raw(values, local_s) if forest_raw is None else forest_raw,
         )
         out = Verdicts(
             surprise=np.full(n, np.nan),
@@ -255,10 +255,12 @@ def _raw(profile: Profile, arrays: Arrays, rows: History) -> tuple[Floats, Float
     silent = {name: np.zeros_like(array) for name, array in arrays.items() if name.endswith("_surprise")}
     draft = FittedEngine(profile, arrays | silent, [])
     on_time, no_flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
+    forest_raw = draft.forest_raw(rows.values, rows.local_s)
     out, _ = draft.run(
-        draft.start(), rows.mote, rows.at, rows.local_s, rows.values, on_time, no_flags, with_detail=True
-    )
-    return out.detail, draft.forest_raw(rows.values, rows.local_s)
+        draft.start(), rows.mote, rows.at, rows.local_s, rows.values, on_time, no_flags,
+        with_detail=True, forest_raw=forest_raw,
+    )  # fmt: skip
+    return out.detail, forest_raw
 
 
 def _raw_by_folds(profile: Profile, arrays: Arrays, rows: History) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops.detection import EngineState, fallback
+from mlops.detection import EngineState, fallback, kernels
 from sensors import quality
 from sensors.readings import Batch, concat
 from tests.mlops.detection_world import INDOOR, after, changed, eventful, in_pieces, normal, trained
@@ -54,6 +54,20 @@ def test_a_prefix_is_judged_without_knowledge_of_what_follows():
     _, part, _ = trained().step(trained().start(), stream.take(slice(0, 100)))
 
     np.testing.assert_array_equal(part.surprise, whole.surprise[:100])
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5, 7])
+def test_compiled_loops_say_what_their_source_says(seed, monkeypatch):
+    stream = eventful(seed)
+    compiled = in_pieces(trained(), stream, [])
+
+    # Not a stand-in: the same functions, read by Python instead of the compiler.
+    for name in ("interpolate", "allowed_change", "_close", "advance", "forest_features"):
+        monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
+    if seed == 0:
+        monkeypatch.setattr(kernels, "forest_depths", kernels.forest_depths.py_func)
+
+    assert in_pieces(trained(), stream, []) == compiled
 
 
 def test_late_readings_leave_no_trace():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import doctest
+import sys
 from dataclasses import replace
 
 import pytest
 
 from alerts.events import EventChange
 from mlops.detection import layers, words
-from mlops.detection import words as words_function  # noqa: F401
 from mlops.detection.layers import forest
 from tests.mlops.detection_world import INDOOR
 
@@ -45,6 +45,6 @@ def test_an_event_is_told_by_its_layer(changes, sentence):
     assert words(replace(HOT, **changes), INDOOR) == sentence
 
 
-@pytest.mark.parametrize("module", [layers, forest, __import__("sys").modules["mlops.detection.words"]])
+@pytest.mark.parametrize("module", [layers, forest, sys.modules["mlops.detection.words"]])
 def test_examples_in_the_documentation_hold(module):
     assert doctest.testmod(module).failed == 0

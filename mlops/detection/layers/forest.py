@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sklearn.ensemble import IsolationForest
-from sklearn.preprocessing import StandardScaler
 
 from mlops.detection import kernels
 from mlops.detection.history import Arrays, History
 from mlops.detection.tails import line
 from sensors.readings import Floats, Ints, Profile
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import IsolationForest
 
 NAME = "forest"
 N_TREES = 100
@@ -36,6 +39,10 @@ def prior(profile: Profile) -> Arrays:
 
 def fit(history: History, *, seed: int = 42) -> Arrays:
     """Grows the trees on at most MAX_ROWS rows, evenly taken."""
+    # Here, since only training needs it: what serves would pay a second and 60 MB for nothing.
+    from sklearn.ensemble import IsolationForest
+    from sklearn.preprocessing import StandardScaler
+
     start = prior(history.profile)
     low, high = history.profile.bounds("physical")
     rows = history.take(np.linspace(0, len(history) - 1, min(len(history), MAX_ROWS)).astype(np.int64))
