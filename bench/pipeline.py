@@ -16,7 +16,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bench.place import embedded_django
+from bench._place import embedded_django
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TRAIN = timedelta(days=3)

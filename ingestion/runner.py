@@ -25,7 +25,7 @@ from ingestion import checkpoints, metrics, quarantine
 from ingestion.ledger import Books, add, balance
 from ingestion.pipeline import Outcome, Pipeline, bronze
 from ingestion.records import Records
-from ingestion.streams import Stream, StreamUnavailable
+from ingestion.streams import Consumer, Stream, StreamUnavailable
 from ingestion.wire import Reject, Wire
 from mlops.detection import FittedEngine
 from mlops.detection.words import words
@@ -127,6 +127,7 @@ class Runner:
         self._rate = (0.0, 0)
         self._may_swap = False
         self._identity = ""
+        self._consumer: Consumer | None = None
         self._last_batch_at: datetime | None = None
 
     # ---- the loop -----------------------------------------------------------------------------------------
@@ -136,35 +137,38 @@ class Runner:
     ) -> None:
         """Until `stop` is set (or, with until_end, all there is has been read), then saves what it holds."""
         self._stop = stop
-        self._patiently("stream", self.stream.ensure)
-        self._identity = self._patiently("stream", self.stream.identity)
-        self._configure(self._patiently("database", self.read_fleet))
-        self._consumer = self._patiently(
-            "stream",
-            lambda: self.stream.consumer(self.group, on_assign=self._on_assign, on_revoke=self._on_revoke),
-        )
-        ends = self._patiently("stream", self.stream.bounds) if until_end else {}
         try:
+            self._join()
+            ends = self._patiently("stream", self.stream.bounds) if until_end else None
             while not stop.is_set():
                 self._turn()
                 if progress:
                     progress(self.n_readings)
-                if until_end and self._is_done(ends):
+                if ends is not None and self._is_done(ends):
                     break
             self.slow_cycle()
         except Stopped:
             log.info("stopped_while_waiting", sink=self.stuck.get("sink"), unsaved=self.gathered.n_messages)
         finally:
-            self._consumer.close()
-            self._beat(is_last=True)
+            if self._consumer is not None:
+                self._consumer.close()
+                self._beat(is_last=True)
             close_old_connections()
 
+    def _join(self) -> None:
+        self._patiently("stream", self.stream.ensure)
+        self._identity = self._patiently("stream", self.stream.identity)
+        self._configure(self._patiently("database", self.read_fleet))
+        self._consumer = self.stream.consumer(self.group, on_assign=self._on_assign, on_revoke=self._on_revoke)
+
     def _turn(self) -> None:
-        records = self._patiently(
-            "stream", lambda: self._consumer.poll(self.pace.batch_max, self.pace.batch_wait_s), pauses=False
-        )
+        consumer = self._consumer
+        assert consumer is not None
+        records = self._patiently("stream", lambda: consumer.poll(self.pace.batch_max, self.pace.batch_wait_s))
         if len(records):
             self._take(records)
+        elif self.claims:
+            self._may_swap = True  # whatever a crash left unsaved has been replayed under the version of that time
         now = self.clock()
         due = now - self._slow_at >= self.pace.slow_cycle_s and self.gathered.n_messages
         if due or self.gathered.n_messages >= self.pace.slow_cycle_readings:
@@ -272,7 +276,8 @@ class Runner:
             log.warning("fenced", owner=self.owner, error=str(lost))
             self._forget(list(self.claims))
             raise
-        self._consumer.acknowledge(gathered.next_offsets)
+        if self._consumer is not None:
+            self._consumer.acknowledge(gathered.next_offsets)
         self.gathered = Gathered()
         self._may_swap = True
         self.seconds.update({"lake": lake_s, "checkpoint": self.clock() - began - lake_s})
@@ -338,11 +343,12 @@ class Runner:
 
     def _on_assign(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
         for partition in partitions:
-            held = self._patiently("database", lambda p=partition: self._claim(p), pauses=False)
+            held = self._patiently("database", lambda p=partition: self._claim(p))
+            self._patiently("lake", lambda h=held: self._look_at_lake(h))
             self.claims[partition] = held
             if held.next_offset is None:
                 self._begin(held)
-        self._patiently("database", self._record_serving, pauses=False)
+        self._patiently("database", self._record_serving)
         log.info("assigned", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
         return {partition: self.claims[partition].next_offset for partition in partitions}
 
@@ -351,22 +357,26 @@ class Runner:
             self.stream.topic, partition, owner=self.owner, identity=self._identity, storage=self.storage
         )
 
+    def _look_at_lake(self, held: checkpoints.Claim) -> None:
+        """Sees what an earlier owner has committed, so that our first commit is not taken for its rival's."""
+        for table in self.lake.tables():
+            self.lake.recorded(table, held.app_id)
+
     def _begin(self, held: checkpoints.Claim) -> None:
         """A live partition without a past starts from what the hot store knows, saved before the first message."""
         if not self.is_history:
             for profile in self.fleet.profiles.values():
                 motes = [mote.id for mote in self.fleet.motes if mote.profile == profile.code]
-                latest = self._patiently("hot_store", lambda p=profile, m=motes: self.hot.latest(p, m), pauses=False)
+                latest = self._patiently("hot_store", lambda p=profile, m=motes: self.hot.latest(p, m))
                 for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
                     held.state.newest[mote] = at
-        first = self._patiently("stream", self.stream.bounds, pauses=False).get(held.partition, (0, 0))[0]
+        first = self._patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]
         self._patiently(
             "database",
             lambda: checkpoints.save(
                 {held.partition: held}, {held.partition: first}, {},
                 configuration=self._configuration(), storage=self.storage, now=self.now(),
             ),
-            pauses=False,
         )  # fmt: skip
 
     def _on_revoke(self, partitions: Sequence[int]) -> None:
@@ -387,7 +397,7 @@ class Runner:
 
     # ---- waiting for what is away --------------------------------------------------------------------------
 
-    def _patiently(self, sink: str, deed: Callable[[], T], *, pauses: bool = True) -> T:
+    def _patiently(self, sink: str, deed: Callable[[], T]) -> T:
         """Does the deed, again and again while the sink is away; meanwhile polling pauses and nothing is dropped."""
         wait_s = self.pace.retry_s
         while True:
@@ -397,7 +407,7 @@ class Runner:
                 self._is_away(sink, error)
                 if self._stop.wait(wait_s):
                     raise Stopped from error
-                if pauses:
+                if self._in_flight:
                     self._keep_membership()
                 wait_s = min(wait_s * 2, self.pace.retry_max_s)
             else:
@@ -406,7 +416,9 @@ class Runner:
                 return done
 
     def _keep_membership(self) -> None:
-        """A paused poll tells the broker that this consumer lives."""
+        """A paused poll tells the broker that this consumer lives while what it has in hand waits for a sink."""
+        if self._consumer is None:
+            return
         self._consumer.pause()
         try:
             self._consumer.poll(1, 0.0)

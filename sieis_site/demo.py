@@ -57,6 +57,9 @@ class LabelTable:
     def __init__(self, site: str) -> None:
         self.site = site
 
+    def ensure(self) -> None:
+        """The table is there since the migrations."""
+
     def append(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> None:
         told = [msgspec.json.decode(value) for value in values]
         faults = [

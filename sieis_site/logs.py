@@ -43,6 +43,8 @@ def logging_config(style: str, level: str) -> None:
                 "numba": {"level": "WARNING"},
                 "django.channels": {"level": "WARNING"},
                 "axes": {"level": "WARNING"},
+                "kombu": {"level": "ERROR"},
+                "celery": {"level": "WARNING"},
             },
         }
     )

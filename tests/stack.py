@@ -70,7 +70,7 @@ class Stack:
     def answers(self) -> bool:
         try:
             return requests.get(f"{self.url}/health", timeout=2).status_code < 600
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def wait_until(self, condition: Any, name: str, *, wait_s: float = PATIENCE_S) -> Any:

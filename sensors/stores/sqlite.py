@@ -16,7 +16,7 @@ import polars as pl
 
 from sensors.readings import INSTANT, Profile, micros, stored_schema
 from sensors.stores import StoreRefused, StoreUnavailable
-from sensors.stores.tables import by_mote, conform, keys_table, with_schema
+from sensors.stores.tables import conform, with_schema
 
 SPARE_BYTES = 32 * 1024 * 1024
 # What another try cannot cure. Everything else may pass (a full disk, a lock), and waiting loses nothing.
@@ -31,8 +31,10 @@ BETWEEN = (
     "SELECT {columns} FROM {table} AS t WHERE mote IN (SELECT value FROM json_each(?)) AND at >= ? AND at < ? "
     "ORDER BY mote, at LIMIT ?"
 )
-NEWEST = "SELECT value, (SELECT max(at) FROM {table} WHERE mote = value) FROM json_each(?)"
-EXISTING = "SELECT at FROM {table} WHERE mote = ? AND at IN (SELECT value FROM json_each(?))"
+EXISTING = (
+    "SELECT {columns} FROM (SELECT DISTINCT value ->> 0 AS mote, value ->> 1 AS at FROM json_each(?)) AS sought "
+    "CROSS JOIN {table} AS t ON t.mote = sought.mote AND t.at = sought.at ORDER BY t.mote, t.at"
+)
 # A loose scan over the motes, then a range each: a day of a month is counted without reading the month.
 COUNT = (
     "WITH RECURSIVE motes(m) AS (SELECT min(mote) FROM {table} "
@@ -79,13 +81,8 @@ class SqliteStore:
         return self._select(BETWEEN, profile, json.dumps(list(motes)), micros(start), micros(end), first)
 
     def existing(self, profile: Profile, keys: pl.DataFrame) -> pl.DataFrame:
-        found: list[tuple[int, int]] = []
-        with self._reading() as connection:
-            if _columns(connection, profile):
-                for mote, instants in by_mote(keys, _newest(connection, profile, keys)).items():
-                    stored = connection.execute(_sql(EXISTING, profile), (mote, json.dumps(instants)))
-                    found += [(mote, at) for (at,) in stored]
-        return keys_table([mote for mote, _ in found], [at for _, at in found])
+        sought = keys.select(pl.col("mote").cast(pl.Int64), pl.col("at").cast(pl.Int64)).rows()
+        return self._select(EXISTING, profile, json.dumps(sought))
 
     def count(self, profile: Profile, start: datetime, end: datetime) -> int:
         with self._reading() as connection:
@@ -211,12 +208,6 @@ class SqliteStore:
 def _plain(table: pl.DataFrame) -> pl.DataFrame:
     """With instants and switches as the integers they are kept as."""
     return table.with_columns(pl.col(INSTANT, pl.Boolean).cast(pl.Int64))
-
-
-def _newest(connection: sqlite3.Connection, profile: Profile, keys: pl.DataFrame) -> dict[int, int]:
-    motes = json.dumps(keys["mote"].unique().to_list())
-    newest = connection.execute(_sql(NEWEST, profile), (motes,)).fetchall()
-    return {mote: at for mote, at in newest if at is not None}
 
 
 def _columns(connection: sqlite3.Connection, profile: Profile) -> set[str]:

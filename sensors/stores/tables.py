@@ -61,9 +61,3 @@ def by_mote(keys: pl.DataFrame, newest: Mapping[int, int]) -> dict[int, list[int
 
 def _newest_table(newest: Mapping[int, int]) -> pl.DataFrame:
     return pl.DataFrame({"mote": list(newest), "newest": list(newest.values())}, {"mote": pl.Int64, "newest": pl.Int64})
-
-
-def keys_table(mote: list[int], at: list[int]) -> pl.DataFrame:
-    """An answer of `existing`, of motes and instants in microseconds."""
-    columns = pl.DataFrame({"mote": mote, "at": at}, {"mote": pl.Int64, "at": pl.Int64})
-    return columns.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))).sort(KEYS)

@@ -185,12 +185,10 @@ def test_an_empty_answer_has_the_columns_of_a_full_one(store, indoor):
 
     assert [table.schema for table in (*unwritten, *nobody)] == [expected] * 5
     assert [len(table) for table in (*unwritten, *nobody)] == [0] * 5
-    assert store.existing(indoor, readings(indoor, 1.0, mote=5).select("mote", "at")).schema == {
-        "mote": pl.Int64, "at": expected["at"],
-    }  # fmt: skip
+    assert store.existing(indoor, readings(indoor, 1.0, mote=5).select("mote", "at")).schema == expected
 
 
-def test_existing_names_the_stored_ones_among_the_keys(store, indoor):
+def test_existing_answers_the_stored_readings_at_the_keys(store, indoor):
     store.write(indoor, readings(indoor, 0.0, 1.0, 2.0))
     store.write(indoor, readings(indoor, 5.0, mote=2, start=NOON - timedelta(days=40)))
     asked = [
@@ -207,7 +205,8 @@ def test_existing_names_the_stored_ones_among_the_keys(store, indoor):
         indoor, pl.DataFrame(asked, {"mote": pl.Int64, "at": pl.Datetime("us", "UTC")}, orient="row")
     )
 
-    assert found.rows() == [(1, NOON), (1, NOON + STEP), (2, NOON - timedelta(days=40))]
+    stored = [(1, NOON, 0.0), (1, NOON + STEP, 1.0), (2, NOON - timedelta(days=40), 5.0)]
+    assert found.select("mote", "at", "temperature").rows() == stored
 
 
 def test_existing_before_anything_is_stored_is_empty(store, indoor):

@@ -278,7 +278,7 @@ def test_a_recreated_topic_is_refused_with_a_sentence(fleet: None, make: Any) ->
         drain(make())
 
 
-def test_a_mote_added_while_it_runs_is_known_from_the_next_batch_on(fleet: None, make: Any) -> None:
+def test_a_mote_added_while_it_runs_is_known_once_the_runner_has_looked_around(fleet: None, make: Any) -> None:
     at = start_us()
     send(reading(at, code="9"))
     runner = make(pace=Pace(batch_max=1, batch_wait_s=0.0, look_s=0.0, slow_cycle_s=0.0))
@@ -288,6 +288,7 @@ def test_a_mote_added_while_it_runs_is_known_from_the_next_batch_on(fleet: None,
         polls.append(n)
         if len(polls) == 1:
             install_fleet(motes=("9",))
+        if len(polls) == 2:
             send(reading(at + 30_000_000, code="9"))
         if n == 2:
             stop.set()
