@@ -477,7 +477,9 @@ def test_simulate_stops_after_so_many_readings_and_reports_them(capsys):
         "simulate", "--pack", "machine", "--machines", "3", "--speed", "0", "--duration", "1m", "--stop-after", "50"
     )
 
-    words = capsys.readouterr().out
+    words, warning = capsys.readouterr()
+    assert "3 of these motes are not registered" in warning
+    assert "`manage.py load_pack machine --motes 3` adds them" in warning
     assert "3 motes of “machine” send every 1 s" in words
     assert "50 readings and" in words
     assert len(everything("readings")) == 50

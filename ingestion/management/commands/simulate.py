@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ingestion.simulation import simulate_live, wall_clock
 from ingestion.simulator import US, Simulator
 from ingestion.streams import StreamClosed, stream
-from sensors.models import Site
+from sensors.models import Mote, Site
 from sensors.packs import BadPack, Pack, read_pack
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -72,6 +72,7 @@ class Command(BaseCommand):
         interval_s = options["interval"] or self.pack.simulator.get("interval_s", self.pack.profile.interval_s)
         start_us, end_us = self.range_us(options)
         self.stdout.write(f"{len(simulator.places)} motes of “{self.pack.profile.code}” send every {interval_s:g} s …")
+        self.warn_of_strangers(simulator, site, options)
         readings, labels = stream("readings"), stream("labels")
         try:
             sent = simulate_live(
@@ -111,6 +112,7 @@ class Command(BaseCommand):
                 seed=options["seed"],
                 n_motes=options["motes"],
                 anomaly_rate=options["anomaly_rate"],
+                is_history=options["speed"] > 1 or options["speed"] == 0,
                 names_site=site != settings.SIEIS_DEFAULT_SITE,
             )
         except (BadPack, ValueError) as error:
@@ -118,6 +120,18 @@ class Command(BaseCommand):
         if not len(simulator.places):
             raise CommandError(f"the pack “{options['pack']}” has no motes; say how many with --motes N")
         return simulator, site
+
+    def warn_of_strangers(self, simulator: Simulator, site: str, options: dict[str, Any]) -> None:
+        known = set(
+            Mote.objects.filter(site__code=site, profile__code=self.pack.profile.code).values_list("code", flat=True)
+        )
+        n = len(set(simulator.fleet.codes) - known)
+        if n:
+            asked = "".join(f" --{name} {options[name]}" for name in ("site", "motes") if options[name] is not None)
+            self.stderr.write(
+                f"{n} of these motes are not registered: their readings are held until "
+                f"`manage.py load_pack {options['pack']}{asked}` adds them."
+            )
 
     def range_us(self, options: dict[str, Any]) -> tuple[int | None, int | None]:
         """Nothing is simulated in the future: what goes faster than time covers a stretch that ends now."""
