@@ -31,7 +31,9 @@ class PartitionState:
     engines: dict[str, EngineState] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        arrays = {f"engine/{code}": np.frombuffer(state.to_bytes(), np.uint8) for code, state in self.engines.items()}
+        arrays: dict[str, Any] = {
+            f"engine/{code}": np.frombuffer(state.to_bytes(), np.uint8) for code, state in self.engines.items()
+        }
         newest = np.array([*self.newest.items()], dtype=np.int64).reshape(-1, 2)
         blob = io.BytesIO()
         np.savez_compressed(blob, newest=newest, schema=np.array([1]), **arrays)

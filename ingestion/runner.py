@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import polars as pl
@@ -212,7 +213,7 @@ class Runner:
         for batch in outcome.batches:
             table = batch.to_table()
             try:
-                self._patiently("hot_store", lambda b=batch, t=table: self.hot.write(b.profile, t))
+                self._patiently("hot_store", partial(self.hot.write, batch.profile, table))
             except StoreRefused as refusal:
                 log.error("hot_store_refused", profile=batch.profile.code, readings=len(batch), error=str(refusal))
                 rejects.extend(_refused(batch, records, self.fleet, str(refusal)))
@@ -269,7 +270,7 @@ class Runner:
         try:
             self._patiently("lake", lambda: self._append("bronze", gathered.bronze, apps))
             for code, tables in gathered.silver.items():
-                self._patiently("lake", lambda c=code, t=tables: self._append(f"silver/{c}", t, apps))
+                self._patiently("lake", partial(self._append, f"silver/{code}", tables, apps))
             lake_s = self.clock() - began
             self._patiently("database", self._save)
         except (checkpoints.Fenced, LakeFenced) as lost:
@@ -343,8 +344,8 @@ class Runner:
 
     def _on_assign(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
         for partition in partitions:
-            held = self._patiently("database", lambda p=partition: self._claim(p))
-            self._patiently("lake", lambda h=held: self._look_at_lake(h))
+            held = self._patiently("database", partial(self._claim, partition))
+            self._patiently("lake", partial(self._look_at_lake, held))
             self.claims[partition] = held
             if held.next_offset is None:
                 self._begin(held)
@@ -367,7 +368,7 @@ class Runner:
         if not self.is_history:
             for profile in self.fleet.profiles.values():
                 motes = [mote.id for mote in self.fleet.motes if mote.profile == profile.code]
-                latest = self._patiently("hot_store", lambda p=profile, m=motes: self.hot.latest(p, m))
+                latest = self._patiently("hot_store", partial(self.hot.latest, profile, motes))
                 for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
                     held.state.newest[mote] = at
         first = self._patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 
 from ingestion.faults import Fault
 from ingestion.simulator import US, Simulator, fault_message, messages
-from ingestion.streams import Stream, StreamUnavailable
+from ingestion.streams import StreamUnavailable
 from mlops.models import Label
 from sensors.models import Mote
 from sensors.readings import micros
@@ -22,6 +23,17 @@ MAX_BEHIND_US = 600 * US  # a laptop that slept longer does not make up for it
 LEAST_WAIT_S = 0.05  # faster than time, instants are gathered: an append costs the same for one as for a thousand
 FIRST_WAIT_S, LAST_WAIT_S = 0.5, 30.0
 log = structlog.get_logger(__name__)
+
+
+class Takes(Protocol):
+    """Where messages go: a stream, or what keeps the labels where there is no consumer for them."""
+
+    @property
+    def topic(self) -> str: ...
+
+    def ensure(self) -> None: ...
+
+    def append(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> None: ...
 
 
 def wall_clock() -> int:
@@ -91,8 +103,8 @@ def _stride_us(simulator: Simulator, interval_s: float, n: int) -> int:
 def simulate_live(
     *,
     simulator: Simulator,
-    stream: Stream,
-    labels: Stream | None = None,
+    stream: Takes,
+    labels: Takes | None = None,
     interval_s: float,
     stop: threading.Event,
     site: str = "",
@@ -139,7 +151,7 @@ class _Run:
 
     simulator: Simulator
     stream: Stream
-    labels: Stream | None
+    labels: Takes | None
     interval_s: float
     stop: threading.Event
     site: str
@@ -191,7 +203,7 @@ class _Run:
         self.sent.faults += len(begun)
         return True
 
-    def _append(self, stream: Stream, values: Sequence[bytes], keys: Sequence[bytes | None]) -> bool:
+    def _append(self, stream: Takes, values: Sequence[bytes], keys: Sequence[bytes | None]) -> bool:
         return patiently(lambda: stream.append(values, keys), stop=self.stop, topic=stream.topic, tell=self.tell)
 
 

@@ -242,7 +242,7 @@ class Wire:
         keep = ~empty
         places, values, bad = places[keep], values[keep], bad[keep]
         taken = rows[places]
-        keys = np.array([motes[i].id for i in places.tolist()], dtype=np.int64)  # type: ignore[union-attr]
+        keys = np.array([motes[i].id for i in places.tolist()], dtype=np.int64)
         flags = quality.flag(quality.UNREADABLE, bad) | quality.flag(quality.MISSING, np.isnan(values) & ~bad)
         batch = Batch(
             profile=profile,

@@ -63,7 +63,9 @@ class LabelTable:
     def append(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> None:
         told = [msgspec.json.decode(value) for value in values]
         faults = [
-            Fault(one["mote_id"], one["channel"], one["kind"], int(one["starts_at"] * 1e6), int(one["ends_at"] * 1e6))
+            Fault(
+                one["mote_id"], one["channel"], one["kind"], round(one["starts_at"] * 1e6), round(one["ends_at"] * 1e6)
+            )
             for one in told
         ]
         simulation.keep_labels(faults, site_code=self.site)

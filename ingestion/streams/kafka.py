@@ -69,6 +69,7 @@ ON_THE_MOVE = (
 )
 # Blocking in the driver ends at least this often: signals are served and a rebalance does not wait.
 SLICE_S = 0.1
+LOOK_EVERY_S = 2.0
 
 
 class KafkaStream:
@@ -265,6 +266,7 @@ class KafkaConsumer:
         self._on_revoke = on_revoke
         self._client: confluent_kafka.Consumer | None = None
         self._topic_id = ""
+        self._look_at = 0.0
         self._given: list[int] | None = None  # by the last rebalance, not yet taken
         self._starts: dict[int, int] = {}
         self._has_changed = False
@@ -341,9 +343,8 @@ class KafkaConsumer:
 
     def _settle(self, client: confluent_kafka.Consumer) -> None:
         """Takes what a rebalance gave, and looks into what the driver complained about."""
-        if self._doubt is not None:
-            self._look_into(client, self._doubt)
-            self._doubt = None
+        if self._doubt is not None or time.monotonic() > self._look_at:
+            self._look(client)
         if self._given is not None:
             bounds = self._stream.bounds()
             starts = self._on_assign(self._given) if self._given else {}
@@ -363,14 +364,19 @@ class KafkaConsumer:
             client.pause(client.assignment())
         self._starts = offsets
 
-    def _look_into(self, client: confluent_kafka.Consumer, error: KafkaError) -> None:
-        """A lost connection may be one idle connection of many: only a broker that does not answer is away."""
+    def _look(self, client: confluent_kafka.Consumer) -> None:
+        """Asks whether the broker answers and whether the topic is still the same.
+
+        The driver's complaints say neither: it reports idle connections that were closed, and goes on reading in a
+        topic that was deleted and created anew, at the old one's offset.
+        """
         if not self._stream.is_still(self._topic_id):
             raise StreamClosed(
                 f"{self._stream.topic} was deleted or created anew while it was read, so its checkpoints mean nothing: "
                 "delete the checkpoints of this topic (Admin, Checkpoints), then start again"
             )
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        error, self._doubt, self._look_at = self._doubt, None, time.monotonic() + LOOK_EVERY_S
+        if error is not None and error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             consumed = {
                 each.partition: each.offset for each in client.position(client.assignment()) if each.offset >= 0
             }

@@ -14,6 +14,12 @@ def groups(count: int) -> str:
 
 
 @register.filter
+def plain(name: str) -> str:
+    """A code as a person would write it."""
+    return name.replace("_", " ")
+
+
+@register.filter
 def ms(value: float | None | str) -> str:
     """A latency; below ten milliseconds a digit behind the point is news. Django hands over "" where nothing is."""
     if value is None or isinstance(value, str):
