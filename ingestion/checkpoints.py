@@ -14,8 +14,8 @@ from django.db import transaction
 from django.db.models import F
 
 from alerts.services import instant
-from ingestion.models import Checkpoint, LedgerHour, StateSnapshot
 from ingestion.ledger import Counts, Entry
+from ingestion.models import Checkpoint, LedgerHour, StateSnapshot
 from ingestion.pipeline import PartitionState
 from ingestion.streams import StreamClosed
 
@@ -43,7 +43,7 @@ class Claim:
 def claim(topic: str, partition: int, *, owner: str, identity: str, storage: Storage) -> Claim:
     """Takes the partition from whoever had it; a fresh one starts at the earliest message."""
     with transaction.atomic():
-        row, is_new = Checkpoint.objects.select_for_update().get_or_create(
+        row, _ = Checkpoint.objects.select_for_update().get_or_create(
             topic=topic, partition=partition, defaults={"topic_id": identity}
         )
         if row.topic_id and row.topic_id != identity:

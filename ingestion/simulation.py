@@ -150,7 +150,7 @@ class _Run:
     """A live simulation on its way."""
 
     simulator: Simulator
-    stream: Stream
+    stream: Takes
     labels: Takes | None
     interval_s: float
     stop: threading.Event

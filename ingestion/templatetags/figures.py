@@ -20,7 +20,7 @@ def plain(name: str) -> str:
 
 
 @register.filter
-def ms(value: float | None | str) -> str:
+def ms(value: float | str | None) -> str:
     """A latency; below ten milliseconds a digit behind the point is news. Django hands over "" where nothing is."""
     if value is None or isinstance(value, str):
         return "–"
