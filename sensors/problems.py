@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from django.http import Http404
 from drf_spectacular.authentication import BasicScheme, SessionScheme
-from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotAuthenticated, NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
@@ -16,6 +17,25 @@ from sensors.stores import StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_OF_A_VALUE = 200
+TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": TEXT,
+        "title": TEXT,
+        "status": WHOLE,
+        "detail": TEXT,
+        "field": TEXT,
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": TEXT, "value": {**TEXT, "nullable": True}, "detail": TEXT},
+            },
+        },
+    },
+}
 
 
 class Conflict(APIException):
@@ -69,7 +89,24 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
     return response
 
 
+def document_problems(result: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """Adds to every operation of the OpenAPI document what it answers when it cannot."""
+    result["components"]["schemas"]["Problem"] = PROBLEM
+    answer = {
+        "description": "What went wrong, by RFC 9457",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            operation["responses"].setdefault("default", answer)
+    return result
+
+
 def _details(error: Exception, data: Any, request: Request | None) -> dict[str, Any]:
+    if isinstance(error, Http404) and request is not None:
+        return {"detail": f"There is nothing at {request.path}."}
+    if isinstance(error, NotAuthenticated):
+        return {"detail": "Log in on the pages, or send name and password (HTTP Basic)."}
     if not isinstance(error, ValidationError):
         return {"detail": str(data["detail"])}
     errors = list(_errors(data, _given(request)))

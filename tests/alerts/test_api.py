@@ -105,6 +105,12 @@ def test_who_comes_second_is_told_where_the_alert_stands(bob_client, alice_clien
     assert "already resolved" in answer.json()["detail"]
 
 
+def test_an_alert_that_does_not_exist_is_not_found_by_its_address(bob_client):
+    answer = bob_client.post("/api/v1/alerts/99/resolve")
+
+    assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing at /api/v1/alerts/99/resolve.")
+
+
 def test_charlie_may_look_and_not_act(charlie_client):
     one = alert("7")
 

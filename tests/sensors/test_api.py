@@ -246,6 +246,7 @@ def test_the_openapi_document_is_valid_and_complete(tmp_path):
     document = (tmp_path / "schema.yml").read_text()
     for address in ("sensors/latest", "sensors/{mote}/latest", "sensors/readings", "alerts/{id}/acknowledge", "health"):
         assert f"/api/v1/{address}:" in document
+    assert document.count("#/components/schemas/Problem") == document.count("operationId")
 
 
 def test_the_documentation_page_has_its_script_and_assets_from_here(charlie_client):
