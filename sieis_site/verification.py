@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+import numpy as np
 import polars as pl
 import urllib3
 from django.conf import settings
@@ -70,7 +71,7 @@ class Marked:
 
     @property
     def at_told(self) -> str:
-        return instants(pl.Series([micros(self.at)]).to_numpy())[0]
+        return instants(np.array([micros(self.at)]))[0]
 
     def message(self) -> bytes:
         """In the middle of every normal band, so that it looks like nothing in particular."""
@@ -131,7 +132,7 @@ def visitor() -> Iterator[str]:
 
 def verify(*, url: str, timeout_s: float) -> Iterator[Hop]:
     """Sends the marked reading and answers each hop as it is reached, or missed after the timeout."""
-    headers = {"X-Forwarded-Proto": "https"} if settings.SIEIS_HTTPS and url.startswith("http:") else {}
+    headers = {"X-Forwarded-Proto": "https"} if settings.SECURE_SSL_REDIRECT and url.startswith("http:") else {}
     with marked_mote() as (mote, revision), visitor() as cookie:
         deadline = time.monotonic() + timeout_s
         wait_for_consumers(revision, deadline)
