@@ -176,7 +176,7 @@ def test_reading_again_from_an_older_offset_gives_identical_messages(stream):
         stream.append([f"{i}-{j}".encode() for j in range(20)], [f"zone-{j}".encode() for j in range(20)])
     first = read(stream, 100)
 
-    again = read(stream, 100, {partition: 0 for partition in range(N_PARTITIONS)})
+    again = read(stream, 100, dict.fromkeys(range(N_PARTITIONS), 0))
 
     assert again == first
 
