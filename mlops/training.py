@@ -245,12 +245,13 @@ def _finish(job: TrainingJob, status: Status, message: str, now: datetime) -> bo
     return bool(moved)
 
 
-def expire_leases(now: datetime, *, queued_for: timedelta = LEASE) -> list[TrainingJob]:
+def expire_leases(now: datetime, *, lease: timedelta = LEASE, queued_for: timedelta = LEASE) -> list[TrainingJob]:
     """Fails the jobs whose worker is gone and sends those again that wait for longer than `queued_for`.
 
-    A worker calls it with zero when it starts: with an in-memory broker, what was queued is only in the rows.
+    A worker calls it with zero when it starts: with an in-memory broker, what was queued is only in the rows. And where
+    one process is all there is, its start calls it with a lease of zero: whoever held one is dead.
     """
-    expired = list(TrainingJob.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - LEASE))
+    expired = list(TrainingJob.objects.filter(status=Status.RUNNING, heartbeat_at__lte=now - lease))
     failed = [job for job in expired if _expire(job, now)]
     for job in TrainingJob.objects.filter(status=Status.QUEUED, queued_at__lte=now - queued_for):
         dispatch(job)

@@ -222,7 +222,7 @@ def _redis(place: int) -> str:
 
 
 HAS_REDIS = bool(ENV["REDIS_URL"])
-CELERY_BROKER_URL = _redis(0) if HAS_REDIS else "memory://"
+CELERY_BROKER_URL = _redis(0) if HAS_REDIS else "memory://localhost"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_REDIRECT_STDOUTS = False
