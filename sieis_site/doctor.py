@@ -163,7 +163,7 @@ def _contents(now: datetime) -> Findings:
     yield judged("profiles", bool(profiles), words, "manage.py load_pack indoor")
     for code in profiles:
         version = models.production(code)
-        cure = "train one on the Models page, or manage.py run_training; until then the pack's normal bands judge"
+        cure = "train one on the Models page, or manage.py train; until then the pack's normal bands judge"
         yield Finding(
             f"model {code}", True if version else None, str(version or "none in production"), "" if version else cure
         )
