@@ -191,9 +191,11 @@ def test_a_start_that_has_expired_begins_at_the_first_message_kept(tmp_path, cap
         now[0] += DAY_US // 4
 
     first = stream.bounds()[0][0]
+    caplog.set_level("WARNING", logger="ingestion.streams.starts")
 
     assert first > 0
     assert everything(stream, 0)[0] == (first, f"{first}".encode())
+    assert f"'lost': {first}" in caplog.text
 
 
 def test_a_reader_that_is_overtaken_by_retention_goes_on_with_what_is_kept(tmp_path):
