@@ -15,7 +15,7 @@ function draw(health) {
   say(status, health.status);
   if (!health.dependencies) return;
   followRows(find("#dependencies"), "dependency", health.dependencies, (one) => one.name, (one) => ({
-    name: one.name,
+    name: one.name.replace("_", " "),
     state: badge(one.state),
     since: { at: one.since, otherwise: "–" },
     latency: latency(one.latency_ms),

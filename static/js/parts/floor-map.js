@@ -198,8 +198,8 @@ function scoreLegend() {
   ];
 }
 
-function channelLegend({ normal: [low, high], unit, resolution }) {
-  const digits = Math.min(1, decimalsOf(resolution));
+function channelLegend({ normal: [low, high], unit }) {
+  const shown = (value) => number(value, Number.isInteger(value) ? 0 : 1);
   const strip = document.createElement("canvas");
   [strip.width, strip.height] = [96, 1];
   const context = strip.getContext("2d");
@@ -208,9 +208,9 @@ function channelLegend({ normal: [low, high], unit, resolution }) {
     context.fillRect(x, 0, 1, 1);
   }
   return [
-    line("span", `≤ ${number(low, digits)}`),
+    line("span", `≤ ${shown(low)}`),
     strip,
-    line("span", `≥ ${number(high, digits)} ${unit}`),
+    line("span", `≥ ${shown(high)} ${unit}`),
     line("span", "normal band"),
     sample("anomalous", "anomalous"),
   ];

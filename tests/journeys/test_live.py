@@ -1,0 +1,117 @@
+"""The Live page: it moves, tells of alerts, lets operators act, and comes back after a loss."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.journey
+
+MOVED = """before => [...document.querySelectorAll("table.motes .channel .value")]
+    .some((value, i) => value.innerText !== before[i])"""
+
+
+def values(page: Page) -> list[str]:
+    return page.locator("table.motes .channel .value").all_inner_texts()
+
+
+def wait_live(page: Page) -> None:
+    expect(page.locator("#link")).to_have_text("Live")
+
+
+def test_42_motes_are_there_at_first_paint_and_move_by_themselves(visit):
+    charlie = visit("viewer")
+    page = charlie.goto("/")
+    expect(page.locator("table.motes tbody tr")).to_have_count(42)
+    expect(page.locator(".floor .mote")).to_have_count(42)
+
+    wait_live(page)
+    before = values(page)
+    page.wait_for_function(MOVED, arg=before, timeout=5000)
+
+    assert before.count("–") == 0
+    expect(page.locator("#n-speaking")).to_have_text("42")
+    assert charlie.complaints == []
+
+
+def test_an_alert_appears_without_a_reload_and_an_operator_takes_it_in_hand(visit, send):
+    bob, charlie = visit("operator"), visit("viewer")
+    for one in (bob, charlie):
+        wait_live(one.goto("/"))
+    alert = bob.page.locator(".alert", has=bob.page.get_by_role("link", name="Mote 7", exact=True))
+    expect(alert).to_have_count(0)
+
+    for _ in range(3):
+        send("7", temperature=93.0, humidity=40.0, light=100.0, voltage=2.7)
+
+    expect(alert).to_contain_text("Temperature 93.0")
+    expect(alert).to_contain_text("High", ignore_case=True)
+    alert.get_by_role("button", name="Acknowledge").click()
+    expect(alert.locator(".status")).to_have_text(re.compile("Acknowledged"))
+    seen = charlie.page.locator(".alert", has=charlie.page.get_by_role("link", name="Mote 7", exact=True))
+    expect(seen.locator(".status")).to_have_text(re.compile("Acknowledged"))
+    expect(charlie.page.locator("[data-deed]")).to_have_count(0)
+    alert.get_by_role("button", name="Resolve").click()
+    expect(alert).to_have_count(0)
+    expect(seen).to_have_count(0)
+    assert bob.complaints == charlie.complaints == []
+
+
+def test_a_lost_connection_is_said_with_its_time_and_heals_by_itself(visit):
+    charlie = visit("viewer")
+    page = charlie.goto("/")
+    wait_live(page)
+
+    charlie.context.set_offline(True)
+    expect(page.locator("#link")).to_have_text(re.compile(r"^Stale since \d\d:\d\d:\d\d$"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    charlie.context.set_offline(False)
+
+    wait_live(page)
+    page.wait_for_function("before => document.querySelector('#rate').innerText !== before", arg="")
+    expect(page.locator("#n-speaking")).to_have_text("42")
+    assert sum(url.endswith("/api/v1/sensors/latest") for url in asked) == 1
+
+
+def test_what_is_shown_stands_in_the_address(visit):
+    charlie = visit("viewer")
+    page = charlie.goto("/?q=12&sort=-temperature&mote=main/12&window=300&colour=indoor:humidity")
+
+    expect(page.locator("table.motes tbody tr:visible")).to_have_count(1)
+    expect(page.locator("#mote-title")).to_have_text("Mote 12")
+    expect(page.locator("[data-window='300']")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#colour")).to_have_value("indoor:humidity")
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("Temperature")
+
+    page.fill("#q", "")
+    page.locator(".floor .mote[data-key='main/33']").click()
+
+    expect(page).to_have_url(re.compile(r"mote=main/33"))
+    page.reload()
+    expect(page.locator("#mote-title")).to_have_text("Mote 33")
+    assert charlie.complaints == []
+
+
+def test_the_map_can_be_walked_by_keyboard(visit):
+    page = visit("viewer").goto("/?mote=main/1")
+    wait_live(page)
+
+    page.locator(".floor .mote[data-key='main/1']").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".floor .mote[aria-pressed=true]")).to_be_focused()
+    expect(page.locator("#mote-title")).not_to_have_text("Mote 1")
+
+
+def test_the_readings_behind_the_charts_are_a_table_away(visit):
+    page = visit("viewer").goto("/?mote=main/9")
+    expect(page.locator("#charts canvas")).to_have_count(4)
+
+    page.click("#as-table")
+
+    expect(page.locator("#readings thead th")).to_have_count(7)
+    expect(page.locator("#readings tbody tr").first).to_be_visible()

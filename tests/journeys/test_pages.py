@@ -1,0 +1,111 @@
+"""Every page: no complaint of the browser, no sideways scroll on a phone, light and dark, and a picture of each."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.journeys.conftest import DESKTOP, PHONE, SCREENSHOTS
+from tests.stack import ROOT
+
+pytestmark = pytest.mark.journey
+
+PAGES = {
+    "live": "/",
+    "history": "/history/",
+    "insights": "/insights/",
+    "alerts": "/alerts/?status=all",
+    "health": "/system/",
+    "quality": "/quality/",
+    "models": "/models/",
+    "password": "/password/",
+}
+TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_without_complaint_and_fits_every_screen(visit, name, request):
+    alice = visit("engineer")
+    page = alice.goto(PAGES[name])
+    expect(page.locator("h1").first).to_be_attached()
+    if name == "live":
+        expect(page.locator("#link")).to_have_text("Live")
+        page.wait_for_function("document.querySelector('#rate-spark path').hasAttribute('d')")
+
+    take_pictures(page, name)
+
+    assert alice.complaints == []
+    if name == "live" and request.config.getoption("--screenshots", default=False):
+        shutil.copy(SCREENSHOTS / "live-1440-light.png", ROOT / "docs" / "images" / "live.png")
+
+
+def test_the_login_fits_every_screen(stranger):
+    somebody = stranger()
+
+    take_pictures(somebody.goto("/login/"), "login")
+
+    assert somebody.complaints == []
+
+
+def test_the_api_has_its_own_page(visit):
+    alice = visit("engineer")
+
+    page = alice.goto("/docs")
+
+    expect(page.locator("#swagger-ui")).to_contain_text("/api/v1/health")
+    assert alice.complaints == []
+
+
+def test_a_wrong_address_and_a_closed_door_have_words(visit):
+    charlie = visit("viewer")
+
+    page = charlie.goto("/no/such/page")
+    expect(page.locator("h1")).to_have_text("Not here")
+    charlie.goto("/admin/")
+
+    expect(page).not_to_have_title("Site administration | Django site admin")
+
+
+def test_the_chosen_theme_stays(visit):
+    alice = visit("engineer", color_scheme="light")
+    page = alice.goto("/models/")
+    light = background(page)
+
+    while page.evaluate("document.documentElement.dataset.theme") != "dark":
+        page.click("[data-theme-toggle]")
+
+    assert background(page) != light
+    dark = background(page)
+    page.reload(wait_until="commit")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.wait_for_load_state()
+    assert background(page) == dark
+
+
+def test_the_navigation_opens_on_a_phone(visit):
+    page = visit("viewer", viewport=PHONE).goto("/alerts/")
+    expect(page.locator("#nav")).to_be_hidden()
+
+    page.click("[data-opens=nav]")
+    page.click("#nav >> text=Models")
+
+    expect(page).to_have_title("Models · SIEIS")
+    expect(page.locator("[data-retrain], [data-promote]")).to_have_count(0)
+
+
+def take_pictures(page: Page, name: str) -> None:
+    """At both widths in both themes; none may scroll sideways."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.evaluate(TWO_FRAMES)  # charts follow the theme and the width
+            page.screenshot(path=SCREENSHOTS / f"{name}-{size['width']}-{scheme}.png")
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{name} scrolls sideways"
+
+
+def background(page: Page) -> str:
+    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
