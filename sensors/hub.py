@@ -127,7 +127,7 @@ class Client:
         heads = [queue for queue in (self._kept, self._readings) if queue]
         if not heads:
             return None
-        message = min(heads, key=lambda queue: queue[0].seq).popleft()
+        message = min(heads, key=lambda queue: (queue[0].seq, queue[0].kind == "hello")).popleft()
         if self._acknowledges and message.kind != "hello":
             self._unanswered.append(message.seq)
         return message
@@ -142,7 +142,6 @@ class Hub:
         self._is_listening = False
         self._task: asyncio.Task[None] | None = None
         self._heard: dict[str, int] = {}
-        self._n_missed = 0
 
     def join(self, client: Client) -> None:
         """From its hello on, the client is told everything."""
@@ -161,15 +160,13 @@ class Hub:
             await asyncio.wait({task}, timeout=LEAVE_S)
 
     def hear(self, envelope: dict[str, Any]) -> None:
-        """Numbers a message and offers it to everyone; a jump in its source's count is said with the next readings."""
+        """Numbers a message and offers it to everyone; before it a hello, if one of its source got lost on the way."""
         source, n = envelope["source"], envelope["n"]
-        self._n_missed += max(0, n - self._heard.get(source, n - 1) - 1)
+        if n > self._heard.get(source, n) + 1:
+            self._tell(self._hello())
         self._heard[source] = n
         self.seq += 1
-        message = Message(self.seq, envelope["kind"], envelope["body"])
-        if message.kind == live.READINGS:
-            message.skipped, self._n_missed = self._n_missed, 0
-        self._tell(message)
+        self._tell(Message(self.seq, envelope["kind"], envelope["body"], envelope["skipped"]))
 
     def _tell(self, message: Message) -> None:
         for client in self.clients:
@@ -189,7 +186,7 @@ class Hub:
                     tasks.create_task(self._receive(channel))
             except Exception as error:
                 self._is_listening = False
-                log.warning("live_channel_lost", error=str(error) or type(error).__name__, again_in_s=pause_s)
+                log.warning("live_channel_lost", error=_words(error), again_in_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
@@ -213,6 +210,12 @@ class Hub:
         while True:
             await asyncio.sleep(RENEW_S)
             await get_channel_layer().group_add(live.GROUP, channel)
+
+
+def _words(error: Exception) -> str:
+    """Of a task group's error, what its first task said."""
+    cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+    return str(cause) or type(cause).__name__
 
 
 async def _unsubscribe(channel: str) -> None:

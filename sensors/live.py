@@ -127,9 +127,12 @@ class Outbox:
     def _envelope(self, kind: str, body: str) -> dict[str, Any]:
         """Numbered by source, so that a hub notices what was lost on the way."""
         with self._lock:
-            self._n_sent += 1 + self._n_dropped
-            self._n_dropped = 0
-        return {"type": "live.message", "source": self.source, "n": self._n_sent, "kind": kind, "body": body}
+            self._n_sent += 1
+            n, skipped = self._n_sent, self._n_dropped if kind == READINGS else 0
+            self._n_dropped -= skipped
+        return {
+            "type": "live.message", "source": self.source, "n": n, "kind": kind, "body": body, "skipped": skipped,
+        }  # fmt: skip
 
 
 _outbox: Outbox | None = None
