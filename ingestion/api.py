@@ -53,7 +53,7 @@ class PipelineOut(serializers.Serializer[Any]):
     state = serializers.CharField(help_text="running, stuck, silent, not_started or unknown")
     readings_per_s = serializers.FloatField()
     last_batch_at = Instant(allow_null=True)
-    serving = serializers.DictField(help_text="Number of the model version by profile; 0 is the pack's fallback")
+    serving = serializers.DictField(help_text="Name of the version that serves, by profile")
     partitions = PartitionOut(many=True)
     stuck = serializers.ListField(child=serializers.DictField(), help_text="Sinks that are away, since when and why")
 

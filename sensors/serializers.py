@@ -85,6 +85,7 @@ class ReadingsPage(ReadingsOut):
 
 class MoteOut(serializers.ModelSerializer[Mote]):
     mote = serializers.CharField(source="code")
+    key = serializers.IntegerField(source="pk", help_text="Names the mote in the hot store and the lake")
     site = serializers.CharField(source="site.code")
     zone = serializers.CharField(source="zone.code", default=None, allow_null=True)
     profile = serializers.CharField(source="profile.code")
@@ -94,7 +95,7 @@ class MoteOut(serializers.ModelSerializer[Mote]):
 
     class Meta:
         model = Mote
-        fields = ("mote", "site", "zone", "label", "profile", "state", "status", "last_seen_at", "x", "y")
+        fields = ("mote", "key", "site", "zone", "label", "profile", "state", "status", "last_seen_at", "x", "y")
 
     def get_status(self, mote: Mote) -> str:
         profiles: dict[str, Profile] = self.context["profiles"]

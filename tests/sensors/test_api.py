@@ -68,6 +68,14 @@ def test_a_mote_that_was_never_heard_and_one_in_maintenance_say_so(fleet, charli
     assert [one["status"] for one in charlie_client.get("/api/v1/motes").json()] == ["never_seen", "maintenance"]
 
 
+def test_a_motes_key_finds_its_rows_in_the_stores(fleet, charlie_client):
+    stored("8", [21.0])
+
+    key = charlie_client.get("/api/v1/motes").json()[1]["key"]
+
+    assert hot().latest(fleet.profiles["indoor"], [key])["mote"].to_list() == [key]
+
+
 def test_profiles_tell_channels_with_unit_and_ranges(fleet, charlie_client):
     (indoor,) = charlie_client.get("/api/v1/profiles").json()
 
