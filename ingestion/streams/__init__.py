@@ -21,7 +21,7 @@ class StreamClosed(Exception):
 
 
 class StreamRefused(Exception):
-    """The broker will never take this message (too large): trying again does not help. Nothing of it was appended."""
+    """A message that the broker will never take (too large): trying again does not help."""
 
 
 # Called with the partitions that a consumer gets; answers where to start each (None: the earliest there is).

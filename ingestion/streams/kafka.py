@@ -70,6 +70,7 @@ ON_THE_MOVE = (
 # Blocking in the driver ends at least this often: signals are served and a rebalance does not wait.
 SLICE_S = 0.1
 LOOK_EVERY_S = 2.0
+SETTLED_S = 1.0
 
 
 class KafkaStream:
@@ -191,16 +192,25 @@ class KafkaStream:
 
     def is_still(self, identity: str) -> bool:
         """Whether the topic is there and the same one; never creates it."""
-        found = self._describe()
+        found = self._found()
         return found is not None and str(found.topic_id) == identity
 
     def _description(self) -> Any:
         self.ensure()
-        found = self._describe()
+        found = self._found()
         if found is None:  # deleted since this process saw it
             self._is_ensured = False
             self.ensure()
-            found = self._describe()
+            found = self._found()
+        if found is None:
+            raise StreamUnavailable(f"Kafka at {self.servers} does not show {self.topic} yet, which was just created")
+        return found
+
+    def _found(self) -> Any:
+        """The topic's description; None after a second of them only, since a broker that starts knows no topics yet."""
+        deadline = time.monotonic() + SETTLED_S
+        while (found := self._describe()) is None and time.monotonic() < deadline:
+            time.sleep(SLICE_S)
         return found
 
     def _describe(self) -> Any:
@@ -251,9 +261,11 @@ class KafkaStream:
         try:
             yield
         except KafkaException as error:
-            raise StreamUnavailable(f"Kafka at {self.servers} does not answer: {error.args[0].str()}") from error
+            raise StreamUnavailable(
+                f"Kafka at {self.servers} cannot serve {self.topic}: {error.args[0].str()}"
+            ) from error
         except kafka.errors.KafkaError as error:
-            raise StreamUnavailable(f"Kafka at {self.servers} does not answer: {error}") from error
+            raise StreamUnavailable(f"Kafka at {self.servers} cannot serve {self.topic}: {error}") from error
 
 
 class KafkaConsumer:

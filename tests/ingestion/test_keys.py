@@ -7,7 +7,7 @@ import uuid
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kafka.partitioner import DefaultPartitioner, murmur2
 
@@ -46,12 +46,14 @@ def test_the_hash_is_the_one_of_kafkas_java_client(key, expected):
     assert our_murmur2(key) == expected & 0xFFFFFFFF
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 @example(b"")
 def test_the_hash_is_the_one_of_kafka_python(key):
     assert our_murmur2(key) == murmur2(key) & 0xFFFFFFFF
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(1, 64))
 def test_kafka_pythons_default_partitioner_chooses_as_we_do(key, n_partitions):
     theirs = DefaultPartitioner().partition("readings", key, key, b"", b"", Cluster(n_partitions))

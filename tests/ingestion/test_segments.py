@@ -41,6 +41,7 @@ def decoded(data: bytes) -> tuple[list[bytes], list[bytes | None]]:
     return values, keys
 
 
+@settings(deadline=None)
 @given(st.lists(messages, max_size=5))
 def test_any_bytes_come_back_as_they_were(appends):
     data, values, keys = encoded(appends)
@@ -48,6 +49,7 @@ def test_any_bytes_come_back_as_they_were(appends):
     assert decoded(data) == (values, keys)
 
 
+@settings(deadline=None)
 @given(st.lists(messages, min_size=1, max_size=5), st.data())
 def test_a_file_cut_anywhere_holds_a_prefix_of_the_messages(appends, draw):
     data, values, _ = encoded(appends)
@@ -59,6 +61,7 @@ def test_a_file_cut_anywhere_holds_a_prefix_of_the_messages(appends, draw):
     assert len(found) < len(values)
 
 
+@settings(deadline=None)
 @given(messages, st.data())
 def test_a_flipped_bit_is_never_read(append, draw):
     data, _, _ = encoded([append])
