@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 import websockets
 
 from tests import stack
-from tests.environment import NAMES
+from tests.environment import ADDRESSES
 
 WARM_UP_S = 5.0
 PASSWORD = "latency-bench-password"  # pragma: allowlist secret
@@ -43,12 +42,11 @@ def main() -> None:
 def _stack(folder: Path, servers: bool) -> contextlib.AbstractContextManager[stack.Stack]:
     if not servers:
         return stack.embedded(folder)
-    addresses = {name: os.environ[name] for name in NAMES if not name.startswith("SIEIS_") and name in os.environ}
-    if "KAFKA_BOOTSTRAP_SERVERS" not in addresses:
+    if "KAFKA_BOOTSTRAP_SERVERS" not in ADDRESSES:
         raise SystemExit(
             '--servers needs the servers\' addresses in the environment: eval "$(deploy/native-services env)"'
         )
-    return stack.on_servers(folder, addresses)
+    return stack.on_servers(folder, ADDRESSES)
 
 
 def _start(sieis: stack.Stack, servers: bool) -> None:
@@ -111,7 +109,7 @@ def _send(sieis: stack.Stack, rate: float, seconds: float) -> list[int]:
         else SegmentStream("sensor-readings", sieis.folder / "stream")
     )
     session = sieis.session("viewer", PASSWORD)
-    motes = [mote["mote"] for mote in sieis.get(session, "/api/v1/motes")["motes"]]
+    motes = [mote["mote"] for mote in sieis.get(session, "/api/v1/motes")]
     sent: list[int] = []
     began = time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:

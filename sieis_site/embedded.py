@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
+from ingestion.api import tell_health
 from ingestion.running import consume
 from sensors.models import ProcessHeartbeat
 
@@ -85,6 +86,8 @@ def _beat(stop: threading.Event) -> None:
         except DatabaseError as error:
             log.warning("heartbeat_lost", error=str(error))
             close_old_connections()
+        else:
+            tell_health(timezone.now())
         if stop.wait(BEAT_S):
             ProcessHeartbeat.objects.filter(name=name).delete()
             return

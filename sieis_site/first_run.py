@@ -23,7 +23,7 @@ from sieis_site.telling import step
 def prepare(*, history_days: float = 7.0) -> None:
     """Brings an empty or older data folder to where it can serve; what is done is not done again."""
     _migrate()
-    _collect_static()
+    collect_static()
     setup(history_days=history_days)
 
 
@@ -42,7 +42,7 @@ def _migrate() -> None:
             call_command("migrate", verbosity=0)
 
 
-def _collect_static() -> None:
+def collect_static() -> None:
     """Hashed copies of the static files, made again when the code or a requirement is newer than they are."""
     manifest = Path(settings.STATIC_ROOT) / "staticfiles.json"
     sources = [*Path(settings.BASE_DIR, "static").rglob("*"), *Path(settings.BASE_DIR, "requirements").iterdir()]

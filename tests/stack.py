@@ -135,7 +135,9 @@ class Stack:
 
 
 def _base(folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    # COVERAGE_*: under `make check` the processes are measured like the tests themselves.
+    names = ("PATH", "HOME", "LANG", "TMPDIR")
+    kept = {name: value for name, value in os.environ.items() if name in names or name.startswith("COVERAGE_")}
     kernels = os.environ.get("NUMBA_CACHE_DIR") or str(ROOT / "var" / "numba")
     return {
         **kept, "SIEIS_DATA": str(folder), "PYTHONUNBUFFERED": "1", "NUMBA_CACHE_DIR": kernels,
@@ -221,7 +223,7 @@ def _influx(addresses: Mapping[str, str], name: str) -> Iterator[None]:
 def _forget_topics(servers: str, name: str) -> None:
     from confluent_kafka.admin import AdminClient
 
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 2})
     topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(name)]
     if topics:
         for outcome in admin.delete_topics(topics).values():

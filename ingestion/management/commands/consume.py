@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ingestion.running import consume
 from ingestion.streams import StreamClosed
+from sensors import live
 
 
 class Command(BaseCommand):
@@ -27,3 +28,5 @@ class Command(BaseCommand):
             consume(stop)
         except StreamClosed as reason:
             raise CommandError(str(reason)) from None
+        finally:
+            live.flush()

@@ -12,6 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
+from sieis_site.first_run import collect_static, prepare
+
 
 class Command(BaseCommand):
     help = "Serves pages, API and live channel; in the embedded mode also the reading path, jobs and schedule."
@@ -36,8 +38,6 @@ class Command(BaseCommand):
 
     def _prepare(self, history_days: float) -> None:
         if settings.SIEIS_EMBEDDED:
-            from sieis_site.first_run import prepare
-
             prepare(history_days=history_days)
             return
         executor = MigrationExecutor(connections["default"])
@@ -45,6 +45,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "The database lacks migrations of this version. Run: manage.py migrate && manage.py setup"
             )
+        collect_static()
 
     def _serve(self, host: str, port: int) -> None:
         # Imported here: daphne.server installs its event loop for the whole process.
