@@ -273,7 +273,8 @@ def test_insights_tell_what_was_noticed_last(fleet, charlie_client):
     now = timezone.now()
     Event.objects.create(
         mote=Mote.objects.get(code="7"), noticed_at=now, started_at=now - timedelta(minutes=1), last_at=now,
-        n_readings=3, peak_surprise=9.0, peak_at=now, peak_channel="temperature", layer="jump", words="Temperature jumped",
+        n_readings=3, peak_surprise=9.0,
+        peak_at=now, peak_channel="temperature", layer="jump", words="Temperature jumped",
         model_version=1,
     )  # fmt: skip
 

@@ -65,7 +65,9 @@ test("a rate is told once there is something to tell, over the last seconds only
   assert.equal(rate.perSecond(0), null);
   rate.add(0, 42);
   assert.equal(rate.perSecond(1000), null);
-  for (let second = 1; second <= 30; second += 1) rate.add(second * 1000, 42);
+  for (let second = 1; second <= 3; second += 1) rate.add(second * 1000, 42);
+  assert.equal(rate.perSecond(3900), 42);
+  for (let second = 4; second <= 30; second += 1) rate.add(second * 1000, 42);
   assert.equal(rate.perSecond(30_000), 42);
   assert.equal(rate.perSecond(60_000), 0);
 });

@@ -45,24 +45,31 @@ export function inOrder(alerts) {
   );
 }
 
+const SILENCE_MS = 2000;
+
 /** How many readings came in a second, over the last ones. */
 export class Rate {
   constructor(overMs = 10_000) {
     this.overMs = overMs;
     this.counts = [];
     this.since = null;
+    this.last = null;
   }
 
   add(now, n) {
-    if (this.since === null) this.since = now; // what came first came in no time that could be measured
+    // What came first came in no time that could be measured.
+    if (this.since === null) this.since = now;
     else this.counts.push([now, n]);
+    this.last = now;
   }
 
+  /** Until the window is full it ends with the last message, so that half a beat does not look like a slower one. */
   perSecond(now) {
-    while (this.counts.length && this.counts[0][0] <= now - this.overMs) this.counts.shift();
     if (this.since === null) return null;
-    const heard = Math.min(this.overMs, now - this.since);
-    if (heard < 2000) return null;
+    while (this.counts.length && this.counts[0][0] <= now - this.overMs) this.counts.shift();
+    const end = now - this.last > SILENCE_MS ? now : this.last;
+    const heard = Math.min(this.overMs, end - this.since);
+    if (heard < SILENCE_MS) return null;
     return this.counts.reduce((sum, [, n]) => sum + n, 0) / (heard / 1000);
   }
 }

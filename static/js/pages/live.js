@@ -15,6 +15,7 @@ import { find, get, readJson, say, tellToReload, toast } from "../parts/page.js"
 const DEFAULTS = { q: "", only: "", sort: "code", mote: "", colour: "score", window: "900" };
 const WINDOWS = ["300", "900", "3600", "21600"];
 const ASK_AGAIN_MS = 2000;
+const STILL_FRESH_MS = 700;
 
 const data = readJson("live-data");
 const profiles = new Map(data.profiles.map((profile) => [profile.code, profile]));
@@ -32,6 +33,7 @@ const rate = new Rate();
 const rates = [];
 let isAlertsChanged = true;
 let isPanelChanged = true;
+let panelDrawnAt = 0;
 
 const card = (name) => find(`.${name}-card`);
 const list = alertList(find("#alerts"), { onMoved: takeAlert });
@@ -134,10 +136,15 @@ function drawAll() {
   map.draw(changed, at);
   tables.draw(changed, at);
   changed.clear();
-  if (isPanelChanged) panel.draw();
+  if (isPanelChanged) drawPanel(at);
   if (isAlertsChanged) drawAlerts();
   isPanelChanged = isAlertsChanged = false;
   for (const acknowledge of acknowledgements.splice(0)) acknowledge();
+}
+
+function drawPanel(at) {
+  panelDrawnAt = at;
+  panel.draw();
 }
 
 function age(mote, at) {
@@ -180,7 +187,7 @@ function tick() {
     if (mote.isSilent !== wasSilent || mote.ageS >= 1.5) changed.add(key);
     trails.get(key).advance(at);
   }
-  isPanelChanged = true;
+  isPanelChanged ||= at - panelDrawnAt > STILL_FRESH_MS;
   drawTiles();
   draw();
 }

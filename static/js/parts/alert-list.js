@@ -57,13 +57,20 @@ function fill(row, alert) {
     where.search = `?mote=${encodeURIComponent(alert.site)}/${encodeURIComponent(alert.mote)}`;
   }
   find("time", row).dateTime = alert.last_seen_at;
-  const status = find(".status", row);
-  if (!status.textContent.startsWith(STATUS[alert.status]) || alert.status === "open") say(status, STATUS[alert.status]);
+  fillStatus(find(".status", row), alert);
   const isOver = alert.status === "resolved" || alert.status === "closed";
   for (const button of findAll("[data-deed]", row)) {
     button.hidden = isOver || (button.dataset.deed === "acknowledge" && alert.status !== "open");
   }
   tellTimes(row);
+}
+
+/** The API says who; the live channel does not, and must not wipe out what is known. */
+function fillStatus(status, alert) {
+  const words = STATUS[alert.status];
+  const who = alert.status === "acknowledged" ? alert.acknowledged_by : alert.resolved_by;
+  if (who) say(status, `${words} by ${who}`);
+  else if (!words || !status.textContent.startsWith(words)) say(status, words);
 }
 
 async function act(button, onMoved) {

@@ -5,8 +5,8 @@ import { find, findAll, say } from "./page.js";
 
 const viridis = ramp(["#453781", "#33638d", "#238a8d", "#29af7f", "#74d055", "#dce319"]);
 const glow = ramp(["#e9a215", "#d93a2b"]);
-const COLUMNS = 64;
-const ROWS = 50;
+const FIELD_WORK = 160_000; // cells times motes: what one picture of the field may cost
+const FIELD_CELLS = [300, 3200];
 const FIELD_EVERY_MS = 1000;
 const ARROWS = new Set(["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp"]);
 
@@ -14,6 +14,7 @@ const ARROWS = new Set(["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp"]);
 export function floorMap(card, { motes, profiles, onSelect }) {
   const floors = findAll(".floor", card).map((root) => ({ root, site: root.dataset.site, drawnAt: 0 }));
   const signs = new Map(findAll(".mote", card).map((sign) => [sign.dataset.key, sign]));
+  const bodies = new Map([...signs].map(([key, sign]) => [key, { body: find(".body", sign), text: find("text", sign) }]));
   const drawn = new Map();
   let choice = "score";
   let channel = null;
@@ -83,18 +84,15 @@ export function floorMap(card, { motes, profiles, onSelect }) {
     tip.style.top = `${above > 0 ? above : spot.bottom - box.top + 6}px`;
   }
 
-  function colourSign(sign, mote) {
-    const body = find(".body", sign);
-    const text = find("text", sign);
+  function colourSign(mote) {
+    const sign = bodies.get(mote.key);
     const value = channel && mote.profile === channel.profile ? mote.values?.[channel.code] : NaN;
-    if (channel && Number.isFinite(value) && !mote.isSilent) {
-      const rgb = viridis(share(value, channel.normal));
-      body.style.fill = css(rgb);
-      if (text) text.style.fill = ink(rgb);
-    } else {
-      body.style.fill = "";
-      if (text) text.style.fill = "";
-    }
+    const rgb = Number.isFinite(value) && !mote.isSilent ? viridis(share(value, channel.normal)) : null;
+    const fill = rgb ? css(rgb) : "";
+    if (sign.fill === fill) return;
+    sign.fill = fill;
+    sign.body.style.fill = fill;
+    if (sign.text) sign.text.style.fill = rgb ? ink(rgb) : "";
   }
 
   function drawSign(key) {
@@ -108,23 +106,28 @@ export function floorMap(card, { motes, profiles, onSelect }) {
       sign.setAttribute("aria-label", `Mote ${mote.code}, ${mote.zone ? `${mote.zone}, ` : ""}${stateWords(mote)}`);
       drawn.set(key, look);
     }
-    colourSign(sign, mote);
+    colourSign(mote);
   }
 
   function drawField(floor, now) {
     if (floor.root.hidden || now - floor.drawnAt < FIELD_EVERY_MS) return;
     floor.drawnAt = now;
-    const box = find("svg", floor.root).viewBox.baseVal;
+    const { width, height } = find("svg", floor.root).viewBox.baseVal;
     const points = [...motes.values()]
       .filter((mote) => mote.site === floor.site && !mote.isSilent)
       .filter((mote) => !channel || mote.profile === channel.profile)
       .map((mote) => ({ x: mote.x, y: mote.y, value: (channel ? mote.values?.[channel.code] : mote.score) ?? NaN }));
-    paint(find("canvas", floor.root), field(points, { width: box.width, height: box.height, columns: COLUMNS, rows: ROWS, reach: box.width / 12 }));
+    const cells = Math.min(FIELD_CELLS[1], Math.max(FIELD_CELLS[0], FIELD_WORK / Math.max(1, points.length)));
+    const columns = Math.round(Math.sqrt((cells * width) / height));
+    const rows = Math.round(cells / columns);
+    paint(find("canvas", floor.root), field(points, { width, height, columns, rows, reach: width / 12 }), columns, rows);
   }
 
-  function paint(canvas, values) {
+  function paint(canvas, values, columns, rows) {
+    if (canvas.width !== columns) canvas.width = columns;
+    if (canvas.height !== rows) canvas.height = rows;
     const context = canvas.getContext("2d");
-    const image = context.createImageData(COLUMNS, ROWS);
+    const image = context.createImageData(columns, rows);
     values.forEach((value, i) => {
       if (!Number.isFinite(value)) return;
       const heat = channel ? share(value, channel.normal) : share(value, [0.2, 0.8]);
