@@ -35,18 +35,21 @@ test: ## All tests that need no server, under a minute
 
 check: ## Everything that must hold before a commit: style, types, imports, secrets, tests, coverage
 	@$(BOOTSTRAP) dev
-	@mkdir -p $(REPORTS) && rm -f $(REPORTS)/tests.xml $(REPORTS)/javascript.xml
+	@rm -rf $(REPORTS)/coverage $(REPORTS)/tests.xml $(REPORTS)/javascript.xml && mkdir -p $(REPORTS)/coverage
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy
+	@echo mypy
+	@$(SCRATCH) $(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command as c; c(["--no-cache", "--no-logo"])'
 	$(PY) scripts/secret_scan.py
 	$(PY) scripts/audit.py
+	@echo manage.py check
 	@$(SCRATCH) $(PY) manage.py check
 	@echo "manage.py check --deploy, as a server is set up"
 	@$(LIKE_A_SERVER) $(PY) manage.py check --deploy --fail-level WARNING
 	@$(SCRATCH) $(PY) manage.py makemigrations --check --dry-run
-	$(PY) -m pytest -m "not service" --junitxml=$(REPORTS)/tests.xml --cov --cov-report=json:$(REPORTS)/coverage.json --cov-report= $(ARGS)
+	$(PY) -m coverage run -m pytest -m "not service" --junitxml=$(REPORTS)/tests.xml $(ARGS)
+	@$(PY) -m coverage combine -q && $(PY) -m coverage json -q -o $(REPORTS)/coverage.json
 	$(PY) scripts/coverage_by_app.py $(REPORTS)/coverage.json
 	@scripts/test-javascript $(REPORTS)/javascript.xml
 
