@@ -86,6 +86,9 @@ class Event(models.Model):
     layer = models.CharField(max_length=32)
     contributions = models.JSONField(default=dict)
     words = models.CharField(max_length=400)
+    message = models.CharField(
+        max_length=250, blank=True, help_text="topic/partition@offset of the message that showed it"
+    )
     model_version = models.PositiveIntegerField()
     is_history = models.BooleanField(default=False, help_text="From the history stream: alerts nobody")
 

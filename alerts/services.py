@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 
@@ -16,6 +17,7 @@ from sensors import audit
 from sensors.fleet import Fleet
 from sensors.readings import micros, score, severity
 
+log = structlog.get_logger(__name__)
 ANOMALY = "anomaly"
 ORDER = (Severity.LOW, Severity.MEDIUM, Severity.HIGH)
 
@@ -26,10 +28,11 @@ class AlreadyMoved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event change with the sentence that people read."""
+    """An event change with the sentence that people read, and the message that showed it if that is in hand."""
 
     change: EventChange
     words: str
+    message: str = ""
 
 
 def instant(at_us: int) -> datetime:
@@ -50,6 +53,10 @@ def record_events(told: Sequence[Told], *, fleet: Fleet, is_history: bool = Fals
         if is_history or mote.state != "active" or one.change.mote in under_maintenance:
             continue
         alert = _gather(event, one, subject=mote.subject, onset=fleet.profiles[mote.profile].onset)
+        if one.message:
+            log.info(
+                "event_noticed", correlation_id=one.message, mote=mote.subject, words=one.words, alert=event.alert_id
+            )
         if alert is not None:
             changed[alert.pk] = alert
     return list(changed.values())
@@ -57,26 +64,28 @@ def record_events(told: Sequence[Told], *, fleet: Fleet, is_history: bool = Fals
 
 def _keep_event(one: Told, is_history: bool) -> Event:
     change = one.change
+    fields = {
+        "started_at": instant(change.started_at),
+        "last_at": instant(change.last_at),
+        "ended_at": instant(change.ended_at) if change.ended_at is not None else None,
+        "n_readings": change.n_readings,
+        "peak_surprise": change.peak_surprise,
+        "peak_at": instant(change.peak_at),
+        "peak_channel": change.peak_channel,
+        "peak_value": _finite(change.peak_value),
+        "expected_low": _finite(change.expected[0]),
+        "expected_high": _finite(change.expected[1]),
+        "layer": change.layer,
+        "contributions": dict(change.contributions),
+        "words": one.words[:400],
+        "model_version": change.model_version,
+        "is_history": is_history,
+    }
     event, _ = Event.objects.update_or_create(
         mote_id=change.mote,
         noticed_at=instant(change.noticed_at),
-        defaults={
-            "started_at": instant(change.started_at),
-            "last_at": instant(change.last_at),
-            "ended_at": instant(change.ended_at) if change.ended_at is not None else None,
-            "n_readings": change.n_readings,
-            "peak_surprise": change.peak_surprise,
-            "peak_at": instant(change.peak_at),
-            "peak_channel": change.peak_channel,
-            "peak_value": _finite(change.peak_value),
-            "expected_low": _finite(change.expected[0]),
-            "expected_high": _finite(change.expected[1]),
-            "layer": change.layer,
-            "contributions": dict(change.contributions),
-            "words": one.words[:400],
-            "model_version": change.model_version,
-            "is_history": is_history,
-        },
+        defaults=fields,
+        create_defaults={**fields, "message": one.message},
     )
     return event
 
@@ -184,6 +193,8 @@ def _move(
     if not moved:
         raise AlreadyMoved(f"The alert on {alert.subject} is already {alert.get_status_display().lower()}.")
     audit.record(deed=deed, subject=alert.subject, who=who, now=now, detail={"alert": alert.pk})
+    shown_by = alert.events.order_by("noticed_at").values_list("message", flat=True).first()
+    log.info(deed, correlation_id=shown_by, alert=alert.pk, subject=alert.subject, who=who.username)
     return alert
 
 

@@ -180,11 +180,12 @@ def silent_after_s(profile: Profile) -> float:
 
 
 def _groups(rows: Sequence[Row], fleet: Fleet) -> list[Group]:
-    return [
-        Group(profile, members)
+    """The profile with the most motes first."""
+    groups = [
+        Group(profile, [row for row in rows if row.mote.profile.code == code])
         for code, profile in fleet.profiles.items()
-        if (members := [row for row in rows if row.mote.profile.code == code])
     ]
+    return sorted((group for group in groups if group.rows), key=lambda group: -len(group.rows))
 
 
 def _site_plan(site: str, label: str, plan: Plan, rows: Sequence[Row]) -> SitePlan:

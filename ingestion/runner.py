@@ -221,13 +221,22 @@ class Runner:
                 batches.append(batch)
         if rejects:
             self._patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic))
+            first = rejects[0].row
+            place = f"{self.stream.topic}/{int(records.partition[first])}@{int(records.offset[first])}"
+            reasons = dict(Counter(reject.reason for reject in rejects))
+            log.info("messages_put_aside", correlation_id=place, n=len(rejects), reasons=reasons)
         return replace(outcome, batches=batches, rejects=rejects)
 
     def _alert(self, outcome: Outcome) -> list[Alert]:
         if not outcome.changes:
             return []
-        profiles = self.fleet.profiles
-        told = [alert_services.Told(change, words(change, profiles[change.profile])) for change in outcome.changes]
+        profiles, shown_by = self.fleet.profiles, _shown_by(outcome, self.stream.topic)
+        told = [
+            alert_services.Told(
+                change, words(change, profiles[change.profile]), shown_by.get((change.mote, change.noticed_at), "")
+            )
+            for change in outcome.changes
+        ]
         return self._patiently(
             "database",
             lambda: alert_services.record_events(told, fleet=self.fleet, is_history=self.is_history),
@@ -504,6 +513,16 @@ class Runner:
             held.app_id: max(ends.get(partition, (0, 0))[1] - (self._position(partition) or 0), 0)
             for partition, held in self.claims.items()
         }
+
+
+def _shown_by(outcome: Outcome, topic: str) -> dict[tuple[int, int], str]:
+    """The messages in which events were noticed; their place in the stream is the id that logs carry on."""
+    found = {}
+    for batch in outcome.batches:
+        for row in (batch.event_id == batch.at).nonzero()[0].tolist():
+            key = int(batch.mote[row]), int(batch.at[row])
+            found[key] = f"{topic}/{int(batch.partition[row])}@{int(batch.offset[row])}"
+    return found
 
 
 def _measure(outcome: Outcome, seconds: float) -> None:

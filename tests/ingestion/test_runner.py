@@ -143,7 +143,9 @@ def test_a_fault_opens_an_alert_that_is_announced(fleet: None, make: Any, heard:
 
     drain(make())
 
-    assert Event.objects.get().peak_channel == "temperature"
+    event = Event.objects.get()
+    assert event.peak_channel == "temperature"
+    assert event.message.startswith("sensor-readings/0@"), "its messages' place follows it as correlation id"
     assert Alert.objects.get().subject == "mote:main/7"
     assert heard.alerts[-1].severity == "high"
     assert in_hot()["is_anomaly"].sum() > 0
