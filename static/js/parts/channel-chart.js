@@ -125,7 +125,9 @@ export class ChannelChart {
     marks.data = spaced(odd.filter(({ y }) => Number.isFinite(y)), (end - start) / MOST_MARKS);
     this.points = own;
     Object.assign(this.chart.options.scales.x, { min: start, max: end });
-    const [low, high] = calmDomain(own.map(({ y }) => y), this.least, this.channel.physical);
+    const isKnown = own.some(({ y }) => Number.isFinite(y));
+    const { normal, physical } = this.channel;
+    const [low, high] = isKnown ? calmDomain(own.map(({ y }) => y), this.least, physical) : normal;
     Object.assign(this.chart.options.scales.y, { suggestedMin: low, suggestedMax: high });
     this.chart.update("none");
   }

@@ -16,7 +16,6 @@ export function floorMap(card, { motes, profiles, onSelect }) {
   const signs = new Map(findAll(".mote", card).map((sign) => [sign.dataset.key, sign]));
   const bodies = new Map([...signs].map(([key, sign]) => [key, { body: find(".body", sign), text: find("text", sign) }]));
   const drawn = new Map();
-  let choice = "score";
   let channel = null;
   let selected = null;
 
@@ -148,8 +147,7 @@ export function floorMap(card, { motes, profiles, onSelect }) {
       for (const floor of floors) drawField(floor, now);
     },
     colourBy(wanted) {
-      choice = wanted;
-      const [profile, code] = choice.split(":");
+      const [profile, code] = wanted.split(":");
       const found = profiles.get(profile)?.channels.find((one) => one.code === code);
       channel = found ? { ...found, profile } : null;
       for (const key of signs.keys()) drawSign(key);
@@ -167,6 +165,8 @@ export function floorMap(card, { motes, profiles, onSelect }) {
     },
     showSite(site) {
       for (const floor of floors) floor.root.hidden = floor.site !== site;
+      const choice = find("#site", card);
+      if (choice) choice.value = site;
     },
   };
 }

@@ -68,7 +68,7 @@ export function motePanel(card, { profiles, now, onWindow }) {
 
   function drawFacts() {
     say(find("#mote-title", card), `Mote ${mote.code}`);
-    say(find("#mote-place", card), [mote.label === `Mote ${mote.code}` ? "" : mote.label, mote.zone].filter(Boolean).join(" · "));
+    say(find("#mote-place", card), [mote.label.endsWith(mote.code) ? "" : mote.label, mote.zone].filter(Boolean).join(" · "));
     const facts = [
       ["Score", mote.score === null ? "not yet" : `${number(mote.score, 2)} ${mote.severity}`, mote.severity],
       ["Quality", percent(mote.quality) + (mote.flags?.length ? `, ${flagWords(mote.flags)}` : ""), ""],
