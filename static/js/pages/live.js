@@ -97,8 +97,15 @@ function takeAlert(alert) {
   const isNew = !alerts.some((other) => other.id === alert.id);
   alerts = inOrder(mergeAlert(alerts, alert));
   isAlertsChanged = true;
-  if (isNew && alert.status === "open" && alert.severity === "high") toast(alert.words, "warning");
+  if (isNew && alert.status === "open" && !isInView(card("alerts"))) {
+    toast(`${alert.mote ? `Mote ${alert.mote}: ` : ""}${alert.words}`, "warning");
+  }
   draw();
+}
+
+function isInView(element) {
+  const box = element.getBoundingClientRect();
+  return box.bottom > 120 && box.top < innerHeight - 120;
 }
 
 async function catchUp() {
