@@ -7,6 +7,8 @@ PY := .venv/bin/python
 BOOTSTRAP = $(if $(PYTHON),$(PYTHON),$(error SIEIS needs Python 3.11, 3.12 or 3.13, and no Python is on the PATH)) scripts/bootstrap.py
 REPORTS := var/reports
 ARGS ?=
+# A file's tests stay in one process; the browser's come last there.
+PYTEST := pytest -m "not service" -n 2 --dist loadfile --junitxml=$(REPORTS)/tests.xml
 
 # What `manage.py` needs to look at the code without touching anybody's data.
 SCRATCH := SIEIS_EMBEDDED=1 SIEIS_DATA=var/check
@@ -31,7 +33,7 @@ run: ## The whole system in one process, with demo sensors: http://127.0.0.1:800
 test: ## All tests that need no server, under a minute
 	@$(BOOTSTRAP) dev
 	@mkdir -p $(REPORTS)
-	@exec $(PY) -m pytest -m "not service" --junitxml=$(REPORTS)/tests.xml $(ARGS)
+	@exec $(PY) -m $(PYTEST) $(ARGS)
 
 check: ## Everything that must hold before a commit: style, types, imports, secrets, tests, coverage
 	@$(BOOTSTRAP) dev
@@ -48,7 +50,7 @@ check: ## Everything that must hold before a commit: style, types, imports, secr
 	@echo "manage.py check --deploy, as a server is set up"
 	@$(LIKE_A_SERVER) $(PY) manage.py check --deploy --fail-level WARNING
 	@$(SCRATCH) $(PY) manage.py makemigrations --check --dry-run
-	$(PY) -m coverage run -m pytest -m "not service" --junitxml=$(REPORTS)/tests.xml $(ARGS)
+	$(PY) -m coverage run -m $(PYTEST) $(ARGS)
 	@$(PY) -m coverage combine -q && $(PY) -m coverage json -q -o $(REPORTS)/coverage.json
 	$(PY) scripts/coverage_by_app.py $(REPORTS)/coverage.json
 	@scripts/test-javascript $(REPORTS)/javascript.xml
