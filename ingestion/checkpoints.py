@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 from django.db import transaction
@@ -18,6 +21,9 @@ from ingestion.ledger import Counts, Entry
 from ingestion.models import Checkpoint, LedgerHour, StateSnapshot
 from ingestion.pipeline import PartitionState
 from ingestion.streams import StreamClosed
+from sensors.stores import StoreUnavailable
+
+log = structlog.get_logger(__name__)
 
 
 class Fenced(Exception):
@@ -65,7 +71,7 @@ def claim(topic: str, partition: int, *, owner: str, identity: str, storage: Sto
 
 
 def _restore(snapshot: StateSnapshot, storage: Storage) -> PartitionState:
-    with storage.open(snapshot.blob) as file:
+    with _translated(snapshot.blob), storage.open(snapshot.blob) as file:
         blob = file.read()
     if hashlib.sha256(blob).hexdigest() != snapshot.sha256:
         raise StreamClosed(
@@ -75,42 +81,77 @@ def _restore(snapshot: StateSnapshot, storage: Storage) -> PartitionState:
     return PartitionState.from_bytes(blob)
 
 
+def write_snapshots(
+    claims: Mapping[int, Claim], next_offsets: Mapping[int, int], *, storage: Storage, now: datetime
+) -> dict[int, StateSnapshot]:
+    """The state of each partition as it is now, in the storage; the rows are `save`'s."""
+    return {
+        partition: _write(claims[partition], next_offset, storage, now)
+        for partition, next_offset in next_offsets.items()
+    }
+
+
 def save(
     claims: Mapping[int, Claim],
-    next_offsets: Mapping[int, int],
+    snapshots: Mapping[int, StateSnapshot],
     books: Mapping[Entry, Counts],
     *,
     configuration: Mapping[str, Any],
-    storage: Storage,
     now: datetime,
 ) -> None:
-    """Offsets, state and books in one transaction: they are true together or not at all."""
-    snapshots = {
-        partition: _write(claims[partition], next_offsets[partition], storage, now) for partition in next_offsets
-    }
+    """Offsets, state and books in one transaction: they are true together or not at all, and never twice."""
     with transaction.atomic():
-        for partition, snapshot in snapshots.items():
-            held = claims[partition]
-            snapshot.save()
-            moved = Checkpoint.objects.filter(topic=held.topic, partition=partition, epoch=held.epoch).update(
-                next_offset=next_offsets[partition], snapshot=snapshot, saved_at=now, configuration=dict(configuration)
-            )
-            if not moved:
-                raise Fenced(f"{held.app_id} has been taken over by another consumer")
-        topic = next(iter(claims.values())).topic
-        for entry, counts in books.items():
-            _book(topic, entry, counts)
+        if all(_is_saved(claims[partition], snapshot) for partition, snapshot in snapshots.items()):
+            log.info("checkpoint_was_saved", reason="the answer to the last attempt was lost, not the attempt")
+        else:
+            for partition, snapshot in snapshots.items():
+                _move(claims[partition], snapshot, configuration, now)
+            for entry, counts in books.items():
+                _book(next(iter(claims.values())).topic, entry, counts)
     for partition, snapshot in snapshots.items():
-        _prune(claims[partition], snapshot, storage)
-        claims[partition].next_offset = next_offsets[partition]
+        claims[partition].next_offset = snapshot.next_offset
+
+
+def _is_saved(held: Claim, snapshot: StateSnapshot) -> bool:
+    return Checkpoint.objects.filter(
+        topic=held.topic, partition=held.partition, epoch=held.epoch, snapshot__blob=snapshot.blob
+    ).exists()
+
+
+def _move(held: Claim, snapshot: StateSnapshot, configuration: Mapping[str, Any], now: datetime) -> None:
+    snapshot.pk = None  # a second attempt writes the row anew: the first one was rolled back
+    snapshot.save()
+    moved = Checkpoint.objects.filter(topic=held.topic, partition=held.partition, epoch=held.epoch).update(
+        next_offset=snapshot.next_offset, snapshot=snapshot, saved_at=now, configuration=dict(configuration)
+    )
+    if not moved:
+        raise Fenced(f"{held.app_id} has been taken over by another consumer")
+
+
+def prune(claims: Mapping[int, Claim], snapshots: Mapping[int, StateSnapshot], storage: Storage) -> None:
+    """Drops older snapshots, best effort: one that stays is only a file too many."""
+    for partition, snapshot in snapshots.items():
+        try:
+            _prune(claims[partition], snapshot, storage)
+        except StoreUnavailable as error:
+            log.warning("snapshot_not_pruned", partition=partition, error=str(error))
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """A storage that is away is waited for like any other sink."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, OSError) as error:
+        raise StoreUnavailable(f"the artefact storage cannot be used for {name} now: {error}") from error
 
 
 def _write(held: Claim, next_offset: int, storage: Storage, now: datetime) -> StateSnapshot:
     blob = held.state.to_bytes()
     # The epoch in the name: two consumers in dispute must not write over each other's state.
-    name = storage.save(
-        f"snapshots/{held.topic}/{held.partition}/{next_offset:020d}-{held.epoch}.npz", ContentFile(blob)
-    )
+    name = f"snapshots/{held.topic}/{held.partition}/{next_offset:020d}-{held.epoch}.npz"
+    with _translated(name):
+        name = storage.save(name, ContentFile(blob))
     return StateSnapshot(
         topic=held.topic,
         partition=held.partition,
@@ -132,7 +173,8 @@ def _prune(held: Claim, newest: StateSnapshot, storage: Storage) -> None:
         blob = old.blob
         old.delete()
         if blob != newest.blob:
-            storage.delete(blob)
+            with _translated(blob):
+                storage.delete(blob)
 
 
 def _book(topic: str, entry: Entry, counts: Counts) -> None:

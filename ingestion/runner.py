@@ -9,21 +9,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import polars as pl
 import structlog
 from django.core.files.storage import Storage
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 
 from alerts import services as alert_services
 from alerts.models import Alert
 from ingestion import checkpoints, metrics, quarantine
 from ingestion.ledger import Books, add, balance
+from ingestion.patience import DATABASE_AWAY, Announces, Patience, Stopped
 from ingestion.pipeline import Outcome, Pipeline, bronze
 from ingestion.records import Records
 from ingestion.streams import Consumer, Stream, StreamUnavailable
@@ -36,15 +38,9 @@ from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
 from sensors.models import Mote, ProcessHeartbeat
 from sensors.readings import Batch, Profile
-from sensors.stores import HotStore, StoreRefused, StoreUnavailable
+from sensors.stores import HotStore, StoreRefused
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
-AWAY = (StoreUnavailable, StreamUnavailable, OperationalError, InterfaceError)
-
-
-class Stopped(Exception):
-    """Asked to stop while a sink was away: what is in hand is not saved and comes again."""
 
 
 class Serves(Protocol):
@@ -55,14 +51,6 @@ class Serves(Protocol):
     def version_for(self, profile: Profile) -> ModelVersion | None: ...
 
     def refresh(self, now: datetime) -> Sequence[object]: ...
-
-
-class Announces(Protocol):
-    """What the runner tells the live channel (sensors.live); best effort."""
-
-    def announce_readings(self, batch: Batch, fleet: Fleet) -> None: ...
-
-    def announce_alert(self, alert: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +106,11 @@ class Runner:
         self.pace, self.is_history, self.clock = pace or Pace(), is_history, clock
         self.claims: dict[int, checkpoints.Claim] = {}
         self.gathered = Gathered()
-        self.stuck: dict[str, Any] = {}
         self.seconds: Counter[str] = Counter()
         self.n_readings = 0
-        self._in_flight = False
+        self._is_busy = False  # between polls with something in hand, when a poll may only keep the membership
         self._generation = 0  # counts lost partitions: what was in hand when one was lost is not gathered
-        self._stop = threading.Event()
+        self.patiently = self._patience(threading.Event())
         self._slow_at = self._looked_at = self._beat_at = 0.0
         self._rate = (0.0, 0)
         self._may_swap = False
@@ -131,16 +118,22 @@ class Runner:
         self._consumer: Consumer | None = None
         self._last_batch_at: datetime | None = None
 
+    def _patience(self, stop: threading.Event) -> Patience:
+        return Patience(
+            stop=stop, now=self.now, announce=self.announce, meanwhile=self._keep_membership,
+            retry_s=self.pace.retry_s, retry_max_s=self.pace.retry_max_s,
+        )  # fmt: skip
+
     # ---- the loop -----------------------------------------------------------------------------------------
 
     def run(
         self, stop: threading.Event, *, until_end: bool = False, progress: Callable[[int], None] | None = None
     ) -> None:
         """Until `stop` is set (or, with until_end, all there is has been read), then saves what it holds."""
-        self._stop = stop
+        self.patiently = self._patience(stop)
         try:
             self._join()
-            ends = self._patiently("stream", self.stream.bounds) if until_end else None
+            ends = self.patiently("stream", self.stream.bounds) if until_end else None
             while not stop.is_set():
                 self._turn()
                 if progress:
@@ -149,7 +142,7 @@ class Runner:
                     break
             self.slow_cycle()
         except Stopped:
-            log.info("stopped_while_waiting", sink=self.stuck.get("sink"), unsaved=self.gathered.n_messages)
+            log.info("stopped_while_waiting", sink=self.patiently.stuck.get("sink"), unsaved=self.gathered.n_messages)
         finally:
             if self._consumer is not None:
                 self._consumer.close()
@@ -157,15 +150,15 @@ class Runner:
             close_old_connections()
 
     def _join(self) -> None:
-        self._patiently("stream", self.stream.ensure)
-        self._identity = self._patiently("stream", self.stream.identity)
-        self._configure(self._patiently("database", self.read_fleet))
+        self._configure(self.patiently("database", self.read_fleet))
+        self.patiently("stream", self.stream.ensure)
+        self._identity = self.patiently("stream", self.stream.identity)
         self._consumer = self.stream.consumer(self.group, on_assign=self._on_assign, on_revoke=self._on_revoke)
 
     def _turn(self) -> None:
         consumer = self._consumer
         assert consumer is not None
-        records = self._patiently("stream", lambda: consumer.poll(self.pace.batch_max, self.pace.batch_wait_s))
+        records = self.patiently("stream", lambda: consumer.poll(self.pace.batch_max, self.pace.batch_wait_s))
         if len(records):
             self._take(records)
         elif self.claims:
@@ -190,22 +183,27 @@ class Runner:
     # ---- one poll's messages ------------------------------------------------------------------------------
 
     def _take(self, records: Records) -> None:
-        self._in_flight = True
         generation, began = self._generation, self.clock()
-        try:
+        with self._busy():
             states = {partition: held.state for partition, held in self.claims.items()}
-            outcome = self._patiently("hot_store", lambda: self.pipeline.process(records, states))
+            outcome = self.patiently("hot_store", lambda: self.pipeline.process(records, states))
             processed_at = self.clock()
             outcome = self._store(outcome, records)
             stored_at = self.clock()
             alerts = self._alert(outcome)
             self._announce(outcome, alerts)
-        finally:
-            self._in_flight = False
         if generation == self._generation:
             self._gather(records, outcome)
         self.seconds.update({"store": stored_at - processed_at, "alert": self.clock() - stored_at})
         _measure(outcome, self.clock() - began)
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        self._is_busy = True
+        try:
+            yield
+        finally:
+            self._is_busy = False
 
     def _store(self, outcome: Outcome, records: Records) -> Outcome:
         """Hot store and quarantine; what the hot store refuses goes to quarantine too, and the path goes on."""
@@ -213,14 +211,14 @@ class Runner:
         for batch in outcome.batches:
             table = batch.to_table()
             try:
-                self._patiently("hot_store", partial(self.hot.write, batch.profile, table))
+                self.patiently("hot_store", partial(self.hot.write, batch.profile, table))
             except StoreRefused as refusal:
                 log.error("hot_store_refused", profile=batch.profile.code, readings=len(batch), error=str(refusal))
                 rejects.extend(_refused(batch, records, self.fleet, str(refusal)))
             else:
                 batches.append(batch)
         if rejects:
-            self._patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic))
+            self.patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic))
             first = rejects[0].row
             place = f"{self.stream.topic}/{int(records.partition[first])}@{int(records.offset[first])}"
             reasons = dict(Counter(reject.reason for reject in rejects))
@@ -237,7 +235,7 @@ class Runner:
             )
             for change in outcome.changes
         ]
-        return self._patiently(
+        return self.patiently(
             "database",
             lambda: alert_services.record_events(told, fleet=self.fleet, is_history=self.is_history),
         )
@@ -271,40 +269,52 @@ class Runner:
 
     def slow_cycle(self) -> None:
         """Lake, then one transaction (books, offsets, state), then the broker."""
-        self._slow_at = self.clock()
-        gathered, began = self.gathered, self.clock()
+        self._slow_at = began = self.clock()
+        gathered, generation = self.gathered, self._generation
         if not gathered.next_offsets:
             return
         apps = {partition: self.claims[partition].app_id for partition in gathered.next_offsets}
         try:
-            self._patiently("lake", lambda: self._append("bronze", gathered.bronze, apps))
-            for code, tables in gathered.silver.items():
-                self._patiently("lake", partial(self._append, f"silver/{code}", tables, apps))
-            lake_s = self.clock() - began
-            self._patiently("database", self._save)
+            with self._busy():
+                self.patiently("lake", lambda: self._append("bronze", gathered, gathered.bronze, apps))
+                for code, tables in gathered.silver.items():
+                    self.patiently("lake", partial(self._append, f"silver/{code}", gathered, tables, apps))
+                lake_s = self.clock() - began
+                if generation != self._generation:
+                    return  # the partitions went while a sink was away: whoever has them now replays
+                self._save(self.claims, gathered.next_offsets, gathered.books)
+                self.patiently("database", self._note_seen)
         except (checkpoints.Fenced, LakeFenced) as lost:
             log.warning("fenced", owner=self.owner, error=str(lost))
             self._forget(list(self.claims))
             raise
+        if generation != self._generation:
+            return
         if self._consumer is not None:
             self._consumer.acknowledge(gathered.next_offsets)
         self.gathered = Gathered()
         self._may_swap = True
         self.seconds.update({"lake": lake_s, "checkpoint": self.clock() - began - lake_s})
 
-    def _append(self, table: str, tables: list[pl.DataFrame], apps: Mapping[int, str]) -> None:
-        self.lake.append(
-            table, pl.concat(tables, how="diagonal"), app_ids=apps, next_offsets=self.gathered.next_offsets
-        )
+    def _append(self, table: str, gathered: Gathered, tables: Sequence[pl.DataFrame], apps: Mapping[int, str]) -> None:
+        self.lake.append(table, pl.concat(tables, how="diagonal"), app_ids=apps, next_offsets=gathered.next_offsets)
 
-    def _save(self) -> None:
-        gathered, now = self.gathered, self.now()
-        checkpoints.save(
-            self.claims, gathered.next_offsets, gathered.books,
-            configuration=self._configuration(), storage=self.storage, now=now,
-        )  # fmt: skip
+    def _save(self, claims: Mapping[int, checkpoints.Claim], next_offsets: Mapping[int, int], books: Books) -> None:
+        """State to the storage, then books, offsets and its row in one transaction."""
+        now = self.now()
+        snapshots = self.patiently(
+            "artefacts", lambda: checkpoints.write_snapshots(claims, next_offsets, storage=self.storage, now=now)
+        )
+        self.patiently(
+            "database",
+            lambda: checkpoints.save(claims, snapshots, books, configuration=self._configuration(), now=now),
+        )
+        checkpoints.prune(claims, snapshots, self.storage)
+
+    def _note_seen(self) -> None:
         if not self.is_history:
-            seen = [Mote(pk=mote, last_seen_at=alert_services.instant(at)) for mote, at in gathered.last_seen.items()]
+            last = self.gathered.last_seen
+            seen = [Mote(pk=mote, last_seen_at=alert_services.instant(at)) for mote, at in last.items()]
             Mote.objects.bulk_update(seen, ["last_seen_at"], batch_size=500)
 
     def _configuration(self) -> dict[str, Any]:
@@ -332,7 +342,7 @@ class Runner:
                 self._record_serving()
                 log.info("reconfigured", fleet=self.fleet.revision, models=self._configuration()["models"])
             self._beat()
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             log.warning("database_away", error=str(error))
             close_old_connections()
 
@@ -353,12 +363,12 @@ class Runner:
 
     def _on_assign(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
         for partition in partitions:
-            held = self._patiently("database", partial(self._claim, partition))
-            self._patiently("lake", partial(self._look_at_lake, held))
+            held = self.patiently("database", partial(self._claim, partition))
+            self.patiently("lake", partial(self._look_at_lake, held))
             self.claims[partition] = held
             if held.next_offset is None:
                 self._begin(held)
-        self._patiently("database", self._record_serving)
+        self.patiently("database", self._record_serving)
         log.info("assigned", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
         return {partition: self.claims[partition].next_offset for partition in partitions}
 
@@ -377,21 +387,15 @@ class Runner:
         if not self.is_history:
             for profile in self.fleet.profiles.values():
                 motes = [mote.id for mote in self.fleet.motes if mote.profile == profile.code]
-                latest = self._patiently("hot_store", partial(self.hot.latest, profile, motes))
+                latest = self.patiently("hot_store", partial(self.hot.latest, profile, motes))
                 for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
                     held.state.newest[mote] = at
-        first = self._patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]
-        self._patiently(
-            "database",
-            lambda: checkpoints.save(
-                {held.partition: held}, {held.partition: first}, {},
-                configuration=self._configuration(), storage=self.storage, now=self.now(),
-            ),
-        )  # fmt: skip
+        first = self.patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]
+        self._save({held.partition: held}, {held.partition: first}, {})
 
     def _on_revoke(self, partitions: Sequence[int]) -> None:
         log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
-        if not self._in_flight and not self._stop.is_set():
+        if not self._is_busy and not self.patiently.stop.is_set():
             try:
                 self.slow_cycle()
             except (checkpoints.Fenced, LakeFenced):
@@ -405,29 +409,10 @@ class Runner:
         self.gathered = Gathered()
         self._generation += 1
 
-    # ---- waiting for what is away --------------------------------------------------------------------------
-
-    def _patiently(self, sink: str, deed: Callable[[], T]) -> T:
-        """Does the deed, again and again while the sink is away; meanwhile polling pauses and nothing is dropped."""
-        wait_s = self.pace.retry_s
-        while True:
-            try:
-                done = deed()
-            except AWAY as error:
-                self._is_away(sink, error)
-                if self._stop.wait(wait_s):
-                    raise Stopped from error
-                if self._in_flight:
-                    self._keep_membership()
-                wait_s = min(wait_s * 2, self.pace.retry_max_s)
-            else:
-                if self.stuck.get("sink") == sink:
-                    self._is_back(sink)
-                return done
-
     def _keep_membership(self) -> None:
         """A paused poll tells the broker that this consumer lives while what it has in hand waits for a sink."""
-        if self._consumer is None:
+        self._beat()
+        if self._consumer is None or not self._is_busy:
             return
         self._consumer.pause()
         try:
@@ -436,41 +421,6 @@ class Runner:
             log.warning("stream_away", error=str(error))
         finally:
             self._consumer.resume()
-
-    def _is_away(self, sink: str, error: Exception) -> None:
-        metrics.STORE_RETRIES.labels(sink).inc()
-        if self.stuck.get("sink") != sink:
-            self.stuck = {"sink": sink, "since": self.now().isoformat()}
-            log.warning("sink_away", sink=sink, error=str(error))
-        self.stuck["error"] = str(error)[:300]
-        close_old_connections()
-        if sink != "database":
-            self._system_alert(sink, f"{sink.replace('_', ' ').capitalize()} is away: {error}")
-            self._beat()
-
-    def _is_back(self, sink: str) -> None:
-        log.info("sink_back", sink=sink, since=self.stuck.get("since"))
-        self.stuck = {}
-        try:
-            cleared = alert_services.clear_system_alert(subject=f"sink:{sink}", kind="sink_down", now=self.now())
-        except (OperationalError, InterfaceError) as error:
-            log.warning("alert_not_cleared", sink=sink, error=str(error))
-            return
-        for alert in cleared:
-            if self.announce:
-                self.announce.announce_alert(alert)
-        self._beat()
-
-    def _system_alert(self, sink: str, text: str) -> None:
-        try:
-            alert = alert_services.raise_system_alert(
-                subject=f"sink:{sink}", kind="sink_down", words=text, severity="high", now=self.now()
-            )
-        except (OperationalError, InterfaceError) as error:
-            log.warning("alert_not_kept", sink=sink, error=str(error))
-            return
-        if self.announce:
-            self.announce.announce_alert(alert)
 
     # ---- saying that it lives ------------------------------------------------------------------------------
 
@@ -487,9 +437,9 @@ class Runner:
             "last_batch_at": self._last_batch_at.isoformat() if self._last_batch_at else None,
             "lag": {} if is_last else self._lag(),
             "serving": self._serving(),
-            "stuck_at": self.stuck.get("sink"),
-            "since": self.stuck.get("since"),
-            "error": self.stuck.get("error"),
+            "stuck_at": self.patiently.stuck.get("sink"),
+            "since": self.patiently.stuck.get("since"),
+            "error": self.patiently.stuck.get("error"),
             "seconds": {step: round(value, 3) for step, value in (self.seconds + self.pipeline.seconds).items()},
         }
         try:
@@ -497,7 +447,7 @@ class Runner:
                 name=self.owner, defaults={"kind": "consumer", "beat_at": now, "detail": detail}
             )
             ProcessHeartbeat.objects.filter(kind="consumer", beat_at__lt=now - timedelta(days=1)).delete()
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             log.warning("heartbeat_lost", error=str(error))
 
     def _serving(self) -> dict[str, str]:

@@ -12,7 +12,8 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from ingestion.checkpoints import Fenced
-from ingestion.runner import Announces, Pace, Runner
+from ingestion.patience import Announces
+from ingestion.runner import Pace, Runner
 from ingestion.streams import stream
 from mlops.serving import Serving
 from sensors import live, registry

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
 
 from sieis_site import env
@@ -200,7 +201,10 @@ STORAGES = {
             "BACKEND": "storages.backends.s3.S3Storage",
             "OPTIONS": {
                 **_s3, "bucket_name": ENV["S3_BUCKET"], "location": "files", "file_overwrite": True,
-                "addressing_style": "path",
+                "client_config": Config(
+                    connect_timeout=3, read_timeout=10, retries={"max_attempts": 2, "mode": "standard"},
+                    s3={"addressing_style": "path"}, signature_version="s3v4",
+                ),
             },
         }
         if ENV["S3_ENDPOINT_URL"]
@@ -209,7 +213,7 @@ STORAGES = {
             "OPTIONS": {"location": SIEIS_DATA / "files", "allow_overwrite": True},
         }
     ),
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "sieis_site.storage.HashedStaticFiles"},
 }  # fmt: skip
 
 # ---- jobs, live channel, cache ------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_dying_between_lake_and_checkpoint_leaves_nothing_twice(fleet: None, mak
     send(*[reading(at + i * 30_000_000) for i in range(4)])
 
     class Dies(Runner):
-        def _save(self) -> None:
+        def _save(self, *arguments: Any) -> None:
             raise KeyboardInterrupt
 
     dying = make()
