@@ -48,6 +48,8 @@ def findings(names: list[str]) -> SecretsCollection:
     found = SecretsCollection()
     for name in names:
         found.scan_file(name)
+        if name.startswith("tests/"):  # the people of the tests have passwords, and nothing to protect
+            found[name] = {secret for secret in found[name] if secret.type != "Secret Keyword"}
     return found
 
 
