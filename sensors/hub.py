@@ -195,6 +195,7 @@ class Hub:
         channel: str = await layer.new_channel("live.")
         await layer.group_add(live.GROUP, channel)
         self._is_listening = True
+        self._heard.clear()  # whatever was missed while nobody listened, this hello says it
         self._tell(self._hello())
         return channel
 
