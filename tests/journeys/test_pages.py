@@ -8,7 +8,7 @@ import shutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.journeys.conftest import DESKTOP, PHONE, SCREENSHOTS
+from tests.journeys.conftest import DESKTOP, PATIENCE_MS, PHONE, SCREENSHOTS
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.journey
@@ -36,7 +36,8 @@ def test_a_page_opens_without_complaint_and_fits_every_screen(visit, name, reque
     expect(page.locator("h1").first).to_be_attached()
     if name == "live":
         expect(page.locator("#link")).to_have_text("Live")
-        expect(page.locator("#rate-spark path")).to_have_attribute("d", re.compile("M.*L"))
+        # A line of rates needs some seconds of readings.
+        expect(page.locator("#rate-spark path")).to_have_attribute("d", re.compile("M.*L"), timeout=PATIENCE_MS)
 
     take_pictures(page, name)
 
