@@ -11,10 +11,11 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
+from alerts.services import raise_system_alert
 from ingestion.checkpoints import Fenced
 from ingestion.patience import Announces
 from ingestion.runner import Pace, Runner
-from ingestion.streams import stream
+from ingestion.streams import StreamClosed, stream
 from mlops.serving import Serving
 from sensors import live, registry
 from sensors.lake import LakeFenced, lake
@@ -58,3 +59,9 @@ def consume(stop: threading.Event) -> None:
         except (Fenced, LakeFenced) as lost:
             log.warning("joining_again", reason=str(lost))
             stop.wait(REJOIN_S)
+        except StreamClosed as reason:
+            raise_system_alert(
+                subject=f"stream:{settings.SIEIS_TOPICS['readings']}", kind="stream_closed", words=str(reason),
+                severity="high", now=timezone.now(),
+            )  # fmt: skip
+            raise

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from ingestion.api import tell_health
 from ingestion.running import consume
+from ingestion.streams import StreamClosed
 from sensors.models import ProcessHeartbeat
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,8 @@ class Parts:
             began = timezone.now()
             try:
                 deed(self.stop)
+            except StreamClosed as reason:
+                log.error("part_cannot_go_on", part=name, reason=str(reason), again_in_s=wait_s)
             except Exception:
                 log.exception("part_failed", part=name, again_in_s=wait_s)
             finally:

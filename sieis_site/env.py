@@ -106,6 +106,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SIEIS_SLOW_CYCLE_READINGS", _whole, "100000", "a whole number", "Readings after which it comes sooner"),
     Variable("SIEIS_FUTURE_S", _number, "300", "seconds", "How far ahead of its arrival a reading may be measured"),
     Variable("SIEIS_STREAM_DAYS", _number, "3", "days", "How long the embedded stream keeps its messages"),
+    Variable("SIEIS_HOT_DAYS", _number, "30", "days", "How long the hot store keeps readings, back from a site's newest"),
     Variable("KAFKA_TOPIC", _text, "sensor-readings", "a topic name", "Where readings arrive"),
     Variable("KAFKA_HISTORY_TOPIC", _text, "sensor-history", "a topic name", "Where imported history travels"),
     Variable("KAFKA_LABELS_TOPIC", _text, "sensor-labels", "a topic name", "Where the simulator tells what it injected"),

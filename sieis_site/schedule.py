@@ -22,6 +22,7 @@ def install_schedule() -> list[str]:
     every_minute, _ = IntervalSchedule.objects.get_or_create(every=60, period=IntervalSchedule.SECONDS)
     wanted: dict[str, dict[str, Any]] = {
         "Expire training leases": {"task": "mlops.tasks.expire_leases", "interval": every_minute},
+        "Forget old hot readings": {"task": "sensors.tasks.forget_old_readings", "crontab": _crontab(NIGHTLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
     }

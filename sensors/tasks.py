@@ -1,0 +1,21 @@
+"""Celery's doors to what the sensors app does by schedule."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from celery import shared_task
+from django.conf import settings
+
+from sensors import retention
+from sensors.stores import hot
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def forget_old_readings() -> None:
+    keep = timedelta(days=settings.SIEIS_HOT_DAYS)
+    n_motes = retention.forget_old_readings(hot(), keep=keep)
+    log.info("old_readings_forgotten", motes=n_motes, kept_days=settings.SIEIS_HOT_DAYS)
