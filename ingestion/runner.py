@@ -188,12 +188,12 @@ class Runner:
             states = {partition: held.state for partition, held in self.claims.items()}
             outcome = self.patiently("hot_store", lambda: self.pipeline.process(records, states))
             processed_at = self.clock()
-            outcome = self._store(outcome, records)
+            outcome, tables = self._store(outcome, records)
             stored_at = self.clock()
             alerts = self._alert(outcome)
             self._announce(outcome, alerts)
         if generation == self._generation:
-            self._gather(records, outcome)
+            self._gather(records, outcome, tables)
         self.seconds.update({"store": stored_at - processed_at, "alert": self.clock() - stored_at})
         _measure(outcome, self.clock() - began)
 
@@ -205,9 +205,12 @@ class Runner:
         finally:
             self._is_busy = False
 
-    def _store(self, outcome: Outcome, records: Records) -> Outcome:
-        """Hot store and quarantine; what the hot store refuses goes to quarantine too, and the path goes on."""
-        batches, rejects = [], list(outcome.rejects)
+    def _store(self, outcome: Outcome, records: Records) -> tuple[Outcome, list[pl.DataFrame]]:
+        """Hot store and quarantine; what the hot store refuses goes to quarantine too, and the path goes on.
+
+        Answers what was stored, also as the tables that the lake will take.
+        """
+        batches, tables, rejects = [], [], list(outcome.rejects)
         for batch in outcome.batches:
             table = batch.to_table()
             try:
@@ -217,13 +220,14 @@ class Runner:
                 rejects.extend(_refused(batch, records, self.fleet, str(refusal)))
             else:
                 batches.append(batch)
+                tables.append(table)
         if rejects:
             self.patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic))
             first = rejects[0].row
             place = f"{self.stream.topic}/{int(records.partition[first])}@{int(records.offset[first])}"
             reasons = dict(Counter(reject.reason for reject in rejects))
             log.info("messages_put_aside", correlation_id=place, n=len(rejects), reasons=reasons)
-        return replace(outcome, batches=batches, rejects=rejects)
+        return replace(outcome, batches=batches, rejects=rejects), tables
 
     def _alert(self, outcome: Outcome) -> list[Alert]:
         if not outcome.changes:
@@ -248,12 +252,12 @@ class Runner:
         for alert in alerts:
             self.announce.announce_alert(alert)
 
-    def _gather(self, records: Records, outcome: Outcome) -> None:
+    def _gather(self, records: Records, outcome: Outcome, tables: Sequence[pl.DataFrame]) -> None:
         gathered = self.gathered
         gathered.bronze.append(bronze(records, self.stream.topic))
-        for batch in outcome.batches:
-            gathered.silver.setdefault(batch.profile.code, []).append(batch.to_table())
-            newest = pl.DataFrame({"mote": batch.mote, "at": batch.at}).group_by("mote").agg(pl.col("at").max())
+        for batch, table in zip(outcome.batches, tables, strict=True):
+            gathered.silver.setdefault(batch.profile.code, []).append(table)
+            newest = table.group_by("mote").agg(pl.col("at").max().cast(pl.Int64))
             for mote, at in newest.iter_rows():
                 gathered.last_seen[mote] = max(at, gathered.last_seen.get(mote, at))
         add(gathered.books, balance(records, outcome.batches, outcome.rejects, outcome.duplicates))
