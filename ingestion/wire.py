@@ -125,7 +125,7 @@ class Wire:
                 if len(raw) > MAX_BYTES:
                     raise BadMessage("too_large", f"{len(raw):,} bytes, at most {MAX_BYTES:,} are taken")
                 messages.append(decode(raw))
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 try:
                     message, bad = self._lenient(raw)
                 except BadMessage as problem:
@@ -154,7 +154,7 @@ class Wire:
             if found.get(name) is not None:
                 plain[name] = _code(found[name])
         site = found.get("site")
-        if site is not None and not isinstance(site, str):
+        if site is not None and not _is_text(site):
             raise BadMessage("bad_mote", f"site is {_shown(site)}, expected text")
         nested = found.get("values")
         for source in (found, nested if isinstance(nested, dict) else {}):
@@ -166,10 +166,8 @@ class Wire:
                     else:
                         plain["values"][name] = number
         stamp = found.get("timestamp")
-        if isinstance(stamp, bool) or not isinstance(stamp, str | int | float | None):
+        if stamp is not None and not _is_text(stamp) and _finite(stamp) is None:
             raise BadMessage("bad_timestamp", f"timestamp is {_shown(stamp)}, expected ISO 8601 or seconds since 1970")
-        if isinstance(stamp, float) and not math.isfinite(stamp):
-            raise BadMessage("bad_timestamp", f"timestamp is {stamp}, expected ISO 8601 or seconds since 1970")
         message = self._decode(msgspec.json.encode(plain))
         message.site, message.timestamp = site, stamp
         return message, bad
@@ -283,10 +281,15 @@ def _column(messages: Sequence[Any], field: str) -> Floats:
     return np.array([getattr(message, field) for message in messages], dtype=np.float64)
 
 
+def _is_text(value: Any) -> bool:
+    """Whether it is text that can be written: JSON can escape half a surrogate pair, which UTF-8 does not have."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def _code(value: Any) -> str:
-    if isinstance(value, str) and value.strip():
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
+    if _is_text(value) and value.strip():
+        return str(value)
+    if _finite(value) is not None and value == int(value):
         return str(int(value))
     raise BadMessage("bad_mote", f"the mote is {_shown(value)}, expected text or a whole number")
 
@@ -303,7 +306,7 @@ def _finite(value: Any) -> float | None:
 
 
 def _shown(value: Any) -> str:
-    return f"“{str(value)[:60]}”"
+    return f"“{str(value)[:60].encode(errors='backslashreplace').decode()}”"
 
 
 # ---- instants ---------------------------------------------------------------------------------------------
@@ -313,14 +316,18 @@ def instants(stamps: Sequence[Any]) -> Ints:
     """UTC microseconds of each stamp (ISO 8601 text, or seconds, ms, µs or ns since 1970); NOT_AN_INSTANT if none."""
     kinds = {type(stamp) for stamp in stamps}
     if kinds <= {int, float}:
-        return _epochs(np.array(stamps, dtype=np.float64), stamps)
+        return _epochs(stamps)
     if kinds == {str}:
         return _texts(stamps)
     return np.array([_one(stamp) for stamp in stamps], dtype=np.int64)
 
 
-def _epochs(numbers: Floats, stamps: Sequence[Any]) -> Ints:
+def _epochs(stamps: Sequence[int | float]) -> Ints:
     """By magnitude: seconds until the year 5138, then ms, µs, ns. Whole seconds and µs stay exact."""
+    try:
+        numbers = np.array(stamps, dtype=np.float64)
+    except OverflowError:  # a whole number with hundreds of digits
+        numbers = np.array([math.nan if (number := _finite(stamp)) is None else number for stamp in stamps])
     size = np.abs(numbers)
     scale = np.select([size < 1e11, size < 1e14, size < 1e17], [1e6, 1e3, 1.0], 1e-3)
     # Rounding to the microsecond: 1772452800.123456 is not exactly a binary fraction.
@@ -339,7 +346,7 @@ def _texts(stamps: Sequence[str]) -> Ints:
 
 def _one(stamp: Any) -> int:
     if isinstance(stamp, int | float):
-        return int(_epochs(np.array([stamp], dtype=np.float64), [stamp])[0])
+        return int(_epochs([stamp])[0])
     if not isinstance(stamp, str):
         return int(NOT_AN_INSTANT)
     try:

@@ -191,3 +191,23 @@ def test_whatever_arrives_is_a_reading_or_a_reject_and_never_both(payloads: list
     put_aside = [reject.row for reject in decoded.rejects]
     assert sorted(read + put_aside) == list(range(len(payloads)))
     assert {reject.reason for reject in decoded.rejects} <= REASONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (READING | {"timestamp": 10**400}, "bad_timestamp"),
+        (READING | {"mote_id": 10**400, "light": "dark"}, "bad_mote"),
+        (READING | {"mote_id": "\ud800"}, "bad_mote"),
+        (READING | {"mote_id": "\ud800", "light": "dark"}, "bad_mote"),
+        (READING | {"site": "\ud800"}, "bad_mote"),
+        (READING | {"timestamp": "\ud800"}, "bad_timestamp"),
+        (b'{"mote_id": 7, "extra": ' + b'{"a": ' * 100_000, "malformed"),
+    ],
+)
+def test_a_message_made_to_break_a_decoder_is_put_aside_and_its_neighbours_are_read(payload: Any, reason: str) -> None:
+    decoded = decode(READING, payload, READING)
+
+    assert [reject.reason for reject in decoded.rejects] == [reason]
+    assert decoded.rejects[0].detail.encode(), "it can be kept as text"
+    assert [len(batch) for batch, _ in decoded.batches] == [2]
