@@ -136,6 +136,7 @@ class FittedEngine:
         """One pass over rows in their order."""
         n, n_channels = len(mote), len(self.profile.channels)
         values, local_s = _exact(values, np.float64), _exact(local_s, np.int64)
+        state.widen(n_channels)  # the kernel checks no bounds
         slots = state.slots(mote, is_late)
         rows = Rows(
             slot=slots,

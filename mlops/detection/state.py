@@ -31,6 +31,15 @@ class EngineState:
         """The motes remembered, in the order in which they came."""
         return self.arrays.mote_ints[: self.n_motes, kernels.MOTE].copy()
 
+    def widen(self, n_channels: int) -> None:
+        """Makes room for the channels that a newer version of the profile has added at the end."""
+        if n_channels <= self.n_channels:
+            return
+        wider = _blank(len(self.arrays.mote_ints), n_channels)
+        for new, old in zip(wider, self.arrays, strict=True):
+            new[:, : old.shape[1]] = old
+        self.arrays, self.n_channels = wider, n_channels
+
     def slots(self, mote: Ints, is_late: Bools) -> Ints:
         """The row of each reading's mote; a new mote gets one, unless it has only late readings: those have -1."""
         slots = self._find(mote)
