@@ -143,6 +143,10 @@ class Runner:
             self.slow_cycle()
         except Stopped:
             log.info("stopped_while_waiting", sink=self.patiently.stuck.get("sink"), unsaved=self.gathered.n_messages)
+        except BaseException:
+            # The state may know messages that were not gathered: leaving the group must not save it.
+            self._forget(list(self.claims))
+            raise
         finally:
             if self._consumer is not None:
                 self._consumer.close()
@@ -274,10 +278,11 @@ class Runner:
     def slow_cycle(self) -> None:
         """Lake, then one transaction (books, offsets, state), then the broker."""
         self._slow_at = began = self.clock()
-        gathered, generation = self.gathered, self._generation
+        # Those of now: while a sink is away a partition may go and come again, with another state.
+        gathered, claims, generation = self.gathered, dict(self.claims), self._generation
         if not gathered.next_offsets:
             return
-        apps = {partition: self.claims[partition].app_id for partition in gathered.next_offsets}
+        apps = {partition: claims[partition].app_id for partition in gathered.next_offsets}
         try:
             with self._busy():
                 self.patiently("lake", lambda: self._append("bronze", gathered, gathered.bronze, apps))
@@ -286,9 +291,11 @@ class Runner:
                 lake_s = self.clock() - began
                 if generation != self._generation:
                     return  # the partitions went while a sink was away: whoever has them now replays
-                self._save(self.claims, gathered.next_offsets, gathered.books)
+                self._save(claims, gathered.next_offsets, gathered.books)
                 self.patiently("database", self._note_seen)
         except (checkpoints.Fenced, LakeFenced) as lost:
+            if generation != self._generation:
+                return
             log.warning("fenced", owner=self.owner, error=str(lost))
             self._forget(list(self.claims))
             raise

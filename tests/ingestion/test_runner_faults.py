@@ -3,14 +3,36 @@
 # ruff: noqa: F811  (the fixtures come from test_runner by import)
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import polars as pl
 import pytest
+from django.core.files.storage import FileSystemStorage, default_storage
 
-from alerts.models import Event
+from alerts.models import Alert, Event
+from ingestion.checkpoints import claim
+from ingestion.models import LedgerHour
+from ingestion.records import Records
+from ingestion.runner import Pace
+from ingestion.streams import OnAssign, OnRevoke, stream
+from ingestion.streams.segments import SegmentConsumer, SegmentStream
 from sensors.models import ProfileVersion
+from sensors.readings import Profile
+from sensors.stores import StoreUnavailable, hot
 from tests.builders import channel, install_fleet, profile
-from tests.ingestion.test_runner import drain, fleet, heard, in_hot, make, reading, send, start_us  # noqa: F401
+from tests.ingestion.test_runner import (  # noqa: F401
+    Failing,
+    drain,
+    fleet,
+    heard,
+    in_hot,
+    make,
+    reading,
+    send,
+    start_us,
+    stored,
+)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 STEP_US = 30_000_000
@@ -30,3 +52,90 @@ def test_a_profile_that_gains_a_channel_keeps_what_was_known_of_its_motes(make: 
 
     assert in_hot()["profile_version"].to_list() == [1] * 5 + [2] * 5
     assert Event.objects.get().n_readings == 10, "the event goes on through the change"
+
+
+class Fails(Failing):
+    """A hot store that takes `times` writes and then meets a fault that no waiting cures."""
+
+    def write(self, profile: Profile, table: pl.DataFrame) -> None:
+        if not self._left:
+            raise self._error
+        self._left -= 1
+        self._store.write(profile, table)
+
+
+def test_a_fault_in_the_middle_of_a_batch_saves_no_state_that_knows_more_than_its_offset(make: Any) -> None:
+    at = start_us()
+    for i in range(4):
+        send(reading(at + i * STEP_US))
+    pace = Pace(batch_max=1, batch_wait_s=0.0, look_s=100.0, slow_cycle_s=100.0)
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        drain(make(hot=Fails(hot(), RuntimeError("a fault"), times=3), pace=pace))
+    drain(make())
+
+    assert in_hot()["flags"].to_list() == [0] * 4, "none is late, however often it was begun"
+    assert stored()["flags"].to_list() == [0] * 4
+
+
+def test_the_alert_about_a_sink_ends_although_the_process_that_raised_it_died(make: Any) -> None:
+    send(reading(start_us()))
+    stop = threading.Event()
+
+    class Away(Failing):
+        def write(self, profile: Profile, table: pl.DataFrame) -> None:
+            stop.set()
+            raise self._error
+
+    make(hot=Away(hot(), StoreUnavailable("away"), times=1)).run(stop)
+    assert Alert.objects.get(subject="sink:hot_store").status == "open"
+
+    drain(make())
+
+    assert Alert.objects.get(subject="sink:hot_store").status == "resolved"
+
+
+class Reassigned(SegmentConsumer):
+    """A consumer that loses its partitions and gets them again in the first poll that keeps its membership."""
+
+    has_moved = False
+
+    def poll(self, max_records: int, wait_s: float) -> Records:
+        if self._is_paused and not self.has_moved:
+            self.has_moved = True
+            self._on_revoke([0])
+            self._leave()
+        return super().poll(max_records, wait_s)
+
+
+class ReassigningStream(SegmentStream):
+    def consumer(self, group: str, *, on_assign: OnAssign, on_revoke: OnRevoke) -> SegmentConsumer:
+        return Reassigned(self, group, on_assign, on_revoke)
+
+
+class LosesWrites(FileSystemStorage):
+    """An artefact storage that is away for one write after so many."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(location=default_storage.location, allow_overwrite=True)
+        self.left = after
+
+    def save(self, name: Any, content: Any, max_length: Any = None) -> str:
+        self.left -= 1
+        if self.left == 0:
+            raise OSError("away")
+        return super().save(name, content, max_length)
+
+
+def test_a_partition_that_came_back_while_its_checkpoint_waited_is_saved_with_its_own_state(make: Any) -> None:
+    at = start_us()
+    send(*[reading(at + i * STEP_US) for i in range(3)])
+    readings = ReassigningStream(stream().topic, stream().folder.parent)
+
+    drain(make(stream=readings, storage=LosesWrites(after=2)))
+
+    assert sum(line.received for line in LedgerHour.objects.all()) == 3, "booked once"
+    held = claim(readings.topic, 0, owner="next", identity=readings.identity(), storage=default_storage)
+    assert held.next_offset == 3
+    assert list(held.state.newest.values()) == [at + 2 * STEP_US], "the state is the one at that offset"
+    assert len(stored()) == len(in_hot()) == 3
