@@ -51,6 +51,8 @@ class Patience:
         self.stop, self.now, self.announce, self.meanwhile = stop, now, announce, meanwhile
         self.retry_s, self.retry_max_s = retry_s, retry_max_s
         self.stuck: dict[str, str] = {}
+        # Sinks whose alert is known to be over: an earlier process may have raised one, or another wait come between.
+        self._well: set[str] = set()
 
     def __call__(self, sink: str, deed: Callable[[], T]) -> T:
         wait_s = self.retry_s
@@ -64,12 +66,13 @@ class Patience:
                 self.meanwhile()
                 wait_s = min(wait_s * 2, self.retry_max_s)
             else:
-                if self.stuck.get("sink") == sink:
+                if sink not in self._well:
                     self._is_back(sink)
                 return done
 
     def _is_away(self, sink: str, error: Exception) -> None:
         metrics.STORE_RETRIES.labels(sink).inc()
+        self._well.discard(sink)
         if self.stuck.get("sink") != sink:
             self.stuck = {"sink": sink, "since": self.now().isoformat()}
             log.warning("sink_away", sink=sink, error=str(error))
@@ -86,17 +89,20 @@ class Patience:
             )
 
     def _is_back(self, sink: str) -> None:
-        log.info("sink_back", sink=sink, since=self.stuck.get("since"))
-        self.stuck = {}
-        self._tell(lambda: services.clear_system_alert(subject=f"sink:{sink}", kind=KIND, now=self.now()))
+        if self.stuck.get("sink") == sink:
+            log.info("sink_back", sink=sink, since=self.stuck.get("since"))
+            self.stuck = {}
+        if self._tell(lambda: services.clear_system_alert(subject=f"sink:{sink}", kind=KIND, now=self.now())):
+            self._well.add(sink)
 
-    def _tell(self, deed: Callable[[], list[Alert]]) -> None:
+    def _tell(self, deed: Callable[[], list[Alert]]) -> bool:
         """Keeps and announces an alert, unless the database is away too: then the log has to do."""
         try:
             alerts = deed()
         except DATABASE_AWAY as error:
             log.warning("alert_not_kept", error=str(error))
-            return
+            return False
         for alert in alerts if self.announce else ():
             assert self.announce is not None
             self.announce.announce_alert(alert)
+        return True
