@@ -1,8 +1,9 @@
-"""The strict Content-Security-Policy of every page: own files only, nothing inline."""
+"""What holds for every answer and every request: a strict Content-Security-Policy, and no body without bounds."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
 
 POLICY = "; ".join(
@@ -26,3 +27,20 @@ class ContentSecurityPolicy(MiddlewareMixin):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
+
+
+class BodyLimit(MiddlewareMixin):
+    """Refuses a body that is larger than any page or endpoint takes, before anything of it is parsed."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdigit() and int(length) <= limit:
+            return None
+        problem = {
+            "type": "about:blank",
+            "title": "Content Too Large",
+            "status": 413,
+            "detail": f"The body has {length} bytes; at most {limit:,} are taken.",
+        }
+        return JsonResponse(problem, status=413, content_type="application/problem+json")

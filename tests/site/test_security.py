@@ -157,3 +157,12 @@ def test_wrong_passwords_over_the_api_lock_the_account_as_well(victor):
 
 def test_no_browser_is_asked_for_a_password_by_the_api(mallory):
     assert mallory.get("/api/v1/motes")["WWW-Authenticate"] == "Session"
+
+
+@pytest.mark.parametrize("address", ["/login/", "/api/v1/alerts/1/acknowledge"])
+def test_a_body_of_ten_megabytes_is_refused_before_it_is_parsed(bob_client, address):
+    answer = bob_client.post(address, b"x" * 10_000_000, content_type="application/json")
+
+    assert answer.status_code == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "10000000 bytes; at most 2,621,440" in answer.json()["detail"]
