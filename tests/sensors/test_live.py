@@ -412,6 +412,7 @@ async def test_old_readings_give_way_when_the_channel_is_stuck():
 
 
 @pytest.mark.service
+@pytest.mark.django_db  # a socket that ends looks after the connections of its thread
 def test_with_redis_a_process_without_sockets_reaches_the_pages_of_another(addresses, settings):
     settings.CHANNEL_LAYERS = {
         "default": {
