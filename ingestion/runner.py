@@ -154,7 +154,7 @@ class Runner:
             close_old_connections()
 
     def _join(self) -> None:
-        self._configure(self.patiently("database", self.read_fleet))
+        self.patiently("database", self._configure)
         self.patiently("stream", self.stream.ensure)
         self._identity = self.patiently("stream", self.stream.identity)
         self._consumer = self.stream.consumer(self.group, on_assign=self._on_assign, on_revoke=self._on_revoke)
@@ -337,20 +337,26 @@ class Runner:
 
     # ---- configuration: the fleet and what serves ----------------------------------------------------------
 
-    def _configure(self, fleet: Fleet) -> None:
-        self.fleet = fleet
+    def _configure(self) -> None:
+        fleet = self.read_fleet()
         engines = {code: self.serving.engine_for(profile) for code, profile in fleet.profiles.items()}
         self.pipeline = Pipeline(Wire(fleet, future_s=self.pace.future_s), engines, self.hot.existing, self.clock)
+        self.fleet = fleet
+
+    def _is_outdated(self) -> bool:
+        """Whether other engines serve than the pipeline has; asked of both, for a swap may have been cut short."""
+        engines = self.pipeline.engines
+        return any(self.serving.engine_for(one) is not engines[code] for code, one in self.fleet.profiles.items())
 
     def _look_around(self) -> None:
         """A changed fleet or a promoted version takes effect here, between two batches, at a saved offset."""
         try:
-            fleet_changed = self.fleet_revision() != self.fleet.revision
-            swapped = self.serving.refresh(self.now()) if self._may_swap and not self.is_history else []
-            if fleet_changed or swapped:
+            if self._may_swap and not self.is_history:
+                self.serving.refresh(self.now())
+            if self.fleet_revision() != self.fleet.revision or self._is_outdated():
                 self.slow_cycle()
-                self._configure(self.read_fleet())
-                self._record_serving()
+                self.patiently("database", self._configure)
+                self.patiently("database", self._record_serving)
                 log.info("reconfigured", fleet=self.fleet.revision, models=self._configuration()["models"])
             self._beat()
         except DATABASE_AWAY as error:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 import pytest
 from django.core.files.storage import FileSystemStorage, default_storage
+from django.db import OperationalError
 
 from alerts.models import Alert, Event
 from ingestion.checkpoints import claim
@@ -17,6 +19,9 @@ from ingestion.records import Records
 from ingestion.runner import Pace
 from ingestion.streams import OnAssign, OnRevoke, stream
 from ingestion.streams.segments import SegmentConsumer, SegmentStream
+from mlops.detection import FittedEngine, fallback
+from sensors import registry
+from sensors.fleet import Fleet
 from sensors.models import ProfileVersion
 from sensors.readings import Profile
 from sensors.stores import StoreUnavailable, hot
@@ -139,3 +144,46 @@ def test_a_partition_that_came_back_while_its_checkpoint_waited_is_saved_with_it
     assert held.next_offset == 3
     assert list(held.state.newest.values()) == [at + 2 * STEP_US], "the state is the one at that offset"
     assert len(stored()) == len(in_hot()) == 3
+
+
+class Swaps:
+    """A serving whose engine 2 takes the place of engine 1 at the first refresh."""
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.engines: dict[tuple[Profile, int], FittedEngine] = {}
+
+    def engine_for(self, profile: Profile) -> FittedEngine:
+        key = profile, self.number
+        if key not in self.engines:
+            self.engines[key] = fallback(profile).numbered(self.number)
+        return self.engines[key]
+
+    def version_for(self, profile: Profile) -> None:
+        return None
+
+    def refresh(self, now: datetime) -> list[str]:
+        before, self.number = self.number, 2
+        return ["swapped"] if before == 1 else []
+
+
+def test_a_new_model_takes_effect_although_the_database_went_away_in_the_middle_of_the_swap(make: Any) -> None:
+    at, stop, asked = start_us(), threading.Event(), []
+
+    def fleet_or_not() -> Fleet:
+        asked.append(1)
+        if len(asked) == 2:
+            raise OperationalError("the server closed the connection")
+        return registry.current_fleet()
+
+    def progress(n: int) -> None:
+        turns.append(n)
+        if len(turns) == 5:
+            send(reading(at))
+        if n == 1 or len(turns) > 100:
+            stop.set()
+
+    turns: list[int] = []
+    make(fleet=fleet_or_not, serving=Swaps()).run(stop, progress=progress)
+
+    assert in_hot()["model_version"].to_list() == [2]
