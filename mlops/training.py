@@ -251,8 +251,8 @@ def expire_leases(now: datetime, *, lease: timedelta = LEASE, queued_for: timede
     A worker calls it with zero when it starts: with an in-memory broker, what was queued is only in the rows. And where
     one process is all there is, its start calls it with a lease of zero: whoever held one is dead.
     """
-    expired = list(TrainingJob.objects.filter(status=Status.RUNNING, heartbeat_at__lte=now - lease))
-    failed = [job for job in expired if _expire(job, now)]
+    expired = list(TrainingJob.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - lease))
+    failed = [job for job in expired if _expire(job, now, lease)]
     for job in TrainingJob.objects.filter(status=Status.QUEUED, queued_at__lte=now - queued_for):
         dispatch(job)
     for job in failed:
@@ -261,10 +261,14 @@ def expire_leases(now: datetime, *, lease: timedelta = LEASE, queued_for: timede
     return failed
 
 
-def _expire(job: TrainingJob, now: datetime) -> bool:
-    words = f"No sign of life for {LEASE.total_seconds():.0f} s: its worker was killed or lost the database."
+def _expire(job: TrainingJob, now: datetime, lease: timedelta) -> bool:
+    words = (
+        f"No sign of life for {lease.total_seconds():.0f} s: its worker was killed or lost the database."
+        if lease
+        else "SIEIS was killed while it trained."
+    )
     # Asked again in the same statement: a heartbeat may have come since.
-    moved = TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING, heartbeat_at__lt=now - LEASE).update(
+    moved = TrainingJob.objects.filter(pk=job.pk, status=Status.RUNNING, heartbeat_at__lt=now - lease).update(
         status=Status.FAILED, message=words, finished_at=now
     )
     job.refresh_from_db()

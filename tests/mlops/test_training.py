@@ -176,6 +176,14 @@ def test_an_expired_lease_fails_the_job_and_nothing_sooner(job):
     assert "No sign of life for 60 s" in failed.message
 
 
+def test_a_start_that_knows_the_last_process_dead_does_not_wait_for_its_lease(job):
+    running(job)
+
+    (failed,) = training.expire_leases(END + timedelta(seconds=1), lease=timedelta(0))
+
+    assert (failed.status, failed.message) == (Status.FAILED, "SIEIS was killed while it trained.")
+
+
 def test_a_job_that_waits_for_a_minute_is_sent_again(job):
     with current_app.connection_for_read() as broker, broker.SimpleQueue("celery") as queue:
         queue.clear()
