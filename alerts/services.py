@@ -50,7 +50,8 @@ def record_events(told: Sequence[Told], *, fleet: Fleet, is_history: bool = Fals
     for one in told:
         mote = fleet.by_id[one.change.mote]
         event = _keep_event(one, is_history)
-        if is_history or mote.state != "active" or one.change.mote in under_maintenance:
+        is_quiet = mote.state != "active" or one.change.mote in under_maintenance
+        if is_history or (is_quiet and event.alert_id is None):  # an alert that stands hears how its event ends
             continue
         alert = _gather(event, one, subject=mote.subject, onset=fleet.profiles[mote.profile].onset)
         if one.message:

@@ -107,6 +107,15 @@ def test_history_and_motes_out_of_duty_keep_events_and_alert_nobody(fleet: Fleet
     assert (Event.objects.count(), Alert.objects.count()) == (2, 0)
 
 
+def test_an_alert_still_ends_with_its_event_when_the_mote_goes_into_maintenance_meanwhile(fleet: Fleet) -> None:
+    services.record_events([told(fleet)], fleet=fleet)
+    Mote.objects.filter(code="7").update(state="maintenance")
+
+    services.record_events([told(fleet, ended_at=NOON_US + MINUTE_US)], fleet=current_fleet())
+
+    assert Alert.objects.get().status == "resolved"
+
+
 def test_a_maintenance_window_of_the_zone_keeps_its_motes_quiet(fleet: Fleet) -> None:
     zone = Mote.objects.get(code="7").zone
     MaintenanceWindow.objects.create(zone=zone, starts_at=NOON, ends_at=NOON + timedelta(hours=1), reason="filters")
