@@ -220,7 +220,15 @@ class PartitionReader:
     def read(self, max_records: int) -> list[Block]:
         """Up to max_records messages as blocks, the last one cut where it is too long."""
         blocks: list[Block] = []
-        while max_records > 0 and (block := self._rest or self._next()):
+        while max_records > 0:
+            try:
+                block = self._rest or self._next()
+            except OSError:
+                if not blocks:
+                    raise
+                break  # what came before the trouble is handed over first; the next read meets it again
+            if block is None:
+                break
             self._rest = None
             if len(block.values) > max_records:
                 self._rest = _from(block, max_records)

@@ -231,7 +231,12 @@ class SegmentConsumer:
         try:
             with _translated(f"cannot read {self._stream.folder}"):
                 for number, reader in list(self._readers.items()):
-                    blocks = reader.read(max_records)
+                    try:
+                        blocks = reader.read(max_records)
+                    except OSError:
+                        if not found:
+                            raise
+                        break  # what others have read is handed over first
                     found += [(number, block) for block in blocks]
                     max_records -= sum(len(block.values) for block in blocks)
                     if blocks:  # to the end of the line, so that a busy partition starves no other

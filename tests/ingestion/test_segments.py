@@ -162,6 +162,26 @@ def test_a_consumer_follows_the_log_into_a_new_segment(tmp_path):
     assert seen == [f"{i}".encode() for i in range(20)]
 
 
+@pytest.mark.parametrize(("n_partitions", "broken"), [(1, 2), (2, 0)])
+def test_what_was_read_before_a_file_could_not_be_opened_is_not_lost(tmp_path, n_partitions, broken):
+    stream = SegmentStream("readings", tmp_path, segment_bytes=200, n_partitions=n_partitions)
+    for i in range(20):
+        stream.append([f"{i}".encode(), f"{i}b".encode()], [None, b"lab/west"])
+    consumer = stream.consumer("sieis", on_assign=lambda owned: {}, on_revoke=lambda owned: None)
+    file = sorted(stream.folder.glob(f"{n_partitions - 1}/*.log"))[broken]
+    file.rename(tmp_path / "aside")
+    file.symlink_to(tmp_path / "nowhere")
+
+    seen = consumer.poll(100, 0).values
+    with pytest.raises(StreamUnavailable):
+        consumer.poll(100, 0)
+    (tmp_path / "aside").replace(file)
+    seen += [value for _ in range(3) for value in consumer.poll(100, 0).values]
+    consumer.close()
+
+    assert sorted(seen) == sorted(f"{i}{b}".encode() for i in range(20) for b in ("", "b"))
+
+
 def test_a_start_inside_a_block_skips_what_lies_before_it(tmp_path):
     stream = SegmentStream("readings", tmp_path)
     stream.append([f"{i}".encode() for i in range(100)], [None] * 100)
