@@ -22,7 +22,12 @@ from tests.conftest import NOON
 def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(indoor, settings):
     settings.SIEIS_TIME_ZONE = "Europe/Berlin"
 
-    assert install_schedule() == ["Expire training leases", "Compact the lake", "Retrain indoor"]
+    assert install_schedule() == [
+        "Expire training leases",
+        "Forget old hot readings",
+        "Compact the lake",
+        "Retrain indoor",
+    ]
     weekly = PeriodicTask.objects.get(name="Retrain indoor")
     assert str(weekly.crontab) == "0 3 * * 1 (m/h/dM/MY/d) Europe/Berlin"
     assert (weekly.task, weekly.args) == ("mlops.tasks.retrain", '["indoor"]')
