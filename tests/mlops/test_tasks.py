@@ -47,9 +47,11 @@ def test_a_pack_may_say_when_its_profile_is_retrained(indoor):
 
 def test_every_scheduled_task_exists(indoor):
     install_schedule()
+    app = tasks.train_job.app
+    app.loader.import_default_modules()  # as a worker does when it starts
 
     for row in PeriodicTask.objects.all():
-        assert row.task in tasks.train_job.app.tasks
+        assert row.task in app.tasks
 
 
 def test_a_scheduled_retrain_leaves_a_running_training_alone(indoor):
