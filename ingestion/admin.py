@@ -11,17 +11,22 @@ from django.utils.safestring import SafeString
 from ingestion.api import payload_text
 from ingestion.models import Checkpoint, LedgerHour, Quarantined, StateSnapshot
 from ingestion.wire import KEPT_BYTES
-from sensors.admin import ReadOnlyAdmin, shown_json
+from sensors.admin import AuditedAdmin, ReadOnlyAdmin, shown_json
 
 
 @admin.register(Checkpoint)
-class CheckpointAdmin(ReadOnlyAdmin):
+class CheckpointAdmin(ReadOnlyAdmin, AuditedAdmin):
+    """To be read, and to be deleted where a partition shall be read from its start (StreamClosed says when)."""
+
     list_display = ("topic", "partition", "next_offset", "owner", "epoch", "saved_at")
     list_filter = ("topic",)
     search_fields = ("topic", "owner")
     exclude = ("configuration",)
     readonly_fields = ("shown_configuration",)
     shown_configuration = shown_json("configuration")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Checkpoint | None = None) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 
 @admin.register(StateSnapshot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -36,18 +36,25 @@ class Claim:
 
     topic: str
     partition: int
+    identity: str
     epoch: int
     next_offset: int | None
-    state: PartitionState
+    snapshot: StateSnapshot | None
     configuration: dict[str, Any]
+    state: PartitionState = field(default_factory=PartitionState)
+
+    @property
+    def place(self) -> str:
+        return f"{self.topic}/{self.partition}"
 
     @property
     def app_id(self) -> str:
-        return f"{self.topic}/{self.partition}"
+        """What the lake counts offsets under: a topic made anew counts its own from 0 again."""
+        return f"{self.place}#{self.identity}"
 
 
-def claim(topic: str, partition: int, *, owner: str, identity: str, storage: Storage) -> Claim:
-    """Takes the partition from whoever had it; a fresh one starts at the earliest message."""
+def claim(topic: str, partition: int, *, owner: str, identity: str) -> Claim:
+    """Takes the partition from whoever had it, still without its state; a fresh one starts at the earliest message."""
     with transaction.atomic():
         row, _ = Checkpoint.objects.select_for_update().get_or_create(
             topic=topic, partition=partition, defaults={"topic_id": identity}
@@ -63,22 +70,42 @@ def claim(topic: str, partition: int, *, owner: str, identity: str, storage: Sto
     return Claim(
         topic=topic,
         partition=partition,
+        identity=identity,
         epoch=row.epoch,
         next_offset=row.next_offset if row.snapshot_id else None,
-        state=_restore(row.snapshot, storage) if row.snapshot else PartitionState(),
+        snapshot=row.snapshot,
         configuration=row.configuration,
     )
 
 
-def _restore(snapshot: StateSnapshot, storage: Storage) -> PartitionState:
-    with _translated(snapshot.blob), storage.open(snapshot.blob) as file:
-        blob = file.read()
+def restore(held: Claim, storage: Storage) -> None:
+    """Gives the claim the state that was saved with its offset."""
+    if held.snapshot is None:
+        return
+    blob = _blob(held.snapshot, storage)
+    try:
+        held.state = PartitionState.from_bytes(blob)
+    except (ValueError, KeyError) as error:
+        raise StreamClosed(_unusable(held.snapshot, f"was written by another release ({error})")) from error
+
+
+def _blob(snapshot: StateSnapshot, storage: Storage) -> bytes:
+    with _translated(snapshot.blob):
+        try:
+            with storage.open(snapshot.blob) as file:
+                blob: bytes = file.read()
+        except FileNotFoundError:  # it answers: waiting will not bring the file
+            raise StreamClosed(_unusable(snapshot, "is not there any more")) from None
     if hashlib.sha256(blob).hexdigest() != snapshot.sha256:
-        raise StreamClosed(
-            f"The state of {snapshot} in {snapshot.blob} is not what was saved (its sha256 differs). "
-            f"Restore the file, or delete the checkpoint in admin to read the partition from its start."
-        )
-    return PartitionState.from_bytes(blob)
+        raise StreamClosed(_unusable(snapshot, "is not what was saved (its sha256 differs)"))
+    return blob
+
+
+def _unusable(snapshot: StateSnapshot, why: str) -> str:
+    return (
+        f"The state of {snapshot} in {snapshot.blob} {why}. "
+        f"Restore the file, or delete the checkpoint in admin to read the partition from its start."
+    )
 
 
 def write_snapshots(
@@ -125,7 +152,7 @@ def _move(held: Claim, snapshot: StateSnapshot, configuration: Mapping[str, Any]
         next_offset=snapshot.next_offset, snapshot=snapshot, saved_at=now, configuration=dict(configuration)
     )
     if not moved:
-        raise Fenced(f"{held.app_id} has been taken over by another consumer")
+        raise Fenced(f"{held.place} has been taken over by another consumer")
 
 
 def prune(claims: Mapping[int, Claim], snapshots: Mapping[int, StateSnapshot], storage: Storage) -> None:

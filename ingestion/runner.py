@@ -381,6 +381,7 @@ class Runner:
     def _on_assign(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
         for partition in partitions:
             held = self.patiently("database", partial(self._claim, partition))
+            self.patiently("artefacts", partial(checkpoints.restore, held, self.storage))
             self.patiently("lake", partial(self._look_at_lake, held))
             self.claims[partition] = held
             if held.next_offset is None:
@@ -390,9 +391,7 @@ class Runner:
         return {partition: self.claims[partition].next_offset for partition in partitions}
 
     def _claim(self, partition: int) -> checkpoints.Claim:
-        return checkpoints.claim(
-            self.stream.topic, partition, owner=self.owner, identity=self._identity, storage=self.storage
-        )
+        return checkpoints.claim(self.stream.topic, partition, owner=self.owner, identity=self._identity)
 
     def _look_at_lake(self, held: checkpoints.Claim) -> None:
         """Sees what an earlier owner has committed, so that our first commit is not taken for its rival's."""
@@ -477,7 +476,7 @@ class Runner:
         except StreamUnavailable:
             return {}
         return {
-            held.app_id: max(ends.get(partition, (0, 0))[1] - (self._position(partition) or 0), 0)
+            held.place: max(ends.get(partition, (0, 0))[1] - (self._position(partition) or 0), 0)
             for partition, held in self.claims.items()
         }
 

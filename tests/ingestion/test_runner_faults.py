@@ -3,21 +3,26 @@
 # ruff: noqa: F811  (the fixtures come from test_runner by import)
 from __future__ import annotations
 
+import hashlib
+import io
+import shutil
 import threading
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import OperationalError
 
 from alerts.models import Alert, Event
-from ingestion.checkpoints import claim
-from ingestion.models import LedgerHour
+from ingestion import checkpoints
+from ingestion.models import Checkpoint, LedgerHour, StateSnapshot
 from ingestion.records import Records
 from ingestion.runner import Pace
-from ingestion.streams import OnAssign, OnRevoke, stream
+from ingestion.streams import OnAssign, OnRevoke, StreamClosed, stream
 from ingestion.streams.segments import SegmentConsumer, SegmentStream
 from mlops.detection import FittedEngine, fallback
 from sensors import registry
@@ -140,7 +145,8 @@ def test_a_partition_that_came_back_while_its_checkpoint_waited_is_saved_with_it
     drain(make(stream=readings, storage=LosesWrites(after=2)))
 
     assert sum(line.received for line in LedgerHour.objects.all()) == 3, "booked once"
-    held = claim(readings.topic, 0, owner="next", identity=readings.identity(), storage=default_storage)
+    held = checkpoints.claim(readings.topic, 0, owner="next", identity=readings.identity())
+    checkpoints.restore(held, default_storage)
     assert held.next_offset == 3
     assert list(held.state.newest.values()) == [at + 2 * STEP_US], "the state is the one at that offset"
     assert len(stored()) == len(in_hot()) == 3
@@ -187,3 +193,50 @@ def test_a_new_model_takes_effect_although_the_database_went_away_in_the_middle_
     make(fleet=fleet_or_not, serving=Swaps()).run(stop, progress=progress)
 
     assert in_hot()["model_version"].to_list() == [2]
+
+
+def test_after_a_topic_was_made_anew_and_its_checkpoint_deleted_its_messages_reach_the_lake(make: Any) -> None:
+    at = start_us()
+    send(*[reading(at + i * STEP_US) for i in range(4)], b"garbage")
+    drain(make())
+    shutil.rmtree(stream().folder)
+    stream().ensure()
+    send(*[reading(at + i * STEP_US) for i in range(4, 6)])
+    with pytest.raises(StreamClosed, match="delete the checkpoint"):
+        drain(make())
+
+    Checkpoint.objects.all().delete()
+    drain(make())
+
+    assert stored()["at"].dt.epoch("us").sort().to_list() == [at + i * STEP_US for i in range(6)]
+
+
+def test_a_state_that_is_gone_is_said_and_not_waited_for(make: Any) -> None:
+    send(reading(start_us()))
+    drain(make())
+    default_storage.delete(StateSnapshot.objects.latest("pk").blob)
+
+    with pytest.raises(StreamClosed, match="delete the checkpoint"):
+        make().run(stopped_after(1.0), until_end=True)
+
+
+def test_a_state_of_another_release_is_refused_with_a_sentence(make: Any) -> None:
+    send(reading(start_us()))
+    drain(make())
+    kept = StateSnapshot.objects.latest("pk")
+    other = io.BytesIO()
+    with default_storage.open(kept.blob) as file, np.load(file) as arrays:
+        engine = arrays["engine/indoor"].tobytes().replace(b'"schema": 1', b'"schema": 0')
+        np.savez(other, newest=arrays["newest"], **{"engine/indoor": np.frombuffer(engine, np.uint8)})
+    default_storage.save(kept.blob, ContentFile(other.getvalue()))
+    StateSnapshot.objects.filter(pk=kept.pk).update(sha256=hashlib.sha256(other.getvalue()).hexdigest())
+
+    with pytest.raises(StreamClosed, match=r"another release.*schema 0"):
+        drain(make())
+
+
+def stopped_after(seconds: float) -> threading.Event:
+    """For a run that should have ended by itself long before."""
+    stop = threading.Event()
+    threading.Timer(seconds, stop.set).start()
+    return stop

@@ -22,8 +22,8 @@ from tests.people import client_of, person
 pytestmark = pytest.mark.django_db
 OURS = [model for app in OUR_APPS for model in apps.get_app_config(app).get_models()]
 MACHINES = (
-    Alert, Event, ModelVersion, TrainingJob, ServingPeriod, Checkpoint, StateSnapshot, LedgerHour, Quarantined,
-    AuditEntry, ProcessHeartbeat,
+    Alert, Event, ModelVersion, TrainingJob, ServingPeriod, StateSnapshot, LedgerHour, Quarantined, AuditEntry,
+    ProcessHeartbeat,
 )  # fmt: skip
 
 
@@ -89,6 +89,16 @@ def test_nobody_writes_by_hand_what_sieis_writes_itself(admin_client, model):
     ]
 
     assert [answer.status_code for answer in answers] == [403, 403, 403]
+
+
+def test_a_checkpoint_is_only_deleted_as_the_consumer_advises_and_that_is_audited(admin_client):
+    row = Checkpoint.objects.get()
+
+    assert admin_client.post(address(Checkpoint, "change", row.pk), {"next_offset": "9"}).status_code == 403
+    assert admin_client.post(address(Checkpoint, "delete", row.pk), {"post": "yes"}).status_code == 302
+
+    assert not Checkpoint.objects.exists()
+    assert AuditEntry.objects.filter(deed="remove_checkpoint", subject="checkpoint:t/0@0").exists()
 
 
 @pytest.mark.parametrize("model", [Alert, Event, Mote, ModelVersion], ids=lambda model: model.__name__)
