@@ -14,6 +14,7 @@ from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
+from django.db import DatabaseError
 
 from sensors.hub import Client, FarBehind, hub
 from sensors.roles import VIEW, may
@@ -83,7 +84,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
         while True:
             await asyncio.sleep(self.recheck_s)
             session = sessions.SessionStore(self.scope["session"].session_key)
-            refusal = await _refusal(await get_user({"session": session}))
+            try:
+                refusal = await _refusal(await get_user({"session": session}))
+            except DatabaseError as error:
+                log.warning("live_socket_not_rechecked", error=str(error))
+                continue
             if refusal is not None:
                 await self.close(refusal)
                 return

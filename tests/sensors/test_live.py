@@ -14,6 +14,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.sessions import SessionMiddlewareStack
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection
 
 from mlops.models import TrainingJob
 from mlops.training import spoken_job
@@ -197,6 +198,32 @@ def test_a_logout_ends_the_open_socket(charlie):
         socket.scope["user"] = charlie
         await socket.connect()
         await socket.receive_json_from()
+        await database_sync_to_async(client.logout)()
+        return await closed_with(socket)
+
+    assert async_to_sync(story)() == 4401
+
+
+@COMMITTED
+def test_a_logout_ends_the_open_socket_although_the_database_was_away_in_between(charlie, caplog):
+    client = client_of(charlie)
+    caplog.set_level("WARNING", logger="sensors.consumers")
+
+    def move_table(name: str, to: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {name} RENAME TO {to}")
+
+    async def story():
+        socket = WebsocketCommunicator(SessionMiddlewareStack(LiveConsumer.as_asgi(recheck_s=0.01)), "/ws/live/")
+        socket.scope["headers"] = [(b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode())]
+        socket.scope["user"] = charlie
+        await socket.connect()
+        await socket.receive_json_from()
+        await database_sync_to_async(move_table)("django_session", "away")
+        async with asyncio.timeout(2):
+            while "live_socket_not_rechecked" not in caplog.text:
+                await asyncio.sleep(0.01)
+        await database_sync_to_async(move_table)("away", "django_session")
         await database_sync_to_async(client.logout)()
         return await closed_with(socket)
 
