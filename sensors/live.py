@@ -31,6 +31,7 @@ log = structlog.get_logger()
 GROUP = "live"
 READINGS = "readings"
 READINGS_WAITING = 64  # messages; beyond it the oldest goes, for a newer one says more
+KEPT_WAITING = 1000  # alerts and the like; beyond it the oldest goes, and the hole in the numbers tells pages to ask
 SEND_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 TOLD_OF_A_READING = ("mote", "site", "at", "values", "quality", "flags", "score", "surprise", "is_anomaly")
@@ -85,6 +86,10 @@ class Outbox:
             if len(self._readings) > READINGS_WAITING:
                 self._readings.popleft()
                 self._n_dropped += 1
+                counts.dropped += 1
+            if len(self._kept) > KEPT_WAITING:
+                self._kept.popleft()
+                self._n_sent += 1
                 counts.dropped += 1
             is_idle = self.is_empty.is_set()
             self.is_empty.clear()

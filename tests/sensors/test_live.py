@@ -415,6 +415,34 @@ def test_where_nobody_can_hear_announcing_costs_nothing():
     assert live.flush(0)
 
 
+async def test_alerts_that_nobody_can_be_told_do_not_fill_the_memory_and_pages_are_told_to_ask(monkeypatch):
+    monkeypatch.setattr(live, "FIRST_PAUSE_S", 0.0)
+    release = asyncio.Event()
+
+    class StuckLayer(InMemoryChannelLayer):
+        async def group_send(self, group, message):
+            if "stuck" in message["body"]:
+                await release.wait()
+            await super().group_send(group, message)
+
+    channel_layers.set("default", StuckLayer(capacity=5000))
+    socket = await connected()
+    live.announce_alert(SomeAlert())
+    await socket.receive_json_from()
+    before = live.counts.dropped
+
+    live.announce({"type": "job", "job": "stuck"})
+    await asyncio.sleep(0)
+    for _ in range(live.KEPT_WAITING + 50):
+        live.announce_alert(SomeAlert())
+    release.set()
+    heard = [await socket.receive_json_from() for _ in range(live.KEPT_WAITING)]
+
+    assert live.counts.dropped - before in (50, 51)
+    assert "hello" in [one["type"] for one in heard[:3]], "so pages ask for what they missed"
+    await socket.disconnect()
+
+
 async def test_old_readings_give_way_when_the_channel_is_stuck():
     release = asyncio.Event()
 
