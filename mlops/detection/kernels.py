@@ -33,7 +33,7 @@ ENDED_AT = 11  # only in the record of a closed event
 PEAK, PEAK_VALUE, PEAK_LOW, PEAK_HIGH = range(4)
 N_MOTE_FLOATS = 4
 # A channel's integers and floats.
-ACCEPTED_AT, STEP_AT, SEEN_AT, RUN_US, HELD_SINCE, STEPPED_BACK, N_PLAUSIBLE, N_ALIVE = range(8)
+ACCEPTED_AT, STEP_AT, SEEN_AT, RUN_US, HELD_SINCE, STEPPED_BACK, PLAUSIBLE_SINCE, N_ALIVE = range(8)
 N_CHANNEL_INTS = 8
 ACCEPTED, SEEN, STEP_VALUE = range(3)
 N_CHANNEL_FLOATS = 3
@@ -41,12 +41,12 @@ N_CHANNEL_FLOATS = 3
 LEVEL_RAW, JUMP_RAW, CHANNEL_SURPRISE, BAND_LOW, BAND_HIGH = range(5)
 N_DETAILS = 5
 
-PLAUSIBLE_STEPS = 2  # plausible after a visible step back: the excursion is over
 ALIVE_STEPS = 30  # a lively signal on a new level: the world really changed
 HOLD_STEPS = 720  # unconditional release, six hours of 30 s steps
 SILENT_STEPS = 20
 STEP_TOLERANCE = 0.9  # senders jitter: a step counts as passed a little early
 VISIBLE = 0.5  # of the allowed change in one step
+ASTRAY = 1.0  # ten times as rare at this hour as what is measured now: accepted, but not what the mote usually shows
 
 STUCK_FLAG = quality.STUCK
 JUMP_FLAG = quality.JUMP
@@ -179,9 +179,10 @@ def advance(
         if n_closed == closed_ints.shape[0]:
             return i, n_closed
         slot, at, row = rows.slot[i], rows.at[i], rows.level_row[i]
-        late = rows.is_late[i] or at <= mi[slot, NEWEST_AT]
+        previous_at = mi[slot, NEWEST_AT]
+        late = rows.is_late[i] or at <= previous_at
         if not late:
-            if mi[slot, NEWEST_AT] != NO_TIME and at - mi[slot, NEWEST_AT] > silent_us:
+            if previous_at != NO_TIME and at - previous_at > silent_us:
                 if mi[slot, NOTICED_AT] != 0:
                     _close(state, slot, mi[slot, LAST_AT], closed_ints, closed_floats, n_closed)
                     n_closed += 1
@@ -259,7 +260,15 @@ def advance(
                     is_bad = ratio > model.jump_limit[c]
 
                     is_odd = s_level >= onset
-                    is_plausible, stepped_back, is_alive = False, False, False
+                    # Ordinary by the mote's own learnt hour. A ramp within a step leads the accepted value astray: from
+                    # there to the ordinary is a return, no jump.
+                    is_ordinary = row > 0 and s_level < clear
+                    is_return = False
+                    if is_ordinary and not np.isnan(accepted) and (is_held or s_jump >= clear):
+                        z_accepted = abs(accepted - center) / scale
+                        s_accepted = interpolate(model.level_raw, model.level_surprise, c, z_accepted)
+                        is_return = s_accepted >= s_level + ASTRAY
+                    is_plausible, is_over, stepped_back, is_alive = False, False, False, False
                     if is_held or is_odd:
                         lag = (at - ci[slot, c, STEP_AT]) / step_us if ci[slot, c, STEP_AT] != NO_TIME else 1.0
                         moved, in_step = abs(x - cf[slot, c, STEP_VALUE]), allowed_change(model.allowed, c, lag)
@@ -268,19 +277,27 @@ def advance(
                         if np.isnan(accepted):
                             is_plausible = not is_odd
                         else:
-                            stepped_back = ci[slot, c, STEPPED_BACK] != 0 or (
-                                moved > VISIBLE * in_step
-                                and abs(x - accepted) < abs(cf[slot, c, STEP_VALUE] - accepted)
-                            )
-                            is_plausible = stepped_back and not is_bad
-                            if not is_plausible:
-                                s_jump = max(s_jump, onset)
-                                out.flags[i] |= JUMP_FLAG | mark
-                    elif is_bad:
+                            before = cf[slot, c, STEP_VALUE]
+                            is_nearer = abs(x - accepted) < abs(before - accepted)
+                            is_nearer |= is_ordinary and abs(x - center) < abs(before - center)
+                            stepped_back = ci[slot, c, STEPPED_BACK] != 0 or (moved > VISIBLE * in_step and is_nearer)
+                            is_plausible = is_return or (stepped_back and (is_ordinary or not is_bad))
+                    if is_plausible or (is_ordinary and (is_held or is_bad)):
+                        if ci[slot, c, PLAUSIBLE_SINCE] == 0:
+                            ci[slot, c, PLAUSIBLE_SINCE] = at
+                        # What is only ordinary, without a way back seen, is doubted for as long as an event needs.
+                        seen_at = at if is_plausible else previous_at
+                        is_over = seen_at - ci[slot, c, PLAUSIBLE_SINCE] >= tolerated_us
+                    else:
+                        ci[slot, c, PLAUSIBLE_SINCE] = 0
+                    if is_return or is_plausible or is_over:
+                        s_jump = 0.0 if is_bad or is_return else s_jump
+                    elif (is_held or is_bad) and not np.isnan(accepted):
                         out.flags[i] |= JUMP_FLAG | mark
-                        if is_step:
+                        if is_held or is_step:
                             s_jump = max(s_jump, onset)
 
+                    accept = is_held and is_over
                     if is_step:
                         if is_held or is_odd:
                             ci[slot, c, N_ALIVE] = ci[slot, c, N_ALIVE] + 1 if is_alive else 0
@@ -288,27 +305,25 @@ def advance(
                             ci[slot, c, N_ALIVE] = 0
                         if is_held:
                             ci[slot, c, STEPPED_BACK] = 1 if stepped_back else 0
-                            ci[slot, c, N_PLAUSIBLE] = ci[slot, c, N_PLAUSIBLE] + 1 if is_plausible else 0
-                            accept = (
-                                ci[slot, c, N_PLAUSIBLE] >= PLAUSIBLE_STEPS
-                                or ci[slot, c, N_ALIVE] >= ALIVE_STEPS
-                                or at - ci[slot, c, HELD_SINCE] >= HOLD_STEPS * step_us
-                            )
-                        elif is_bad or (np.isnan(accepted) and is_odd):
+                            accept |= ci[slot, c, N_ALIVE] >= ALIVE_STEPS
+                            accept |= at - ci[slot, c, HELD_SINCE] >= HOLD_STEPS * step_us
+                        elif (is_bad and not (is_return or is_over)) or (np.isnan(accepted) and is_odd):
                             ci[slot, c, HELD_SINCE] = at
                             ci[slot, c, STEPPED_BACK] = 0
-                            ci[slot, c, N_PLAUSIBLE] = 0
+                            # The first reading of a jump does not yet speak for it.
+                            if ci[slot, c, PLAUSIBLE_SINCE] == at:
+                                ci[slot, c, PLAUSIBLE_SINCE] = 0
                             ci[slot, c, N_ALIVE] = 0
-                            accept = False
                         else:
                             # Learnt from, an odd reading would make a jump of the way back to normal.
                             accept = not is_odd or ci[slot, c, N_ALIVE] >= ALIVE_STEPS
-                        if accept:
-                            cf[slot, c, ACCEPTED] = x
-                            ci[slot, c, ACCEPTED_AT] = at
-                            ci[slot, c, HELD_SINCE] = 0
                         cf[slot, c, STEP_VALUE] = x
                         ci[slot, c, STEP_AT] = at
+                    if accept:
+                        cf[slot, c, ACCEPTED] = x
+                        ci[slot, c, ACCEPTED_AT] = at
+                        ci[slot, c, HELD_SINCE] = 0
+                        ci[slot, c, PLAUSIBLE_SINCE] = 0
 
             by_channel[c] = max(max(s_gate, s_stuck), max(s_level, s_jump))
             for layer in range(FOREST):
@@ -378,11 +393,14 @@ def advance(
             continue
         out.event_id[i] = mi[slot, NOTICED_AT]
         if top >= clear:
+            # Among thirty readings a step, chance lifts one over `clear` now and then: alone, it prolongs no event.
+            is_lone = top < onset and at - previous_at < tolerated_us and mi[slot, LAST_AT] != previous_at
             out.is_anomaly[i] = True
             mi[slot, N_READINGS] += 1
             mi[slot, LAST_AT] = at
-            mi[slot, BELOW_AT] = 0
             dirty[slot] = 1
+            if not is_lone:
+                mi[slot, BELOW_AT] = 0
         elif mi[slot, BELOW_AT] == 0:
             mi[slot, BELOW_AT] = at
         elif at - mi[slot, BELOW_AT] >= step_us + tolerated_us:

@@ -327,9 +327,9 @@ def stuck_reference(values, at_s, limit_s):
 class Hold:
     """The jump layer for one channel on exact steps, slow, one reading at a time."""
 
-    def __init__(self, allowed, limit, natural_s):
-        self.allowed, self.limit, self.natural_s = allowed, limit, natural_s
-        self.accepted = self.accepted_at = self.held_at = self.before = None
+    def __init__(self, allowed, limit, natural_s, usual):
+        self.allowed, self.limit, self.natural_s, self.usual = allowed, limit, natural_s, usual
+        self.accepted = self.accepted_at = self.held_at = self.before = self.since = None
         self.run_since = self.alive = 0
 
     def change(self, lag):
@@ -337,36 +337,44 @@ class Hold:
         low, high = self.allowed[power], self.allowed[min(power + 1, len(self.allowed) - 1)]
         return low + (lag / 2**power - 1) * (high - low)
 
-    def step(self, k, x, is_odd):
+    def step(self, k, x):
         if self.before != x:
             self.run_since = k
-        is_flagged = self.judged(k, x, is_odd)
+        is_flagged = self.judged(k, x)
         self.before = x
         return is_flagged
 
-    def judged(self, k, x, is_odd):
+    def accept(self, k, x):
+        self.accepted, self.accepted_at, self.held_at = x, k, None
+
+    def judged(self, k, x):
         if self.accepted is None:
-            self.accepted, self.accepted_at = x, k
+            self.accept(k, x)
             return False
+        surprise, middle = self.usual(k, x)
+        is_odd, is_ordinary = surprise >= INDOOR.onset, surprise < INDOOR.onset / 2
         moved = abs(x - self.before)
         is_alive = moved <= self.change(1) * self.limit and (k - self.run_since) * STEP_S <= self.natural_s
         is_bad = abs(x - self.accepted) / self.change(k - self.accepted_at) > self.limit
+        is_return = is_ordinary and self.usual(k, self.accepted)[0] >= surprise + 1
         if self.held_at is None:
-            if is_bad:
-                self.held_at, self.back, self.plausible, self.alive = k, False, 0, 0
+            if is_bad and not is_return:
+                self.held_at, self.back, self.since, self.alive = k, False, None, 0
                 return True
             self.alive = self.alive + 1 if is_odd and is_alive else 0
             if not is_odd or self.alive >= 30:
-                self.accepted, self.accepted_at = x, k
+                self.accept(k, x)
             return False
         closer = abs(x - self.accepted) < abs(self.before - self.accepted)
+        closer = closer or (is_ordinary and abs(x - middle) < abs(self.before - middle))
         self.back = self.back or (moved > 0.5 * self.change(1) and closer)
-        is_plausible = self.back and not is_bad
-        self.plausible = self.plausible + 1 if is_plausible else 0
+        is_plausible = is_return or (self.back and (is_ordinary or not is_bad))
+        self.since = (k if self.since is None else self.since) if is_plausible or is_ordinary else None
+        is_over = self.since is not None and (k if is_plausible else k - 1) > self.since
         self.alive = self.alive + 1 if is_alive else 0
-        if self.plausible >= 2 or self.alive >= 30 or k - self.held_at >= 720:
-            self.accepted, self.accepted_at, self.held_at = x, k, None
-        return not is_plausible
+        if is_over or self.alive >= 30 or k - self.held_at >= 720:
+            self.accept(k, x)
+        return not (is_plausible or is_over)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -389,13 +397,18 @@ def test_stuck_and_jump_agree_with_plain_references(seed):
     judged, _ = judge(changed(stream, slice(None), 1, x))
 
     arrays = trained().arrays
-    alone = trained().score_stateless(*(getattr(judged, name) for name in ("values", "mote", "at", "utc_offset_s")))
-    is_odd = alone.channel_surprise[:, 1] >= INDOOR.onset
-    hold = Hold(arrays["allowed"][1], arrays["jump_limit"][1], arrays["natural_us"][1] / 1e6)
+
+    def usual(k, value):
+        """The surprise of a humidity at reading k by itself, and the middle of what was expected."""
+        alone = changed(stream.take(slice(k, k + 1)), 0, 1, value)
+        said = trained().score_stateless(*(getattr(alone, name) for name in ("values", "mote", "at", "utc_offset_s")))
+        return said.channel_surprise[0, 1], (said.expected_low[0, 1] + said.expected_high[0, 1]) / 2
+
+    hold = Hold(arrays["allowed"][1], arrays["jump_limit"][1], arrays["natural_us"][1] / 1e6, usual)
     at_s = (stream.at - stream.at[0]) / 1e6
     of_humidity = judged.flags >> (quality.CHANNEL_SHIFT + 1) & 1 != 0
     expected_stuck = np.array(stuck_reference(x, at_s, arrays["flat_us"][1] / 1e6))
-    expected_jump = np.array([hold.step(k, value, odd) for k, (value, odd) in enumerate(zip(x, is_odd, strict=True))])
+    expected_jump = np.array([hold.step(k, value) for k, value in enumerate(x)])
     assert of_humidity.tolist() == (expected_stuck | expected_jump).tolist()
     assert ((judged.flags & quality.JUMP) != 0).tolist() == expected_jump.tolist()
     assert expected_jump.any()
