@@ -135,8 +135,8 @@ def _postgres(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or ""),
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
+        # A request has a thread of its own, which takes its connection along: one that is kept is only forgotten.
+        "CONN_MAX_AGE": 0,
         "OPTIONS": {"connect_timeout": 5},
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psycopg
 import pytest
 import websockets
 from deltalake.exceptions import TableNotFoundError
@@ -105,6 +106,23 @@ def in_hot(sieis: Stack, session: Any, mote: int, since_us: int) -> int:
     return len(answer["readings"])
 
 
+def open_connections(sieis: Stack) -> int:
+    with psycopg.connect(sieis.environment["DATABASE_URL"]) as asking:
+        found = asking.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()").fetchone()
+    return int(found[0]) if found else 0
+
+
+def test_a_hundred_requests_leave_no_connection_behind_in_the_database(sieis: Stack, alice: Any) -> None:
+    before = open_connections(sieis)
+
+    most = 0
+    for _ in range(100):
+        sieis.get(alice, "/api/v1/motes")
+        most = max(most, open_connections(sieis))
+
+    assert most <= before + 5
+
+
 def services(*arguments: str) -> None:
     subprocess.run([str(ROOT / "deploy" / "native-services"), *arguments], check=True, timeout=120, capture_output=True)
 
@@ -142,10 +160,12 @@ async def _hear(sieis: Stack, session: Any, act: Callable[[], None]) -> dict[str
 
 
 def _lake_rows(sieis: Stack, code: str) -> pl.DataFrame | None:
+    """The table is there a moment before its first rows are."""
     try:
-        return silver(sieis, code)
+        rows = silver(sieis, code)
     except TableNotFoundError:
         return None
+    return rows if len(rows) else None
 
 
 def test_a_socket_without_a_session_is_refused(sieis: Stack) -> None:
