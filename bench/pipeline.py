@@ -86,6 +86,9 @@ class Serves:
     def version_for(self, profile: Any) -> None:
         return None
 
+    def go_back_to(self, profile: Any, number: int) -> None:
+        """There is one engine only."""
+
     def refresh(self, now: datetime) -> list[object]:
         return []
 

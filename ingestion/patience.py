@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -51,6 +52,7 @@ class Patience:
         self.stop, self.now, self.announce, self.meanwhile = stop, now, announce, meanwhile
         self.retry_s, self.retry_max_s = retry_s, retry_max_s
         self.stuck: dict[str, str] = {}
+        self._may_wait = True
         # Sinks whose alert is known to be over: an earlier process may have raised one, or another wait come between.
         self._well: set[str] = set()
 
@@ -61,6 +63,8 @@ class Patience:
                 done = deed()
             except AWAY as error:
                 self._is_away(sink, error)
+                if not self._may_wait:
+                    raise
                 if self.stop.wait(wait_s):
                     raise Stopped from error
                 self.meanwhile()
@@ -69,6 +73,15 @@ class Patience:
                 if sink not in self._well:
                     self._is_back(sink)
                 return done
+
+    @contextmanager
+    def not_now(self) -> Iterator[None]:
+        """Within it, the first that is away is raised and not waited for."""
+        self._may_wait = False
+        try:
+            yield
+        finally:
+            self._may_wait = True
 
     def _is_away(self, sink: str, error: Exception) -> None:
         metrics.STORE_RETRIES.labels(sink).inc()

@@ -25,7 +25,7 @@ from alerts import services as alert_services
 from alerts.models import Alert
 from ingestion import checkpoints, metrics, quarantine
 from ingestion.ledger import Books, add, balance
-from ingestion.patience import DATABASE_AWAY, Announces, Patience, Stopped
+from ingestion.patience import AWAY, DATABASE_AWAY, Announces, Patience, Stopped
 from ingestion.pipeline import Outcome, Pipeline, bronze
 from ingestion.records import Records
 from ingestion.streams import Consumer, Stream, StreamUnavailable
@@ -37,10 +37,13 @@ from mlops.serving import record_serving, served
 from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
 from sensors.models import Mote, ProcessHeartbeat
-from sensors.readings import Batch, Profile
+from sensors.readings import Batch, Profile, concat
 from sensors.stores import HotStore, StoreRefused
 
 log = structlog.get_logger(__name__)
+
+
+MOST_REFUSALS = 64  # of one batch; a store that refuses everything must not be asked row by row
 
 
 class Serves(Protocol):
@@ -49,6 +52,8 @@ class Serves(Protocol):
     def engine_for(self, profile: Profile) -> FittedEngine: ...
 
     def version_for(self, profile: Profile) -> ModelVersion | None: ...
+
+    def go_back_to(self, profile: Profile, number: int) -> None: ...
 
     def refresh(self, now: datetime) -> Sequence[object]: ...
 
@@ -216,15 +221,13 @@ class Runner:
         """
         batches, tables, rejects = [], [], list(outcome.rejects)
         for batch in outcome.batches:
-            table = batch.to_table()
-            try:
-                self.patiently("hot_store", partial(self.hot.write, batch.profile, table))
-            except StoreRefused as refusal:
-                log.error("hot_store_refused", profile=batch.profile.code, readings=len(batch), error=str(refusal))
-                rejects.extend(_refused(batch, records, self.fleet, str(refusal)))
-            else:
-                batches.append(batch)
-                tables.append(table)
+            taken, refused = self._write(batch)
+            if taken:
+                batches.append(concat([part for part, _ in taken]))
+                tables.append(pl.concat([table for _, table in taken]))
+            for part, why in refused:
+                log.error("hot_store_refused", profile=part.profile.code, readings=len(part), error=why)
+                rejects.extend(_refused(part, records, self.fleet, why))
         if rejects:
             self.patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic))
             first = rejects[0].row
@@ -232,6 +235,27 @@ class Runner:
             reasons = dict(Counter(reject.reason for reject in rejects))
             log.info("messages_put_aside", correlation_id=place, n=len(rejects), reasons=reasons)
         return replace(outcome, batches=batches, rejects=rejects), tables
+
+    def _write(self, batch: Batch) -> tuple[list[tuple[Batch, pl.DataFrame]], list[tuple[Batch, str]]]:
+        """What the hot store took, with its table, and what it refused, with its words.
+
+        One bad row makes a store refuse its whole batch: it is halved until the bad rows stand alone.
+        """
+        taken, refused, waiting, n_refusals = [], [], [batch], 0
+        while waiting:
+            part = waiting.pop()
+            table = part.to_table()
+            try:
+                self.patiently("hot_store", partial(self.hot.write, part.profile, table))
+            except StoreRefused as refusal:
+                n_refusals += 1
+                if len(part) == 1 or n_refusals > MOST_REFUSALS:
+                    refused.append((part, str(refusal)))
+                else:
+                    waiting += [part.take(slice(len(part) // 2, None)), part.take(slice(0, len(part) // 2))]
+            else:
+                taken.append((part, table))
+        return taken, refused
 
     def _alert(self, outcome: Outcome) -> list[Alert]:
         if not outcome.changes:
@@ -386,9 +410,20 @@ class Runner:
             self.claims[partition] = held
             if held.next_offset is None:
                 self._begin(held)
+        self.patiently("database", self._go_back)
         self.patiently("database", self._record_serving)
         log.info("assigned", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
         return {partition: self.claims[partition].next_offset for partition in partitions}
+
+    def _go_back(self) -> None:
+        """To the models of the checkpoint: a newer one waits until what a crash left unsaved has been judged again."""
+        self._may_swap = False
+        for held in self.claims.values():
+            for code, number in held.configuration.get("models", {}).items():
+                if code in self.fleet.profiles:
+                    self.serving.go_back_to(self.fleet.profiles[code], number)
+        if self._is_outdated():
+            self._configure()
 
     def _claim(self, partition: int) -> checkpoints.Claim:
         return checkpoints.claim(self.stream.topic, partition, owner=self.owner, identity=self._identity)
@@ -413,9 +448,12 @@ class Runner:
         log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
         if not self._is_busy and not self.patiently.stop.is_set():
             try:
-                self.slow_cycle()
+                with self.patiently.not_now():
+                    self.slow_cycle()
             except (checkpoints.Fenced, LakeFenced):
                 return
+            except AWAY as error:  # nobody may be kept waiting for the partition: it is replayed where it goes
+                log.warning("revoked_unsaved", partitions=list(partitions), error=str(error))
         self._forget(partitions)
 
     def _forget(self, partitions: Sequence[int]) -> None:

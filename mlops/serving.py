@@ -84,6 +84,27 @@ class Serving:
             self._fallbacks[profile] = fallback(profile)
         return self._fallbacks[profile]
 
+    def go_back_to(self, profile: Profile, number: int) -> None:
+        """Serves the version of that number (0: the fallback) until the next refresh.
+
+        For a replay: what a crash left unsaved is judged as it was judged. A version that is gone or cannot be loaded
+        changes nothing.
+        """
+        current = self.version_for(profile)
+        if (current.number if current else 0) == number:
+            return
+        if number == 0:
+            self._served[profile.code] = None
+            return
+        version = (
+            ModelVersion.objects.filter(profile__code=profile.code, number=number).select_related("profile").first()
+        )
+        try:
+            if version is not None:
+                self._served[profile.code] = Served(version, registry.load(version))
+        except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
+            log.warning("replay_by_another_version", wanted=number, reason=str(error))
+
     def refresh(self, now: datetime) -> list[Swap]:
         """Swaps in what was promoted since; what cannot be loaded leaves the old one serving and raises an alert."""
         with self._refreshing:

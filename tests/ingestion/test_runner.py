@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
@@ -241,6 +241,39 @@ def test_what_the_hot_store_refuses_is_quarantined_and_the_path_goes_on(fleet: N
     assert len(in_hot()) == 1
     totals = [(line.stored, line.quarantined) for line in LedgerHour.objects.all()]
     assert (sum(stored for stored, _ in totals), sum(aside for _, aside in totals)) == (1, 1)
+
+
+def test_one_reading_that_the_hot_store_refuses_takes_none_of_its_neighbours_along(fleet: None, make: Any) -> None:
+    at = start_us()
+    send(*[reading(at + i * 30_000_000, temperature=33.3 if i == 3 else 21.5) for i in range(8)])
+
+    class Picky(Failing):
+        def write(self, profile: Profile, table: pl.DataFrame) -> None:
+            if (table["temperature"] == 33.3).any():
+                raise StoreRefused("33.3 is not for me")
+            self._store.write(profile, table)
+
+    drain(make(hot=Picky(hot(), StoreRefused(""), 0)))
+
+    assert Quarantined.objects.get().detail == "33.3 is not for me"
+    assert stored()["offset"].sort().to_list() == [0, 1, 2, 4, 5, 6, 7]
+    assert in_hot()["offset"].to_list() == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_what_a_crash_left_unsaved_is_judged_by_the_model_of_its_checkpoint(fleet: None, make: Any) -> None:
+    class Remembers(Serving):
+        asked: ClassVar[list[tuple[str, int]]] = []
+
+        def go_back_to(self, profile: Profile, number: int) -> None:
+            self.asked.append((profile.code, number))
+
+    send(reading(start_us()))
+    drain(make())
+    Checkpoint.objects.update(configuration={"models": {"indoor": 3}})
+
+    drain(make(serving=Remembers()))
+
+    assert Remembers.asked == [("indoor", 3)]
 
 
 def test_a_batch_of_only_garbage_moves_the_checkpoint_on(fleet: None, make: Any) -> None:

@@ -168,6 +168,9 @@ class Swaps:
     def version_for(self, profile: Profile) -> None:
         return None
 
+    def go_back_to(self, profile: Any, number: int) -> None:
+        """There is one engine only."""
+
     def refresh(self, now: datetime) -> list[str]:
         before, self.number = self.number, 2
         return ["swapped"] if before == 1 else []

@@ -123,3 +123,20 @@ def test_which_version_scored_a_message_is_answered_by_partition_and_offset(vers
     assert [scored(0, offset) for offset in (99, 100, 249, 250, 10_000)] == [None, one, one, two, two]
     assert scored(1, 300) is None
     assert again.started_at == NOON
+
+
+def test_a_replay_is_judged_by_the_version_of_its_time_until_the_next_refresh(promoted):
+    promoted()
+    promoted()
+    engines, indoor = serving.Serving(), builders._default_profile()
+    assert engines.engine_for(indoor).number == 2
+
+    engines.go_back_to(indoor, 1)
+    assert engines.engine_for(indoor).number == 1
+    engines.go_back_to(indoor, 0)
+    assert engines.engine_for(indoor).number == 0
+    engines.go_back_to(indoor, 99)
+    assert engines.engine_for(indoor).number == 0, "a version that is gone changes nothing"
+
+    engines.refresh(LATER)
+    assert engines.engine_for(indoor).number == 2
