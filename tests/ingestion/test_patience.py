@@ -11,7 +11,7 @@ from alerts.models import Alert
 from ingestion.patience import Patience
 from sensors.stores import StoreUnavailable
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def patience() -> Patience:
