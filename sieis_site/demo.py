@@ -22,6 +22,7 @@ from sensors.packs import Pack, read_pack
 PACK = "indoor"
 SEED = 42
 LIVE_INTERVAL_S = 1.0
+LIVELY = 2.0  # times the pack's rate of faults: whoever looks for a minute shall see one
 PAST = "load_history"
 
 
@@ -30,7 +31,11 @@ def pack() -> Pack:
 
 
 def _simulator(site: Site, *, is_history: bool) -> Simulator:
-    return Simulator.of(pack(), site=site.code, time_zone=site.time_zone, seed=SEED, is_history=is_history)
+    chosen = pack()
+    rate = None if is_history else LIVELY * chosen.simulator["anomaly_rate"]
+    return Simulator.of(
+        chosen, site=site.code, time_zone=site.time_zone, seed=SEED, is_history=is_history, anomaly_rate=rate
+    )
 
 
 def _site() -> Site:
