@@ -36,10 +36,6 @@ class Line:
     def is_balanced(self) -> bool:
         return self.received == self.stored + self.quarantined + self.duplicate + self.held
 
-    @property
-    def stored_share(self) -> float | None:
-        return self.stored / self.received if self.received else None
-
 
 @dataclass(frozen=True, slots=True)
 class PutAside:

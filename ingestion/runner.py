@@ -116,7 +116,7 @@ class Runner:
         self._is_busy = False  # between polls with something in hand, when a poll may only keep the membership
         self._generation = 0  # counts lost partitions: what was in hand when one was lost is not gathered
         self.patiently = self._patience(threading.Event())
-        self._slow_at = self._looked_at = self._beat_at = 0.0
+        self._slow_at = self._looked_at = 0.0
         self._rate = (0.0, 0)
         self._may_swap = False
         self._identity = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from zoneinfo import available_timezones
 
 from django.conf import settings
@@ -132,16 +131,9 @@ class Channel(models.Model):
 
 
 class MoteQuerySet(models.QuerySet["Mote"]):
-    def watched(self) -> MoteQuerySet:
-        """Those whose readings may raise alerts."""
-        return self.filter(state=Mote.State.ACTIVE)
-
     def on_page(self) -> MoteQuerySet:
         """Everything but the retired, with what a page shows of it, in one query."""
         return self.exclude(state=Mote.State.RETIRED).select_related("site", "zone", "profile")
-
-    def silent(self, *, since: datetime) -> MoteQuerySet:
-        return self.watched().filter(models.Q(last_seen_at__lt=since) | models.Q(last_seen_at=None))
 
 
 class Mote(models.Model):

@@ -225,9 +225,30 @@ def hot_store(now: datetime) -> Findings:
         cure = "SIEIS speaks to InfluxDB 2; set INFLUXDB_V2_URL to one"
         yield judged("hot store", _is_influxdb_2(version), f"InfluxDB {version} answers at {url}", cure)
         yield from _skew_of("hot store clock", answer.headers.get("Date"))
+        yield _bucket(url)
     hot().ping()
     place = f"bucket {settings.ENV['INFLUXDB_V2_BUCKET']}" if url else "SQLite in the data folder"
     yield Finding("hot store rights", True, f"{place} takes writes")
+
+
+def _bucket(url: str) -> Finding:
+    """The bucket as InfluxDB describes it; a token that may only write into it cannot ask, and need not."""
+    from influxdb_client.client.influxdb_client import InfluxDBClient
+    from influxdb_client.rest import ApiException
+
+    name, organisation = settings.ENV["INFLUXDB_V2_BUCKET"], settings.ENV["INFLUXDB_V2_ORG"]
+    cure = f"influx bucket create --org {organisation} --name {name}, or set INFLUXDB_V2_BUCKET"
+    with InfluxDBClient(
+        url, settings.ENV["INFLUXDB_V2_TOKEN"], org=organisation, timeout=int(ANSWER_S * 1000)
+    ) as client:
+        try:
+            found = client.buckets_api().find_bucket_by_name(name)
+        except ApiException as refusal:
+            return Finding(f"bucket {name}", None, f"the token may not describe it (HTTP {refusal.status})")
+    if found is None:
+        return Finding(f"bucket {name}", False, f"not in the organisation {organisation}", cure)
+    days = found.retention_rules[0].every_seconds / 86_400 if found.retention_rules else 0
+    return Finding(f"bucket {name}", True, f"keeps {days:g} days" if days else "keeps everything")
 
 
 def _is_influxdb_2(version: str) -> bool:

@@ -290,6 +290,7 @@ def test_doctor_and_verify_find_a_server_installation_sound(addresses, tmp_path)
         stack.manage("setup")
         found = json.loads(stack.manage("doctor", "--json").stdout)
         assert [finding for finding in found["findings"] if finding["is_ok"] is False] == []
+        assert f"bucket {stack.environment['INFLUXDB_V2_BUCKET']}" in [finding["what"] for finding in found["findings"]]
 
         stack.start("consumer", "consume")
         stack.serve()
@@ -297,3 +298,13 @@ def test_doctor_and_verify_find_a_server_installation_sound(addresses, tmp_path)
 
         assert said.returncode == 0, said.stdout + said.stderr + stack.tail("consumer") + stack.tail("web")
         assert said.stdout.count("✓") == 6
+
+
+@pytest.mark.service
+def test_a_bucket_that_is_not_there_is_named_with_what_creates_it(addresses, settings):
+    settings.ENV = {**settings.ENV, **addresses, "INFLUXDB_V2_BUCKET": "not-there", "INFLUXDB_V2_ORG": "sieis"}
+
+    found = doctor._bucket(addresses["INFLUXDB_V2_URL"])
+
+    assert found.is_ok is False
+    assert "influx bucket create --org sieis --name not-there" in found.cure
