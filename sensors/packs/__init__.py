@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sensors.packs import lines
-from sensors.packs.tables import BadPack, Table, are_numbers
+from sensors.packs import lines, simulated
+from sensors.packs.tables import BadPack, Table
 from sensors.quality import MAX_CHANNELS
 from sensors.readings import Channel, Profile, stored_schema
 
@@ -31,9 +31,6 @@ TAKEN = {
     "values",
     "site",
 }
-FAULT_KINDS = ("spike", "drift", "bias", "stuck", "cyclic", "noise", "drop_out", "out_of_range", "episode")
-ID_FIELDS = ("mote_id", "machine_id", "sensor_id")
-WORLDS = ("bands", "indoor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,7 @@ def _pack(root: Table, source: str) -> Pack:
         profile=profile,
         zones=zones,
         motes=motes,
-        simulator=_simulator(simulator, profile) if simulator else {},
+        simulator=simulated.settings(simulator, profile) if simulator else {},
         detector=root.free("detector"),
         schedule=root.free("schedule"),
     )
@@ -224,75 +221,6 @@ def _refuse_repeated(tables: list[Table], codes: list[str]) -> None:
             tables[i].wrong(
                 "code", f"{tables[i].name}: code “{code}” is already that of number {codes.index(code) + 1}"
             )
-
-
-def _simulator(table: Table, profile: Profile) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "world": table.text("world", "bands", among=WORLDS),
-        "id_field": table.text("id_field", "mote_id", among=ID_FIELDS),
-        "interval_s": table.number("interval_s", profile.interval_s, above=0),
-        "stages": list(table.texts("stages")),
-        **_plan(table),
-    }
-    history = table.table("history")
-    settings["history"] = _plan(history) if history else {}
-    if history:
-        history.finish()
-    channels = table.table("channels")
-    settings["channels"] = _simulated_channels(channels, profile) if channels else {}
-    table.finish()
-    return settings
-
-
-def _plan(table: Table) -> dict[str, Any]:
-    """How often and how long things go wrong; kinds by weight."""
-    settings = {
-        "anomaly_rate": table.share("anomaly_rate", 0.02),
-        "fault_length_s": list(table.span("fault_length_s", (60.0, 600.0), within=(0.001, 1e7))),
-    }
-    weights = table.table("faults")
-    if weights:
-        given = {kind: weights.number(kind, 0.0, at_least=0.0) for kind in FAULT_KINDS}
-        weights.finish()
-        settings["faults"] = {kind: weight for kind, weight in given.items() if weight > 0}
-        if not settings["faults"]:
-            table.wrong("faults", f"{table.name}: faults has no kind with a weight above 0")
-    return settings
-
-
-def _simulated_channels(table: Table, profile: Profile) -> dict[str, Any]:
-    settings = {}
-    for name in profile.names:
-        channel = table.table(name)
-        if channel is None:
-            continue
-        given = {
-            "daily": channel.number("daily", None, at_least=0.0, to=1.0),
-            "slow": channel.number("slow", None, at_least=0.0, to=1.0),
-            "slow_s": channel.number("slow_s", None, above=0),
-            "noise": channel.number("noise", None, at_least=0.0, to=1.0),
-            "centre": channel.number("centre", None, at_least=0.0, to=1.0),
-            "extreme": _pair(channel, "extreme"),
-            "high": _levels(channel, "high"),
-            "low": _levels(channel, "low"),
-        }
-        channel.finish()
-        settings[name] = {key: value for key, value in given.items() if value is not None}
-    table.finish()
-    return settings
-
-
-def _pair(table: Table, key: str) -> list[float] | None:
-    span = table.span(key, None)
-    return None if span is None else list(span)
-
-
-def _levels(table: Table, key: str) -> list[float] | None:
-    value = table.take(
-        key, "three numbers: where the first stage begins, where the second begins, and the worst",
-        lambda v: are_numbers(v, 3), None,
-    )  # fmt: skip
-    return None if value is None else [float(level) for level in value]
 
 
 # ---- a pack as content, and beyond its own motes -------------------------------------------------------------
