@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ingestion.api import payload_text
-from ingestion.models import Checkpoint, LedgerHour, Quarantined, StateSnapshot
+from ingestion.models import Checkpoint, LedgerHour, QualityReport, Quarantined, StateSnapshot
 from ingestion.wire import KEPT_BYTES
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, shown_json
 
@@ -64,3 +64,15 @@ class LedgerHourAdmin(ReadOnlyAdmin):
     exclude = ("motes",)
     readonly_fields = ("shown_motes",)
     shown_motes = shown_json("motes", "readings stored by mote key")
+
+
+@admin.register(QualityReport)
+class QualityReportAdmin(ReadOnlyAdmin):
+    list_display = ("asked_at", "profile", "site", "state", "has_passed", "quality_percent", "n_readings", "trigger")
+    list_filter = ("state", "has_passed", "profile", "site", "trigger")
+    search_fields = ("profile__code", "site__code", "error")
+    date_hierarchy = "asked_at"
+    exclude = ("checks", "detail")
+    readonly_fields = ("shown_checks", "shown_detail")
+    shown_checks = shown_json("checks")
+    shown_detail = shown_json("detail")

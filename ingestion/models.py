@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 
@@ -102,3 +103,40 @@ class LedgerHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H}h {self.profile or '—'} {self.topic}/{self.partition}"
+
+
+class QualityReport(models.Model):
+    """What a validation of a stretch of data found: every check with figure, limit and verdict. Kept and compared."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    profile = models.ForeignKey("sensors.Profile", models.CASCADE, related_name="quality_reports")
+    profile_version = models.PositiveIntegerField(default=0, help_text="By whose ranges it was judged")
+    site = models.ForeignKey(
+        "sensors.Site", models.CASCADE, null=True, blank=True, related_name="quality_reports", help_text="Empty: all"
+    )
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="Asked for; empty: from the first reading")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Asked for; empty: to the newest reading")
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    trigger = models.CharField(max_length=16, default="person", help_text="person, command, api or schedule")
+    who = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    asked_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True)
+    n_readings = models.PositiveBigIntegerField(default=0)
+    quality_percent = models.FloatField(null=True, blank=True)
+    has_passed = models.BooleanField(null=True)
+    checks = models.JSONField(default=list)
+    detail = models.JSONField(default=dict, help_text="Per mote and channel, and the range that was found")
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-pk",)
+        indexes = (models.Index(fields=("profile", "site", "-asked_at")),)
+
+    def __str__(self) -> str:
+        return f"{self.profile.code} {self.site.code if self.site else 'all sites'} {self.asked_at:%Y-%m-%d %H:%M}"

@@ -17,7 +17,8 @@ from ingestion.records import Records
 from ingestion.wire import Reject, Wire
 from mlops.detection import EngineState, FittedEngine
 from sensors import quality
-from sensors.readings import Batch, Ints, Profile, concat
+from sensors.derived import Before, derive
+from sensors.readings import Batch, Bools, Ints, Profile, concat
 
 # The stored readings among these (mote, at); only late readings ask.
 Existing = Callable[[Profile, pl.DataFrame], pl.DataFrame]
@@ -29,10 +30,16 @@ class PartitionState:
 
     newest: dict[int, int] = field(default_factory=dict)
     engines: dict[str, EngineState] = field(default_factory=dict)
+    before: dict[str, Before] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         arrays: dict[str, Any] = {
             f"engine/{code}": np.frombuffer(state.to_bytes(), np.uint8) for code, state in self.engines.items()
+        }
+        arrays |= {
+            f"before/{code}": np.frombuffer(before.to_bytes(), np.uint8)
+            for code, before in self.before.items()
+            if before.rows
         }
         newest = np.array([*self.newest.items()], dtype=np.int64).reshape(-1, 2)
         blob = io.BytesIO()
@@ -42,12 +49,16 @@ class PartitionState:
     @classmethod
     def from_bytes(cls, blob: bytes) -> PartitionState:
         with np.load(io.BytesIO(blob)) as arrays:
-            engines = {
-                name.removeprefix("engine/"): EngineState.from_bytes(arrays[name].tobytes())
-                for name in arrays.files
-                if name.startswith("engine/")
-            }
-            return cls(dict(arrays["newest"].tolist()), engines)
+            parts: dict[str, dict[str, bytes]] = {"engine": {}, "before": {}}
+            for name in arrays.files:
+                kind, _, code = name.partition("/")
+                if code:
+                    parts[kind][code] = arrays[name].tobytes()
+            return cls(
+                newest=dict(arrays["newest"].tolist()),
+                engines={code: EngineState.from_bytes(blob) for code, blob in parts["engine"].items()},
+                before={code: Before.from_bytes(blob) for code, blob in parts["before"].items()},
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +113,9 @@ class Pipeline:
         duplicates: list[Entry],
     ) -> Batch:
         """Marks late readings, takes out duplicates (the first wins) and sends conflicts to quarantine."""
-        late = batch.at <= self._newest_before(batch, states)
-        batch = replace(batch, flags=np.where(late, batch.flags | quality.LATE, batch.flags))
+        newest = self._newest_before(batch, states)
+        late = batch.at <= newest
+        batch = replace(batch, flags=batch.flags | _order_flags(batch, newest, late))
         if not late.any():
             return batch
         keep = np.ones(len(batch), dtype=bool)
@@ -138,7 +150,8 @@ class Pipeline:
         """Stored readings at the late ones' keys, by key: where each came from, and what it says."""
         keys = pl.DataFrame({"mote": batch.mote[late], "at": batch.at[late]}).unique()
         found = self.existing(batch.profile, keys.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))))
-        columns = found.select("mote", pl.col("at").cast(pl.Int64), "partition", "offset", *batch.profile.names)
+        names = _measured(batch.profile)
+        columns = found.select("mote", pl.col("at").cast(pl.Int64), "partition", "offset", *names)
         return {(row[0], row[1]): ((row[2], row[3]), row[4:]) for row in columns.iter_rows()}
 
     def _repeat(
@@ -157,7 +170,7 @@ class Pipeline:
         mote = self.wire.fleet.by_id[int(batch.mote[i])]
         different = [
             f"{name} {old} stored, {new} sent"
-            for name, old, new in zip(batch.profile.names, first, content, strict=True)
+            for name, old, new in zip(_measured(batch.profile), first, content, strict=True)
             if old != new
         ]
         rejects.append(
@@ -174,6 +187,7 @@ class Pipeline:
         for partition in np.unique(batch.partition).tolist():
             state = states[partition]
             part = batch if (batch.partition == partition).all() else batch.take(batch.partition == partition)
+            part = derive(part, state.before.setdefault(batch.profile.code, Before()))
             before = state.engines.get(batch.profile.code) or engine.start()
             state.engines[batch.profile.code], done, changed = engine.step(before, part)
             scored.append(done)
@@ -187,7 +201,22 @@ def _origin(batch: Batch, i: int) -> tuple[int, int]:
 
 
 def _content(batch: Batch, i: int) -> tuple[float | None, ...]:
-    return tuple(None if value != value else value for value in batch.values[i].tolist())
+    """What the message said; what is derived from it does not make two messages differ."""
+    measured = batch.values[i, batch.profile.is_measured].tolist()
+    return tuple(None if value != value else value for value in measured)
+
+
+def _measured(profile: Profile) -> list[str]:
+    return [channel.code for channel in profile.channels if channel.formula is None]
+
+
+def _order_flags(batch: Batch, newest: Ints, late: Bools) -> Ints:
+    """LATE for what is no newer than its mote's newest, GAP for the first reading after a silence."""
+    is_known = newest != np.iinfo(np.int64).min
+    waited_us = np.where(is_known & ~late, batch.at - np.where(is_known, newest, 0), 0)
+    after_gap = waited_us > batch.profile.silent_after_s * 1e6
+    flags: Ints = np.where(late, np.int64(quality.LATE), np.int64(0))
+    return flags | np.where(after_gap, np.int64(quality.GAP), np.int64(0))
 
 
 def _remember(state: PartitionState, batch: Batch) -> None:

@@ -229,11 +229,13 @@ class Wire:
                 bad[row, i] = not unreadable[place].isdisjoint((channel.code, *channel.aliases)) and math.isnan(
                     values[row, i]
                 )
+        is_measured = profile.is_measured
         empty = np.isnan(values).all(axis=1)
         for i in np.flatnonzero(empty).tolist():
             mote = motes[places[i]]
             assert mote is not None
-            detail = f"expected a number for one of {', '.join(profile.names)}"
+            names = [channel.code for channel in profile.channels if channel.formula is None]
+            detail = f"expected a number for one of {', '.join(names)}"
             rejects.append(
                 Reject(int(rows[places[i]]), "no_values", detail, mote.code, profile.code, int(at[places[i]]))
             )
@@ -241,7 +243,9 @@ class Wire:
         places, values, bad = places[keep], values[keep], bad[keep]
         taken = rows[places]
         keys = np.array([motes[i].id for i in places.tolist()], dtype=np.int64)
-        flags = quality.flag(quality.UNREADABLE, bad) | quality.flag(quality.MISSING, np.isnan(values) & ~bad)
+        flags = quality.flag(quality.UNREADABLE, bad) | quality.flag(
+            quality.MISSING, np.isnan(values) & ~bad & is_measured
+        )
         batch = Batch(
             profile=profile,
             mote=keys,
@@ -251,7 +255,7 @@ class Wire:
             partition=records.partition[taken],
             offset=records.offset[taken],
             received_at=records.received_at[taken],
-            flags=flags | quality.range_flags(profile, values),
+            flags=flags | quality.range_flags(profile, values) | quality.battery_flags(profile, values),
         )
         return batch, taken
 
@@ -262,6 +266,8 @@ class Wire:
         for place, channel in enumerate(profile.channels):
             column = table[:, place]
             column[:] = np.nan
+            if channel.formula:  # not the sender's to say
+                continue
             for field in [self._fields[name] for name in (channel.code, *channel.aliases)]:
                 found = _column(messages, field)
                 np.copyto(column, found, where=np.isnan(column))
@@ -273,8 +279,9 @@ class Wire:
 
 def _accepted(profile: Profile) -> Iterable[str]:
     for channel in profile.channels:
-        yield channel.code
-        yield from channel.aliases
+        if channel.formula is None:
+            yield channel.code
+            yield from channel.aliases
 
 
 def _column(messages: Sequence[Any], field: str) -> Floats:

@@ -14,14 +14,12 @@ import polars as pl
 from alerts.models import MaintenanceWindow
 from mlops.models import Label
 from sensors import quality
+from sensors.corrections import standing
 from sensors.fleet import Fleet
 from sensors.lake import NoSuchTable
+from sensors.overlay import Overlay, corrected
 from sensors.readings import INSTANT, Batch, Profile, micros
 
-# What says that a value is no measurement of the world. A late or first-after-a-gap reading is one.
-UNCLEAN = (
-    quality.OUT_OF_RANGE, quality.UNREADABLE, quality.STUCK, quality.JUMP, quality.LOW_BATTERY,
-)  # fmt: skip
 LEAST_SPAN = timedelta(hours=24)
 LEAST_READINGS = 500
 # 1.5 million four-channel readings take about 0.4 GB on their way through here and 1 GB in a fit.
@@ -53,10 +51,11 @@ class Lake(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeaveOut:
-    """Stretches that are not to be learnt, by the reason why."""
+    """Stretches that are not to be learnt, by the reason why, and the corrections of what is."""
 
     labelled: tuple[Stretch, ...] = ()
     maintenance: tuple[Stretch, ...] = ()
+    corrections: tuple[Overlay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ def _instant(at_us: int) -> datetime:
 
 
 def to_leave_out(fleet: Fleet, start: datetime, end: datetime) -> LeaveOut:
-    """The labelled and the maintenance stretches that touch the range."""
+    """The labelled and the maintenance stretches that touch the range, and what people have corrected in it."""
     labels = Label.objects.filter(starts_at__lt=end, ends_at__gt=start)
     windows = MaintenanceWindow.objects.filter(starts_at__lt=end, ends_at__gt=start).select_related("zone__site")
     return LeaveOut(
@@ -111,6 +110,7 @@ def to_leave_out(fleet: Fleet, start: datetime, end: datetime) -> LeaveOut:
             for window in windows
             for mote in _motes_of(window, fleet)
         ),
+        corrections=tuple(standing(start=start, end=end)),
     )
 
 
@@ -145,6 +145,7 @@ def read(
     n_found, days = 0, []
     for share, day in _by_day(source, profile, start, end):
         n_found += len(day)
+        day = corrected(profile, day.sort("mote", "at"), leave_out.corrections)
         days.append(_clean(day, profile, fleet, leave_out, counts))
         report(share, f"{n_found:,} readings loaded")
     if not n_found:
@@ -194,7 +195,7 @@ def _clean(
     keep("duplicate", day.sort("at", "mote", "partition", "offset").unique(["mote", "at"], keep="first"))
     active = [mote.id for mote in fleet.motes if mote.profile == profile.code and mote.state == "active"]
     keep("mote_not_active", day.filter(pl.col("mote").is_in(active)))
-    for flag in UNCLEAN:
+    for flag in quality.UNCLEAN:
         keep(quality.NAMES[flag], day.filter(pl.col("flags") & flag == 0))
     keep("maintenance", _outside(day, leave_out.maintenance))
     keep("labelled", _outside(day, leave_out.labelled))

@@ -16,15 +16,17 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sensors import audit, services
+from sensors import audit, corrections, services
 from sensors.models import (
     AuditEntry,
     Channel,
+    Correction,
     FleetRevision,
     Mote,
     ProcessHeartbeat,
     Profile,
     ProfileVersion,
+    SensorGrade,
     Site,
     Zone,
 )
@@ -246,3 +248,37 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     exclude = ("detail",)
     readonly_fields = ("shown_detail",)
     shown_detail = shown_json("detail")
+
+
+@admin.register(Correction)
+class CorrectionAdmin(ReadOnlyAdmin):
+    """Made and taken back on the mote's page or by the API; here to be searched, and taken back."""
+
+    list_display = ("mote", "channel", "kind", "offset", "starts_at", "ends_at", "why", "made_by", "undone_at")
+    list_filter = ("kind", "channel", "mote__site")
+    search_fields = ("mote__code", "why", "channel")
+    list_select_related = ("mote__site", "made_by")
+    date_hierarchy = "starts_at"
+    actions = ("take_back",)
+
+    @admin.action(description="Take back the selected corrections", permissions=["change"])
+    def take_back(self, request: HttpRequest, chosen: QuerySet[Correction]) -> None:
+        now = timezone.now()
+        act_on_each(
+            self, request, chosen, lambda one: corrections.undo_correction(one, who=person(request), now=now),
+            "taken back", corrections.AlreadyUndone,
+        )  # fmt: skip
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and admin.ModelAdmin.has_change_permission(self, request, obj)
+
+
+@admin.register(SensorGrade)
+class SensorGradeAdmin(ReadOnlyAdmin):
+    list_display = ("mote", "channel", "grade", "starts_at", "ends_at", "graded_at")
+    list_filter = ("grade", "channel", "mote__site")
+    search_fields = ("mote__code", "channel")
+    list_select_related = ("mote__site",)
+    exclude = ("reasons",)
+    readonly_fields = ("shown_reasons",)
+    shown_reasons = shown_json("reasons")

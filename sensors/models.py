@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zoneinfo import available_timezones
 
 from django.conf import settings
@@ -65,6 +66,7 @@ class ProfileVersion(models.Model):
     settings = models.JSONField(
         default=dict, blank=True, help_text="The pack's simulator, detector and schedule tables"
     )
+    battery = models.JSONField(null=True, blank=True, help_text="Channel that tells the battery, its low and empty")
     is_current = models.BooleanField(default=False)
     created_at = models.DateTimeField()
 
@@ -88,6 +90,7 @@ class ProfileVersion(models.Model):
             step_s=self.step_s,
             interval_s=self.interval_s,
             channels=tuple(channel.as_channel() for channel in self.channels.all()),
+            battery=readings.Battery(**self.battery) if self.battery else None,
         )
 
 
@@ -105,6 +108,10 @@ class Channel(models.Model):
     max_rate_per_s = models.FloatField()
     flat_after_s = models.FloatField()
     aliases = models.JSONField(default=list, blank=True)
+    formula = models.JSONField(null=True, blank=True, help_text="Kind, channels and scale of a derived channel")
+    is_detected = models.BooleanField(default=True, help_text="Whether the engine judges it")
+    imputation = models.CharField(max_length=16, default="none")
+    imputation_limit_s = models.FloatField(default=0.0)
 
     class Meta:
         ordering = ("version", "position")
@@ -127,7 +134,14 @@ class Channel(models.Model):
             max_rate_per_s=self.max_rate_per_s,
             flat_after_s=self.flat_after_s,
             aliases=tuple(self.aliases),
+            formula=_formula(self.formula) if self.formula else None,
+            is_detected=self.is_detected,
+            imputation=readings.Imputation(self.imputation, self.imputation_limit_s),
         )
+
+
+def _formula(kept: dict[str, Any]) -> readings.Formula:
+    return readings.Formula(kept["kind"], tuple(kept["of"]), kept["scale"])
 
 
 class MoteQuerySet(models.QuerySet["Mote"]):
@@ -165,6 +179,65 @@ class Mote(models.Model):
     @property
     def subject(self) -> str:
         return f"mote:{self.site.code}/{self.code}"
+
+
+class CorrectionQuerySet(models.QuerySet["Correction"]):
+    def standing(self) -> CorrectionQuerySet:
+        """Those that nobody took back, in the order in which they were made."""
+        return self.filter(undone_at=None).order_by("pk")
+
+
+class Correction(models.Model):
+    """What a person says about a stretch of stored readings. The readings stay as they are; it is applied at read."""
+
+    class Kind(models.TextChoices):
+        EXCLUDE = "exclude", "left out"
+        OFFSET = "offset", "recalibrated by an offset"
+
+    mote = models.ForeignKey(Mote, models.CASCADE, related_name="corrections")
+    channel = models.SlugField(blank=True, help_text="Empty for all channels of the mote")
+    kind = models.CharField(max_length=16, choices=Kind)
+    offset = models.FloatField(default=0.0, help_text="Added to what was measured")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(help_text="The first instant that is no longer corrected")
+    why = models.CharField(max_length=300)
+    made_at = models.DateTimeField()
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    objects = CorrectionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        indexes = (models.Index(fields=("mote", "starts_at", "ends_at")),)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(starts_at__lt=models.F("ends_at")), name="correction_starts_before_it_ends"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.mote} {self.channel or 'all channels'} {self.get_kind_display()}"
+
+
+class SensorGrade(models.Model):
+    """How good a mote's channel has been of late: A to F, and why. One row a mote and channel, set anew each time."""
+
+    mote = models.ForeignKey(Mote, models.CASCADE, related_name="grades")
+    channel = models.SlugField()
+    grade = models.CharField(max_length=1)
+    reasons = models.JSONField(default=list, help_text="What kept it from an A, the worst first, with the figures")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    graded_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("mote", "channel")
+        constraints = (models.UniqueConstraint(fields=("mote", "channel"), name="one_grade_a_mote_and_channel"),)
+
+    def __str__(self) -> str:
+        return f"{self.mote} {self.channel} {self.grade}"
 
 
 class FleetRevision(models.Model):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-MISSED_INTERVALS = 10
+from sensors.readings import MISSED_INTERVALS
+
 LEAST = timedelta(minutes=2)  # last_seen_at is written in the slow cycle only
 
 

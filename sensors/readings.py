@@ -17,13 +17,46 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 WEEK_S = 7 * 24 * 3600
+MISSED_INTERVALS = 10
 NOT_AN_INSTANT = np.iinfo(np.int64).min
 INSTANT = pl.Datetime("us", "UTC")
 
 
 @dataclass(frozen=True, slots=True)
+class Formula:
+    """How a derived channel follows from others of the same reading: sensors.derived computes it.
+
+    `scale` multiplies the result: a change per second times 3600 is one per hour.
+    """
+
+    kind: str
+    of: tuple[str, ...]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Imputation:
+    """What may stand in a chart where nothing was measured, and for how long; never evidence, never counted."""
+
+    method: str = "none"
+    limit_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """The channel that says how a mote is powered: below `low` its other channels are suspect, at `empty` it dies."""
+
+    channel: str
+    low: float
+    empty: float
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
-    """One measured quantity of a profile."""
+    """One quantity of a profile: measured, or derived by a formula.
+
+    What is not detected is kept and shown, but the engine does not see it.
+    """
 
     code: str
     label: str
@@ -34,6 +67,9 @@ class Channel:
     max_rate_per_s: float
     flat_after_s: float
     aliases: tuple[str, ...] = ()
+    formula: Formula | None = None
+    is_detected: bool = True
+    imputation: Imputation = Imputation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +82,26 @@ class Profile:
     step_s: float
     interval_s: float
     channels: tuple[Channel, ...]
+    battery: Battery | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(channel.code for channel in self.channels)
+
+    @property
+    def is_measured(self) -> Bools:
+        """Which channels a mote sends itself."""
+        return np.array([channel.formula is None for channel in self.channels], dtype=np.bool_)
+
+    @property
+    def is_detected(self) -> Bools:
+        """Which channels the engine sees."""
+        return np.array([channel.is_detected for channel in self.channels], dtype=np.bool_)
+
+    @property
+    def silent_after_s(self) -> float:
+        """A longer time without a reading is a silence: no line is drawn across it, no change measured over it."""
+        return MISSED_INTERVALS * self.interval_s
 
     @property
     def onset(self) -> float:

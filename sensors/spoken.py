@@ -30,7 +30,7 @@ def spoken(batch: Batch, fleet: Fleet) -> list[Spoken]:
         batch.mote.tolist(),
         instants(batch.at),
         batch.values.tolist(),
-        np.round(quality.quality(batch.flags, batch.values), 3).tolist(),
+        np.round(quality.quality(batch.profile, batch.flags, batch.values), 3).tolist(),
         batch.flags.tolist(),
         _known(scores),
         _known(np.round(batch.surprise, 4)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,7 +69,10 @@ def install_fleet(*, motes: tuple[str, ...] = ("7",), profile: Profile | None = 
     kind, _ = models.Profile.objects.get_or_create(code=chosen.code, defaults={"label": chosen.label})
     version, is_new = models.ProfileVersion.objects.get_or_create(
         profile=kind, number=chosen.version,
-        defaults={"step_s": chosen.step_s, "interval_s": chosen.interval_s, "is_current": True, "created_at": now},
+        defaults={
+            "step_s": chosen.step_s, "interval_s": chosen.interval_s, "is_current": True, "created_at": now,
+            "battery": asdict(chosen.battery) if chosen.battery else None,
+        },
     )  # fmt: skip
     if is_new:
         for place_no, one in enumerate(chosen.channels):
@@ -76,7 +80,9 @@ def install_fleet(*, motes: tuple[str, ...] = ("7",), profile: Profile | None = 
                 version=version, position=place_no, code=one.code, label=one.label, unit=one.unit,
                 physical_min=one.physical[0], physical_max=one.physical[1], normal_min=one.normal[0],
                 normal_max=one.normal[1], resolution=one.resolution, max_rate_per_s=one.max_rate_per_s,
-                flat_after_s=one.flat_after_s, aliases=list(one.aliases),
+                flat_after_s=one.flat_after_s, aliases=list(one.aliases), is_detected=one.is_detected,
+                formula=asdict(one.formula) if one.formula else None,
+                imputation=one.imputation.method, imputation_limit_s=one.imputation.limit_s,
             )  # fmt: skip
     for code in motes:
         models.Mote.objects.create(site=place, zone=zone, code=code, profile=kind)

@@ -9,10 +9,10 @@ from django.contrib.auth.models import Group, User
 from django.urls import reverse
 
 from alerts.models import Alert, Event, MaintenanceWindow
-from ingestion.models import Checkpoint, LedgerHour, Quarantined, StateSnapshot
+from ingestion.models import Checkpoint, LedgerHour, QualityReport, Quarantined, StateSnapshot
 from mlops.models import Label, ModelVersion, ServingPeriod, TrainingJob
 from sensors import registry, roles
-from sensors.models import AuditEntry, Mote, ProcessHeartbeat, Profile, Site, Zone
+from sensors.models import AuditEntry, Correction, Mote, ProcessHeartbeat, Profile, SensorGrade, Site, Zone
 from sensors.roles import OUR_APPS
 from tests import builders
 from tests.conftest import NOON
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 OURS = [model for app in OUR_APPS for model in apps.get_app_config(app).get_models()]
 MACHINES = (
     Alert, Event, ModelVersion, TrainingJob, ServingPeriod, StateSnapshot, LedgerHour, Quarantined, AuditEntry,
-    ProcessHeartbeat,
+    ProcessHeartbeat, QualityReport, SensorGrade, Correction,
 )  # fmt: skip
 
 
@@ -66,6 +66,12 @@ def everything(db):
     LedgerHour.objects.create(hour=NOON, profile="indoor", topic="t", partition=0, motes={"1": 5})
     ProcessHeartbeat.objects.create(name="web@here", kind="web", beat_at=NOON, detail={"state": "running"})
     AuditEntry.objects.create(at=NOON, deed="promote_version", subject="model:indoor/v1")
+    later = NOON.replace(hour=13)
+    Correction.objects.create(mote=mote, kind="exclude", starts_at=NOON, ends_at=later, why="window open", made_at=NOON)
+    SensorGrade.objects.create(
+        mote=mote, channel="temperature", grade="B", starts_at=NOON, ends_at=later, graded_at=later
+    )
+    QualityReport.objects.create(profile=profile, asked_at=NOON)
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
