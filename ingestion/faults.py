@@ -6,18 +6,20 @@ slot, so the faults of a range are those of its slots, whoever asked before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ingestion import noise
 from ingestion.worlds import Places
-from sensors.readings import Floats, Ints, Profile
+from sensors.readings import Ints, Profile
 
-# An episode's course: nearing the edge of normal, over it, worse to the peak, and back after the repair.
-COURSE = (0.0, 0.4, 0.9, 1.0)
-NOT_NORMAL = {"episode": 0.55}  # the share of a fault's length in which readings are anomalous, where it is not all
+# Of the whole mote; every other kind has its channel, or several of them.
+OF_A_MOTE = ("drop_out", "clock_skew", "duplicate", "battery_death", "episode")
+# A battery takes its time: so many times as long as other faults. In slots of their own, since slots fit the longest.
+LASTS = {"battery_death": 12.0}
+FACETS = ("happens", "starts", "lasts", "kind", "channel", "size", "sign", "shape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Incident:
     """A fault as it is made: its place in the tables, and random numbers in 0..1 that shape it."""
 
     mote: int
-    channel: int
+    channels: tuple[int, ...]  # none where the whole mote is concerned
     kind: str
     starts_us: int
     ends_us: int
@@ -44,14 +46,44 @@ class Incident:
     sign: float
     shape: int
 
+    @property
+    def length_us(self) -> int:
+        return self.ends_us - self.starts_us
+
+    def stream(self, purpose: str) -> noise.Words:
+        """Randomness that is this incident's own."""
+        return noise.keys(self.shape, purpose, [self.starts_us])
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Faults of about the same length: each mote's time is cut into slots, of which each holds one at most."""
+
+    kinds: Mapping[str, float]
+    length_s: tuple[float, float]
+    per_s: float
+
+    @property
+    def slot_us(self) -> int:
+        return int(max(self.length_s[1], 0.5 / self.per_s) * 1e6)
+
+    @property
+    def chance(self) -> float:
+        """That a slot holds a fault."""
+        return self.per_s * self.slot_us / 1e6
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often things go wrong: the share of readings that are anomalous, how long a fault lasts, kinds by weight."""
+    """How often things go wrong: the share of readings that are anomalous, how long a fault lasts, kinds by weight.
+
+    `anomalous` says of a kind in which share of its length readings are anomalous, where that is not all of it.
+    """
 
     anomaly_rate: float
     length_s: tuple[float, float]
     kinds: Mapping[str, float] = field(default_factory=lambda: {"spike": 1.0, "drift": 1.0, "bias": 1.0, "noise": 1.0})
+    anomalous: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.anomaly_rate <= self.most:
@@ -63,53 +95,71 @@ class Plan:
     @property
     def mean_s(self) -> float:
         """Of the anomalous part of a fault."""
-        total = sum(self.kinds.values())
-        share = sum(weight * NOT_NORMAL.get(kind, 1.0) for kind, weight in self.kinds.items()) / total
-        return share * sum(self.length_s) / 2.0
+        parts = [
+            weight * LASTS.get(kind, 1.0) * self.anomalous.get(kind, 1.0) for kind, weight in self.kinds.items()
+        ]  # fmt: skip
+        return sum(parts) / sum(self.kinds.values()) * sum(self.length_s) / 2.0
 
     @property
     def most(self) -> float:
-        return self.mean_s / self.length_s[1]
+        return min(1.0, *(self.mean_s / (self._share(factor) * self.length_s[1] * factor) for factor in self._factors))
 
     @property
-    def slot_us(self) -> int:
-        gap_s = self.mean_s / self.anomaly_rate if self.anomaly_rate else 0.0
-        return int(max(self.length_s[1], gap_s / 2.0) * 1e6)
+    def slots(self) -> list[Slots]:
+        low, high = self.length_s
+        return [
+            Slots(
+                kinds={kind: weight for kind, weight in self.kinds.items() if LASTS.get(kind, 1.0) == factor},
+                length_s=(low * factor, high * factor),
+                per_s=self.anomaly_rate / self.mean_s * self._share(factor),
+            )
+            for factor in (self._factors if self.anomaly_rate else ())
+        ]
 
     @property
-    def chance(self) -> float:
-        """That a slot holds a fault."""
-        return self.anomaly_rate * self.slot_us / (self.mean_s * 1e6)
+    def _factors(self) -> list[float]:
+        return sorted({LASTS.get(kind, 1.0) for kind in self.kinds})
+
+    def _share(self, factor: float) -> float:
+        """Of all faults, those that last so many times as long as others."""
+        alike = sum(weight for kind, weight in self.kinds.items() if LASTS.get(kind, 1.0) == factor)
+        return alike / sum(self.kinds.values())
 
 
 class Schedule:
     """All faults of a fleet, for ever."""
 
     def __init__(self, plan: Plan, profile: Profile, places: Places, seed: int) -> None:
-        self.plan, self.profile, self.places = plan, profile, places
-        self.kinds = tuple(plan.kinds)
-        self.weights = np.array([plan.kinds[kind] for kind in self.kinds], dtype=np.float64)
-        facets = ("happens", "starts", "lasts", "kind", "channel", "size", "sign", "shape")
-        self.streams = {facet: noise.keys(seed, f"fault/{facet}", places.codes) for facet in facets}
+        self.n_channels = len(profile.channels)
+        self.slots = [
+            (slots, {facet: noise.keys(seed, f"fault/{i}/{facet}", places.codes) for facet in FACETS})
+            for i, slots in enumerate(plan.slots)
+        ]
 
     def between(self, start_us: int, end_us: int) -> list[Incident]:
         """Those that touch the range, in order of their beginning."""
-        if not self.plan.anomaly_rate or end_us <= start_us:
+        if end_us <= start_us:
             return []
-        slots = np.arange(start_us // self.plan.slot_us, (end_us - 1) // self.plan.slot_us + 1, dtype=np.int64)
-        rows, motes = np.nonzero(noise.uniform(self.streams["happens"], slots) < self.plan.chance)
+        found = [
+            incident for slots, streams in self.slots for incident in self._drawn(slots, streams, start_us, end_us)
+        ]
+        return sorted(found, key=lambda incident: (incident.starts_us, incident.mote))
+
+    def _drawn(self, slots: Slots, streams: Mapping[str, noise.Words], start_us: int, end_us: int) -> list[Incident]:
+        numbers = np.arange(start_us // slots.slot_us, (end_us - 1) // slots.slot_us + 1, dtype=np.int64)
+        rows, motes = np.nonzero(noise.uniform(streams["happens"], numbers) < slots.chance)
         if not len(rows):
             return []
-        drawn = {name: noise.uniform(streams, slots)[rows, motes] for name, streams in self.streams.items()}
-        low, high = (int(length * 1e6) for length in self.plan.length_s)
+        drawn = {facet: noise.uniform(own, numbers)[rows, motes] for facet, own in streams.items()}
+        low, high = (int(length * 1e6) for length in slots.length_s)
         length = low + (drawn["lasts"] * (high - low)).astype(np.int64)
-        starts = slots[rows] * self.plan.slot_us + (drawn["starts"] * (self.plan.slot_us - length)).astype(np.int64)
-        kinds = noise.pick(self.kinds, self.weights, drawn["kind"])
-        channels = (drawn["channel"] * len(self.profile.channels)).astype(np.int64)
-        found = [
+        starts = numbers[rows] * slots.slot_us + (drawn["starts"] * (slots.slot_us - length)).astype(np.int64)
+        weights = np.array(list(slots.kinds.values()), dtype=np.float64)
+        kinds = noise.pick(tuple(slots.kinds), weights, drawn["kind"])
+        return [
             Incident(
                 mote=int(motes[i]),
-                channel=int(channels[i]),
+                channels=self._channels(kinds[i], float(drawn["channel"][i])),
                 kind=kinds[i],
                 starts_us=int(starts[i]),
                 ends_us=int(starts[i] + length[i]),
@@ -119,160 +169,16 @@ class Schedule:
             )
             for i in np.flatnonzero((starts < end_us) & (starts + length > start_us)).tolist()
         ]
-        return sorted(found, key=lambda incident: (incident.starts_us, incident.mote))
 
-
-# ---- what a fault does to one channel -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """The readings of one mote and channel that an incident touches."""
-
-    incident: Incident
-    at: Ints
-    values: Floats
-    first: float  # what the sensor reported when it began
-    normal: tuple[float, float]
-    extreme: tuple[tuple[float, float], tuple[float, float]]  # below and above what is physical
-
-    @property
-    def width(self) -> float:
-        return self.normal[1] - self.normal[0]
-
-    @property
-    def amount(self) -> float:
-        """How far off: 0.6 to 1.2 of the normal band's width. What can hardly go lower goes up."""
-        sign = 1.0 if self.normal[0] == 0.0 else self.incident.sign
-        return sign * self.width * (0.6 + 0.6 * self.incident.size)
-
-    @property
-    def progress(self) -> Floats:
-        return (self.at - self.incident.starts_us) / (self.incident.ends_us - self.incident.starts_us)
-
-    def noise(self) -> Floats:
-        return noise.normal(noise.keys(self.incident.shape, "noise", [self.incident.starts_us]), self.at)[:, 0]
-
-
-def _spike(stretch: Stretch) -> Floats:
-    """Single readings far off among good ones."""
-    chance = noise.uniform(noise.keys(stretch.incident.shape, "spike", [stretch.incident.starts_us]), stretch.at)[:, 0]
-    height = 1.0 + 0.5 * np.clip(stretch.noise(), -1.0, 1.0)
-    return stretch.values + np.where(chance < 0.35, stretch.amount * height, 0.0)
-
-
-def _drift(stretch: Stretch) -> Floats:
-    return stretch.values + 1.5 * stretch.amount * stretch.progress
-
-
-def _bias(stretch: Stretch) -> Floats:
-    return stretch.values + stretch.amount
-
-
-def _stuck(stretch: Stretch) -> Floats:
-    return np.full_like(stretch.values, stretch.first)
-
-
-def _cyclic(stretch: Stretch) -> Floats:
-    """A swing with six periods in the fault's length."""
-    return stretch.values + stretch.amount * np.sin(12.0 * np.pi * stretch.progress)
-
-
-def _noise(stretch: Stretch) -> Floats:
-    return stretch.values + 0.5 * stretch.amount * stretch.noise()
-
-
-def _out_of_range(stretch: Stretch) -> Floats:
-    below, above = stretch.extreme
-    low, high = above if stretch.amount > 0.0 else below
-    flutter = 0.02 * (high - low) * np.clip(stretch.noise(), -2.0, 2.0)
-    return np.clip(low + (high - low) * (0.1 + 0.8 * stretch.incident.size) + flutter, low, high)
-
-
-KINDS: Mapping[str, Callable[[Stretch], Floats]] = {
-    "spike": _spike,
-    "drift": _drift,
-    "bias": _bias,
-    "stuck": _stuck,
-    "cyclic": _cyclic,
-    "noise": _noise,
-    "out_of_range": _out_of_range,
-}
-
-
-def disturbed(stretch: Stretch, physical: tuple[float, float]) -> Floats:
-    """What the sensor reports instead. A quantity that starts at zero is never reported below it, save on purpose."""
-    values = KINDS[stretch.incident.kind](stretch)
-    if physical[0] == 0.0 and stretch.incident.kind != "out_of_range":
-        return np.maximum(values, 0.0)
-    return values
-
-
-# ---- episodes: a machine that wears, a fire that grows ------------------------------------------------------
-
-
-class Episodes:
-    """Trouble of a whole mote that passes through two stages: over the edge of normal, then worse."""
-
-    def __init__(self, profile: Profile, stages: Sequence[str], channels: Mapping[str, Mapping[str, object]]) -> None:
-        self.profile = profile
-        self.stages = (*stages, "degrading", "failing")[:2] if len(stages) < 2 else tuple(stages[:2])
-        self.levels = [
-            {side: levels for side in ("high", "low") if (levels := channels.get(name, {}).get(side))}
-            for name in profile.names
-        ]
-
-    @staticmethod
-    def peak(incident: Incident) -> float:
-        """How bad it gets: up to 1 in the first stage, up to 2 in the second."""
-        return 0.5 + 1.45 * incident.size
-
-    def severity(self, incident: Incident, at: Ints) -> Floats:
-        """-1 healthy, 0 at the edge of normal, 1 where the second stage begins, 2 the worst."""
-        progress = (at - incident.starts_us) / (incident.ends_us - incident.starts_us)
-        return np.interp(progress, COURSE, (-1.0, 0.0, self.peak(incident), -1.0))
-
-    def apply(self, incident: Incident, at: Ints, values: Floats, noisy: Floats) -> Floats:
-        """One mote's (instants, channels); noisy is standard normal of the same shape."""
-        severity = self.severity(incident, at)
-        changed = values.copy()
-        for i, channel in enumerate(self.profile.channels):
-            side = "low" if incident.sign < 0 and "low" in self.levels[i] else "high"
-            side = side if side in self.levels[i] else next(iter(self.levels[i]), "")
-            if side:
-                levels = np.array(self.levels[i][side], dtype=np.float64)
-                changed[:, i] = _course(values[:, i], noisy[:, i], severity, levels, channel.normal)
-        return changed
-
-    def stretches(self, incident: Incident, code: str) -> list[Fault]:
-        """The stages that the episode passes through, as faults."""
-        peak = self.peak(incident)
-        up, down = self._crossings(incident, 0.0)
-        if peak <= 1.0:
-            return [Fault(code, "", self.stages[0], up, down)]
-        worse, better = self._crossings(incident, 1.0)
-        return [
-            Fault(code, "", self.stages[0], up, worse),
-            Fault(code, "", self.stages[1], worse, better),
-            Fault(code, "", self.stages[0], better, down),
-        ]
-
-    def _crossings(self, incident: Incident, level: float) -> tuple[int, int]:
-        peak = self.peak(incident)
-        length = incident.ends_us - incident.starts_us
-        rise = COURSE[1] + (COURSE[2] - COURSE[1]) * level / peak
-        fall = COURSE[2] + (COURSE[3] - COURSE[2]) * (peak - level) / (peak + 1.0)
-        return incident.starts_us + int(np.ceil(rise * length)), incident.starts_us + int(fall * length) + 1
-
-
-def _course(values: Floats, noisy: Floats, severity: Floats, levels: Floats, normal: tuple[float, float]) -> Floats:
-    """From where the healthy value is to the levels, never leaving the band of the stage."""
-    edge, second, worst = levels
-    healthy = values + (edge - values) * np.clip(severity + 1.0, 0.0, 1.0)
-    beyond = np.interp(severity, (0.0, 1.0, 2.0), (edge, second, worst)) + 0.03 * (second - edge) * noisy
-    low = np.where(severity > 1.0, min(second, worst), min(edge, second))
-    high = np.where(severity > 1.0, max(second, worst), max(edge, second))
-    return np.where(severity > 0.0, np.clip(beyond, low, high), np.clip(healthy, *normal))
+    def _channels(self, kind: str, chance: float) -> tuple[int, ...]:
+        if kind in OF_A_MOTE:
+            return ()
+        place = chance * self.n_channels
+        first = int(place)
+        if kind != "multi_channel":
+            return (first,)
+        n = min(2 if place - first < 0.5 else 3, self.n_channels)
+        return tuple(sorted((first + i) % self.n_channels for i in range(n)))
 
 
 def rows(at: Ints, incident: Incident) -> slice:

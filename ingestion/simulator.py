@@ -6,20 +6,20 @@ goes on where history ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from ingestion import noise, worlds
-from ingestion.faults import Episodes, Fault, Incident, Plan, Schedule, Stretch, disturbed, rows
+from ingestion.disturbances import US, Stretch, battery_death, disturbed, sent_again, skew_us
+from ingestion.episodes import COURSES, FLUTTER_S, Episodes
+from ingestion.faults import Fault, Incident, Plan, Schedule, rows
 from sensors.packs import Pack
 from sensors.readings import Floats, Ints, Profile
-
-US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,36 @@ class Simulated:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What simulated motes report, one row a reading, in order of time; `mote` is the place in `fleet.codes`."""
+    """What simulated motes send, one row a message, in order of sending; `mote` is the place in `fleet.codes`."""
 
     fleet: Simulated
     names: tuple[str, ...]
-    at: Ints
+    at: Ints  # when it was measured
     mote: Ints
     values: Floats
+    reported_at: Ints  # when it was measured by the mote's own clock
+    is_repeat: Any  # whether the same message has been sent before
 
     def __len__(self) -> int:
         return len(self.at)
+
+    def once(self) -> Readings:
+        """Without what was sent again."""
+        return self if not self.is_repeat.any() else self.take(~self.is_repeat)
+
+    def take(self, chosen: Any) -> Readings:
+        return Readings(
+            self.fleet, self.names, self.at[chosen], self.mote[chosen], self.values[chosen], self.reported_at[chosen],
+            self.is_repeat[chosen],
+        )  # fmt: skip
+
+
+class Report(NamedTuple):
+    """Tables of (instants, motes[, channels]): what is measured, whether it is sent, how far the clock is ahead."""
+
+    values: Floats
+    present: Any
+    ahead_us: Ints
 
 
 class Simulator:
@@ -57,16 +77,16 @@ class Simulator:
         *,
         plan: Plan,
         seed: int = 1,
-        world: str = "bands",
-        channels: Mapping[str, Any] | None = None,
-        stages: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        channels = channels or {}
+        settings = settings or {}
+        channels = settings.get("channels", {})
         self.profile, self.fleet, self.places, self.plan, self.seed = profile, fleet, places, plan, seed
-        self.world = worlds.build(world, profile, places, seed, channels)
+        self.world = worlds.build(settings.get("world", "bands"), profile, places, seed, settings)
         self.schedule = Schedule(plan, profile, places, seed)
-        self.episodes = Episodes(profile, stages, channels)
+        self.episodes = Episodes(profile, settings)
         self.extremes = [_extremes(channel.physical, channels.get(channel.code, {})) for channel in profile.channels]
+        self.spikes_to = [channels.get(name, {}).get("extreme") for name in profile.names]
         self._grid = [_grid(channel.resolution) for channel in profile.channels]
 
     @classmethod
@@ -84,7 +104,6 @@ class Simulator:
     ) -> Simulator:
         """The pack's motes at a site, with the faults it has for live or for history."""
         pack = pack if n_motes is None else pack.with_motes(n_motes)
-        settings = pack.simulator
         codes = tuple(mote.code for mote in pack.motes)
         x, y = worlds.spread([mote.x for mote in pack.motes], [mote.y for mote in pack.motes])
         return cls(
@@ -92,28 +111,33 @@ class Simulator:
             Simulated(
                 codes=codes,
                 keys=tuple((f"{site}/{mote.zone}" if mote.zone else site).encode() for mote in pack.motes),
-                id_field=settings.get("id_field", "mote_id"),
+                id_field=pack.simulator.get("id_field", "mote_id"),
                 site=site if names_site else "",
             ),
             worlds.Places(codes, x, y, time_zone),
             plan=plan_of(pack, anomaly_rate=anomaly_rate, is_history=is_history),
             seed=seed,
-            world=settings.get("world", "bands"),
-            channels=settings.get("channels"),
-            stages=settings.get("stages", ()),
+            settings=pack.simulator,
         )
 
     def produce(self, start_us: int, end_us: int, interval_s: float) -> Readings:
-        """What is reported at every multiple of the interval with start <= at < end."""
-        at = instants(start_us, end_us, interval_s)
-        n, m = len(at), len(self.places)
-        values, present = self._report(at) if n and m else (np.empty((n, m, len(self.profile.channels))), None)
-        table = values.reshape(n * m, len(self.profile.channels))
-        when, who = np.repeat(at, m), np.tile(np.arange(m, dtype=np.int64), n)
-        if present is not None and not present.all():
-            kept = present.reshape(n * m)
-            table, when, who = table[kept], when[kept], who[kept]
-        return Readings(self.fleet, self.profile.names, when, who, table)
+        """What is sent with start <= time of sending < end; motes measure at every multiple of the interval."""
+        due = instants(start_us, end_us, interval_s)
+        again = self._again(start_us, end_us, interval_s)
+        at = np.union1d(due, again["at"]) if len(again) else due
+        n, m, k = len(at), len(self.places), len(self.profile.channels)
+        report = self._report(at) if n and m else _nothing(n, m, k)
+        row = np.arange((n - len(due)) * m, n * m)  # what is due follows on what is only sent again
+        is_repeat = np.zeros(len(row), dtype=np.bool_)
+        if len(again):
+            row, is_repeat = _lined_up(at, row, again, m)
+        present = report.present.reshape(-1)[row]
+        if not present.all():
+            row, is_repeat = row[present], is_repeat[present]
+        measured, mote = at[row // max(m, 1)], row % max(m, 1)
+        ahead_us = report.ahead_us.reshape(-1)[row]
+        values = report.values.reshape(n * m, k)[row]
+        return Readings(self.fleet, self.profile.names, measured, mote, values, measured + ahead_us, is_repeat)
 
     def faults(self, start_us: int, end_us: int) -> list[Fault]:
         """The truth: every fault that touches the range, in order of its beginning."""
@@ -125,41 +149,82 @@ class Simulator:
         code = self.places.codes[incident.mote]
         if incident.kind == "episode":
             return self.episodes.stretches(incident, code)
-        channel = "" if incident.kind == "drop_out" else self.profile.names[incident.channel]
-        return [Fault(code, channel, incident.kind, incident.starts_us, incident.ends_us)]
+        names = [self.profile.names[channel] for channel in incident.channels] or [""]
+        return [Fault(code, name, incident.kind, incident.starts_us, incident.ends_us) for name in names]
 
-    def _report(self, at: Ints) -> tuple[Floats, Any]:
+    def _again(self, start_us: int, end_us: int, interval_s: float) -> Any:
+        """What is sent a second time in the range: when it was measured, when it goes out, whose it is."""
+        found = [np.empty(0, dtype=REPEAT)]
+        for incident in self.schedule.between(start_us, end_us):
+            if incident.kind == "duplicate":
+                at, sent = sent_again(incident, instants(incident.starts_us, incident.ends_us, interval_s))
+                inside = (sent >= start_us) & (sent < end_us)
+                repeats = np.empty(int(inside.sum()), dtype=REPEAT)
+                repeats["at"], repeats["sent"], repeats["mote"] = at[inside], sent[inside], incident.mote
+                found.append(repeats)
+        return np.concatenate(found)
+
+    def _report(self, at: Ints) -> Report:
         values = self.world.values(at)
-        present = np.ones(values.shape[:2], dtype=np.bool_)
+        shape = values.shape[:2]
+        report = Report(values, np.ones(shape, dtype=np.bool_), np.zeros(shape, dtype=np.int64))
         for incident in self.schedule.between(int(at[0]), int(at[-1]) + 1):
             touched = rows(at, incident)
-            if touched.start == touched.stop:
-                continue
-            if incident.kind == "drop_out":
-                present[touched, incident.mote] = False
-            elif incident.kind == "episode":
-                values[touched, incident.mote] = self._episode(incident, at[touched], values[touched, incident.mote])
-            else:
-                self._disturb(incident, at[touched], values[touched, incident.mote, incident.channel])
+            if touched.start < touched.stop:
+                self._strike(incident, at[touched], touched, report)
         for i, (resolution, steps, scale) in enumerate(self._grid):
             # Sensors report whole steps: a fault, too, lies on the grid. Dividing last gives the nearest short decimal.
             np.divide(np.rint(values[:, :, i] / resolution) * steps, scale, out=values[:, :, i])
-        return values, present
+        return report
 
-    def _episode(self, incident: Incident, at: Ints, values: Floats) -> Floats:
-        streams = noise.keys(incident.shape, f"episode/{incident.starts_us}", self.profile.names)
-        return self.episodes.apply(incident, at, values, noise.normal(streams, at))
+    def _strike(self, incident: Incident, at: Ints, touched: slice, report: Report) -> None:
+        """Changes what is reported, in place."""
+        place = (touched, incident.mote)
+        match incident.kind:
+            case "drop_out":
+                report.present[place] = False
+            case "clock_skew":
+                report.ahead_us[place] += skew_us(incident)
+            case "duplicate":
+                pass  # the same readings, sent more often
+            case "battery_death":
+                values, is_alive = battery_death(incident, at, report.values[place], self.profile.names)
+                report.values[place] = values
+                report.present[place] &= is_alive
+            case "episode":
+                streams = noise.keys(incident.shape, f"episode/{incident.starts_us}", self.profile.names)
+                unsteady = noise.wander(streams, at, FLUTTER_S)
+                report.values[place] = self.episodes.apply(incident, at, report.values[place], unsteady)
+            case _:
+                for channel in incident.channels:
+                    self._disturb(incident, channel, at, report.values[(*place, channel)])
 
-    def _disturb(self, incident: Incident, at: Ints, values: Floats) -> None:
-        """Changes the values, a view, in place."""
-        i = incident.channel
+    def _disturb(self, incident: Incident, i: int, at: Ints, values: Floats) -> None:
+        """Changes the values of a channel, a view, in place."""
         first = 0.0
         if incident.kind == "stuck":
             onset = np.array([incident.starts_us], dtype=np.int64)
             first = float(self.world.values(onset)[0, incident.mote, i])
         channel = self.profile.channels[i]
-        stretch = Stretch(incident, at, values, first, channel.normal, self.extremes[i])
+        stretch = Stretch(incident, i, at, values, first, channel.normal, self.extremes[i], self.spikes_to[i])
         values[:] = disturbed(stretch, channel.physical)
+
+
+REPEAT = np.dtype([("at", np.int64), ("sent", np.int64), ("mote", np.int64)])
+
+
+def _nothing(n: int, m: int, k: int) -> Report:
+    return Report(np.empty((n, m, k)), np.ones((n, m), dtype=np.bool_), np.zeros((n, m), dtype=np.int64))
+
+
+def _lined_up(at: Ints, row: Ints, again: Any, m: int) -> tuple[Ints, Any]:
+    """The rows with those that are sent again, in order of sending, and which of them are repeats."""
+    repeats = np.searchsorted(at, again["at"]) * m + again["mote"]
+    sent = np.concatenate([at[row // m], again["sent"]])
+    is_repeat = np.arange(len(sent)) >= len(row)
+    row = np.concatenate([row, repeats])
+    order = np.lexsort((is_repeat, row // m, row % m, sent))
+    return row[order], is_repeat[order]
 
 
 def plan_of(pack: Pack, *, anomaly_rate: float | None = None, is_history: bool = False) -> Plan:
@@ -168,6 +233,7 @@ def plan_of(pack: Pack, *, anomaly_rate: float | None = None, is_history: bool =
     if is_history and settings.get("history"):
         settings = {**settings, **settings["history"]}
     chosen: dict[str, Any] = {"kinds": settings["faults"]} if settings.get("faults") else {}
+    chosen["anomalous"] = {"episode": COURSES[settings.get("course", "wear")].anomalous}
     low, high = settings.get("fault_length_s", (60.0, 600.0))
     rate = settings.get("anomaly_rate", 0.02) if anomaly_rate is None else anomaly_rate
     return Plan(anomaly_rate=rate, length_s=(low, high), **chosen)
@@ -185,7 +251,7 @@ def messages(readings: Readings) -> tuple[list[bytes], list[bytes]]:
     if not len(readings):
         return [], []
     texts = pl.Series([msgspec.json.encode(code).decode() for code in fleet.codes])
-    moments, place = np.unique(readings.at, return_inverse=True)
+    moments, place = np.unique(readings.reported_at, return_inverse=True)
     stamps = pl.Series([repr(moment / US) for moment in moments.tolist()])
     site = f', "site": {msgspec.json.encode(fleet.site).decode()}' if fleet.site else ""
     parts: list[Any] = [

@@ -39,31 +39,43 @@ class World(Protocol):
         ...
 
 
-def build(name: str, profile: Profile, places: Places, seed: int, channels: Mapping[str, Any]) -> World:
-    """The world that a pack names."""
-    bands = BandWorld(profile, places, seed, channels)
+def build(name: str, profile: Profile, places: Places, seed: int, settings: Mapping[str, Any]) -> World:
+    """The world that a pack names, with what the pack says of its channels."""
+    bands = BandWorld(profile, places, seed, settings.get("channels", {}), settings.get("drivers", {}))
     return IndoorWorld(bands) if name == "indoor" else bands
 
 
 class BandWorld:
-    """Each channel about the middle of its normal band: a daily cycle, a slow wandering that near places share, noise.
+    """Each channel inside its normal band: a daily cycle, a slow wandering that near places share, noise.
 
-    Amplitudes are shares of the band's width; what a pack does not say has the default here.
+    Channels that follow a driver (the load of a machine, the dust in a room) move together. Amplitudes are shares of
+    the band's width; what a pack does not say has the default here.
     """
 
     DEFAULTS: Mapping[str, float] = {"centre": 0.5, "daily": 0.12, "slow": 0.1, "slow_s": 10800.0, "noise": 0.012}
 
-    def __init__(self, profile: Profile, places: Places, seed: int, channels: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        places: Places,
+        seed: int,
+        channels: Mapping[str, Any],
+        drivers: Mapping[str, float] | None = None,
+    ) -> None:
         self.profile, self.places, self.seed = profile, places, seed
         self.low, self.high = profile.bounds("normal")
-        self.settings = [{**self.DEFAULTS, **channels.get(name, {})} for name in profile.names]
+        self.settings: list[dict[str, Any]] = [{**self.DEFAULTS, **channels.get(name, {})} for name in profile.names]
         self.fields = [noise.Field(seed, f"band/{name}", places.x, places.y, reach_m=REACH_M) for name in profile.names]
         self.own = [noise.keys(seed, f"own/{name}", places.codes) for name in profile.names]
         self.white = [noise.keys(seed, f"white/{name}", places.codes) for name in profile.names]
+        self.drivers = {
+            name: (noise.keys(seed, f"driver/{name}", places.codes), s) for name, s in (drivers or {}).items()
+        }
 
     def values(self, at: Ints, without: Collection[str] = ()) -> Floats:
         """The channels in `without` are left for somebody else to fill."""
         day = np.sin(2.0 * np.pi * (local_hours(at, self.places.time_zone) - 9.0) / 24.0)
+        driven = {name: noise.wander(streams, at, period_s) for name, (streams, period_s) in self.drivers.items()}
         table = np.empty((len(at), len(self.places), len(self.settings)))
         for i, channel in enumerate(self.settings):
             if self.profile.names[i] in without:
@@ -72,8 +84,16 @@ class BandWorld:
             share = share + channel["slow"] * 0.8 * self.fields[i].wander(at, channel["slow_s"])
             share += channel["slow"] * 0.6 * noise.wander(self.own[i], at, channel["slow_s"] * 0.6)
             share += channel["noise"] * noise.normal(self.white[i], at)
-            table[:, :, i] = self.low[i] + np.clip(share, 0.0, 1.0) * (self.high[i] - self.low[i])
+            for name, amount in channel.get("follows", {}).items():
+                share += amount * driven[name]
+            table[:, :, i] = self.low[i] + folded(share) * (self.high[i] - self.low[i])
         return table
+
+
+def folded(share: Floats) -> Floats:
+    """Into 0..1 by mirroring at the edges: cut off there, values would heap up on the edge of their band."""
+    turned = np.abs(np.mod(share + 1.0, 2.0) - 1.0)
+    return np.asarray(turned, dtype=np.float64)
 
 
 class IndoorWorld:

@@ -7,9 +7,13 @@ from typing import Any
 from sensors.packs.tables import Table, are_numbers
 from sensors.readings import Profile
 
-FAULT_KINDS = ("spike", "drift", "bias", "stuck", "cyclic", "noise", "drop_out", "out_of_range", "episode")
+FAULT_KINDS = (
+    "spike", "drift", "bias", "stuck", "cyclic", "noise", "out_of_range", "multi_channel", "drop_out", "clock_skew",
+    "duplicate", "battery_death", "episode",
+)  # fmt: skip
 ID_FIELDS = ("mote_id", "machine_id", "sensor_id")
 WORLDS = ("bands", "indoor")
+COURSES = ("wear", "fire")
 
 
 def settings(table: Table, profile: Profile) -> dict[str, Any]:
@@ -19,19 +23,21 @@ def settings(table: Table, profile: Profile) -> dict[str, Any]:
         "id_field": table.text("id_field", "mote_id", among=ID_FIELDS),
         "interval_s": table.number("interval_s", profile.interval_s, above=0),
         "stages": list(table.texts("stages")),
-        **_plan(table),
+        "course": table.text("course", "wear", among=COURSES),
+        "drivers": _numbers(table, "drivers", above=0),
+        **_plan(table, profile),
     }
     history = table.table("history")
-    read["history"] = _plan(history) if history else {}
+    read["history"] = _plan(history, profile) if history else {}
     if history:
         history.finish()
     channels = table.table("channels")
-    read["channels"] = _simulated_channels(channels, profile) if channels else {}
+    read["channels"] = _channels(channels, profile, tuple(read["drivers"])) if channels else {}
     table.finish()
     return read
 
 
-def _plan(table: Table) -> dict[str, Any]:
+def _plan(table: Table, profile: Profile) -> dict[str, Any]:
     """How often and how long things go wrong; kinds by weight."""
     settings = {
         "anomaly_rate": table.share("anomaly_rate", 0.02),
@@ -44,10 +50,14 @@ def _plan(table: Table) -> dict[str, Any]:
         settings["faults"] = {kind: weight for kind, weight in given.items() if weight > 0}
         if not settings["faults"]:
             table.wrong("faults", f"{table.name}: faults has no kind with a weight above 0")
+        if "battery_death" in settings["faults"] and "voltage" not in profile.names:
+            weights.wrong(
+                "battery_death", f"{weights.name}: battery_death needs a channel “voltage”; the profile has none"
+            )
     return settings
 
 
-def _simulated_channels(table: Table, profile: Profile) -> dict[str, Any]:
+def _channels(table: Table, profile: Profile, drivers: tuple[str, ...]) -> dict[str, Any]:
     settings = {}
     for name in profile.names:
         channel = table.table(name)
@@ -59,6 +69,8 @@ def _simulated_channels(table: Table, profile: Profile) -> dict[str, Any]:
             "slow_s": channel.number("slow_s", None, above=0),
             "noise": channel.number("noise", None, at_least=0.0, to=1.0),
             "centre": channel.number("centre", None, at_least=0.0, to=1.0),
+            "follows": _followed(channel, drivers),
+            "lag": channel.number("lag", None, at_least=0.0, to=1.0),
             "extreme": _pair(channel, "extreme"),
             "high": _levels(channel, "high"),
             "low": _levels(channel, "low"),
@@ -67,6 +79,27 @@ def _simulated_channels(table: Table, profile: Profile) -> dict[str, Any]:
         settings[name] = {key: value for key, value in given.items() if value is not None}
     table.finish()
     return settings
+
+
+def _numbers(table: Table, key: str, **limits: float) -> dict[str, float]:
+    """A table of names that are the pack's own, each with a number."""
+    inner = table.table(key)
+    if inner is None:
+        return {}
+    found = {name: float(inner.number(name, **limits)) for name in inner.content}
+    inner.finish()
+    return found
+
+
+def _followed(table: Table, drivers: tuple[str, ...]) -> dict[str, float] | None:
+    found = _numbers(table, "follows", at_least=-1.0, to=1.0)
+    for name in found:
+        if name not in drivers:
+            table.wrong(
+                "follows",
+                f"{table.name}: “{name}” is no driver; expected one of {', '.join(drivers) or 'simulator.drivers'}",
+            )
+    return found or None
 
 
 def _pair(table: Table, key: str) -> list[float] | None:
