@@ -87,6 +87,14 @@ def restore(held: Claim, storage: Storage) -> None:
         held.state = PartitionState.from_bytes(blob)
     except (ValueError, KeyError) as error:
         raise StreamClosed(_unusable(held.snapshot, f"was written by another release ({error})")) from error
+    if held.state.begun_anew:
+        log.warning(
+            "engine_state_begun_anew",
+            place=held.place,
+            profiles=held.state.begun_anew,
+            snapshot=held.snapshot.blob,
+            reason="it was saved by an older release; motes are met anew, readings and offsets are kept",
+        )
 
 
 def _blob(snapshot: StateSnapshot, storage: Storage) -> bytes:

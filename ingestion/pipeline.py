@@ -15,7 +15,7 @@ from alerts.events import EventChange
 from ingestion.ledger import Entry, entry_of
 from ingestion.records import Records
 from ingestion.wire import Reject, Wire
-from mlops.detection import EngineState, FittedEngine
+from mlops.detection import EngineState, FittedEngine, UnknownSchema
 from sensors import quality
 from sensors.derived import Before, derive
 from sensors.readings import Batch, Bools, Ints, Profile, concat
@@ -31,6 +31,7 @@ class PartitionState:
     newest: dict[int, int] = field(default_factory=dict)
     engines: dict[str, EngineState] = field(default_factory=dict)
     before: dict[str, Before] = field(default_factory=dict)
+    begun_anew: list[str] = field(default_factory=list)  # profiles whose engine state an older release had saved
 
     def to_bytes(self) -> bytes:
         arrays: dict[str, Any] = {
@@ -54,11 +55,16 @@ class PartitionState:
                 kind, _, code = name.partition("/")
                 if code:
                     parts[kind][code] = arrays[name].tobytes()
-            return cls(
+            state = cls(
                 newest=dict(arrays["newest"].tolist()),
-                engines={code: EngineState.from_bytes(blob) for code, blob in parts["engine"].items()},
                 before={code: Before.from_bytes(blob) for code, blob in parts["before"].items()},
             )
+        for code, engine in parts["engine"].items():
+            try:
+                state.engines[code] = EngineState.from_bytes(engine)
+            except UnknownSchema:  # an upgrade must not stop the stream: motes are met anew
+                state.begun_anew.append(code)
+        return state
 
 
 @dataclass(frozen=True, slots=True)

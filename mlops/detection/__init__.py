@@ -6,7 +6,7 @@
 from mlops.detection.engine import Engine, FittedEngine, Judgement, fallback
 from mlops.detection.layers import VOTES, decode_votes
 from mlops.detection.metrics import held_out
-from mlops.detection.state import EngineState
+from mlops.detection.state import EngineState, UnknownSchema
 from mlops.detection.words import words
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "EngineState",
     "FittedEngine",
     "Judgement",
+    "UnknownSchema",
     "decode_votes",
     "fallback",
     "held_out",

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from mlops.detection import kernels, tails
+from mlops.detection import tails
 from mlops.detection.history import Arrays, History
-from mlops.detection.layers import forest, jump, level
 from mlops.detection.tails import Tail
-from sensors.readings import Bools, Floats, Profile
+from sensors.readings import Floats
 
 ROWS = 200_000
 FOLDS = 5
-# Tails are never taken for thinner than this in raw units: a constant channel may move a little.
-LEAST_SCALE = {"level": 0.25, "jump": 0.02, "forest": 1e-3}
+Tails = dict[tuple[str, int], Tail]  # by layer and channel; a layer of whole readings has channel 0 only
 
 
 def sample(history: History) -> History:
@@ -40,63 +38,53 @@ def folds(history: History) -> Iterator[tuple[History, History]]:
             yield history.take(inside), history.take(~inside)
 
 
-def calibrated(
-    profile: Profile, detail: Floats, forest_raw: Floats, learnt: Bools, *, is_young: bool
-) -> tuple[Arrays, dict[str, Any]]:
-    """Tables, limits and a card from a run over held-out normal rows; `learnt` says which channels have a history.
+def calibrate(
+    arrays: Mapping[str, Arrays], raw: Mapping[str, Floats], least_scales: Mapping[str, float], onset: float
+) -> tuple[dict[str, Arrays], Tails, Tail | None]:
+    """The layers' arrays with measured tables and limits, and the tails that made them.
 
-    A young history has tails that the next hour refutes, however many motes told it: it keeps the drawn tables.
+    `least_scales` names the layers to be measured, each with the thinnest tail it may have. A channel of which too
+    little was heard keeps its drawn table; where nothing was heard at all, so do all.
     """
-    fitted = {} if is_young else _fit_all(detail, forest_raw, learnt)
-    drawn = _drawn(profile, learnt)
-    combined = tails.fit_tail(_loudest(fitted, detail, forest_raw)) if fitted else None
-    arrays: Arrays = {name: array.copy() for name, array in drawn.items()}
-    for (layer, c), tail in fitted.items():
-        arrays[f"{layer}_raw"][c], arrays[f"{layer}_surprise"][c] = tails.table(tail, combined)
-    onset = profile.onset
-    arrays["jump_limit"] = np.array([max(1.0, _reach(arrays, "jump", c, onset)) for c in range(len(learnt))])
-    arrays["band"] = np.array([_reach(arrays, "level", c, onset) if learnt[c] else 1.0 for c in range(len(learnt))])
-    names = profile.names
-    card: dict[str, Any] = {
-        f"{layer} {names[c]}" if layer != "forest" else layer: tail.card() for (layer, c), tail in fitted.items()
+    measured = {
+        (name, c): tails.fit_tail(raw[name][:, c], least_scale=least)
+        for name, least in least_scales.items()
+        for c in range(raw[name].shape[1])
+        if np.isfinite(raw[name][:, c]).sum() >= tails.FEW
     }
-    return arrays, {"tails": card, "combined": combined.card() if combined else None}
+    if not measured:
+        return dict(arrays), {}, None
+    combined = tails.fit_tail(_loudest(measured, raw))
+    tables = {name: _room(own, raw[name].shape[1]) if name in least_scales else own for name, own in arrays.items()}
+    for (name, c), tail in measured.items():
+        own = tables[name]
+        own["raw"][c], own["surprise"][c] = tails.table(tail, combined)
+        own["limit"][c] = max(1.0, tails.inverse(own["raw"][c], own["surprise"][c], onset))
+    return tables, measured, combined
 
 
-def _fit_all(detail: Floats, forest_raw: Floats, learnt: Bools) -> dict[tuple[str, int], Tail]:
-    raw = {("forest", 0): forest_raw}
-    for c in np.flatnonzero(learnt).tolist():
-        raw["level", c] = detail[:, c, kernels.LEVEL_RAW]
-        raw["jump", c] = detail[:, c, kernels.JUMP_RAW]
+def _room(own: Arrays, n: int) -> Arrays:
+    """The layer's arrays with tables of its own to write into; a layer that had none is silent in the others."""
+    raw, surprise = (own["raw"], own["surprise"]) if "raw" in own else tails.line([(0.0, 0.0)], n)
+    limit = own.get("limit", np.full(n, np.inf))
+    return {**own, "raw": raw.copy(), "surprise": surprise.copy(), "limit": limit.copy()}
+
+
+def card(measured: Tails, combined: Tail | None, names: tuple[str, ...], whole: set[str]) -> dict[str, Any]:
+    """The tails in figures; `whole` are the layers that judge readings as a whole."""
     return {
-        key: tails.fit_tail(values, least_scale=LEAST_SCALE[key[0]])
-        for key, values in raw.items()
-        if np.isfinite(values).sum() >= tails.FEW
+        "tails": {
+            layer if layer in whole else f"{layer} {names[c]}": tail.card() for (layer, c), tail in measured.items()
+        },
+        "combined": combined.card() if combined else None,
     }
 
 
-def _loudest(fitted: dict[tuple[str, int], Tail], detail: Floats, forest_raw: Floats) -> Floats:
+def _loudest(measured: Tails, raw: Mapping[str, Floats]) -> Floats:
     """The largest surprise of each row, each layer by its own tail."""
-    loudest = np.full(len(detail), np.nan)
-    column = {"level": kernels.LEVEL_RAW, "jump": kernels.JUMP_RAW}
-    for (layer, c), tail in fitted.items():
-        raw = forest_raw if layer == "forest" else detail[:, c, column[layer]]
-        knots, heights = tails.table(tail)
-        loudest = np.fmax(loudest, np.where(np.isfinite(raw), np.interp(raw, *tails.rising(knots, heights)), np.nan))
+    loudest = np.full(len(next(iter(raw.values()))), np.nan)
+    for (layer, c), tail in measured.items():
+        said = raw[layer][:, c]
+        surprise = np.interp(said, *tails.rising(*tails.table(tail)))
+        loudest = np.fmax(loudest, np.where(np.isfinite(said), surprise, np.nan))
     return loudest
-
-
-def _drawn(profile: Profile, learnt: Bools) -> Arrays:
-    """Tables for what calibration data could not show: the pack's, and a plain one for a level that was learnt."""
-    arrays: Arrays = {}
-    for layer in (level, jump, forest):
-        prior = layer.prior(profile)
-        arrays |= {name: prior[name] for name in prior if name.endswith(("_raw", "_surprise"))}
-    raw, surprise = level.learnt_table(profile)
-    arrays["level_raw"] = np.where(learnt[:, None], raw, arrays["level_raw"])
-    arrays["level_surprise"] = np.where(learnt[:, None], surprise, arrays["level_surprise"])
-    return arrays
-
-
-def _reach(arrays: Arrays, layer: str, c: int, onset: float) -> float:
-    return tails.inverse(arrays[f"{layer}_raw"][c], arrays[f"{layer}_surprise"][c], onset)

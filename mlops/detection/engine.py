@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,16 +11,21 @@ import numpy as np
 
 from alerts.events import EventChange
 from mlops.detection import calibration as calibrating
-from mlops.detection import kernels
+from mlops.detection import events
+from mlops.detection.compiled import NO_TIME, Array
+from mlops.detection.events import Kept, Opinions, Tables, Verdicts, conclude, tick
 from mlops.detection.history import Arrays, History
-from mlops.detection.kernels import Model, Rows, Verdicts
-from mlops.detection.layers import LAYERS, VOTES, forest, level
+from mlops.detection.layers import LAYERS, VOTE_BITS, VOTE_UNIT, VOTES, forest, gate, level
+from mlops.detection.rows import Rows, Said
 from mlops.detection.state import EngineState
+from mlops.detection.tails import line
 from sensors import quality
 from sensors.readings import Batch, Bools, Floats, Ints, Profile, concat
 
-SCHEMA = 1
+SCHEMA = 2
 CLOSED_AT_ONCE = 256  # events that may close before the loop hands them over
+NOBODY = np.zeros((0, 0))
+FIELDS = {layer.NAME: layer.MEMORY for layer in LAYERS if layer.MEMORY}
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class FittedEngine:
     """An immutable model of one profile; pickles as plain arrays. `number` 0 is the pack's fallback."""
 
     profile: Profile
-    arrays: Arrays
+    arrays: dict[str, Arrays]  # by layer; a layer that is not here says nothing
     features: list[str]
     number: int = 0
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +54,7 @@ class FittedEngine:
     schema: int = SCHEMA
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "model"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("models", "tables")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state.get("schema") != SCHEMA:
@@ -59,7 +65,9 @@ class FittedEngine:
         return replace(self, number=number)
 
     def start(self) -> EngineState:
-        return EngineState(len(self.profile.channels))
+        state = EngineState(len(self.profile.channels))
+        state.make_room(FIELDS, state.n_channels)
+        return state
 
     def step(self, state: EngineState, batch: Batch) -> tuple[EngineState, Batch, list[EventChange]]:
         """Judges readings in row order. `state` is changed in place and returned; the batch is not changed.
@@ -74,7 +82,7 @@ class FittedEngine:
         flags = np.array(batch.flags, dtype=np.int64)
         is_late = (flags & quality.LATE) != 0
         local_s = batch.at // 1_000_000 + batch.utc_offset_s
-        out, changes = self.run(state, batch.mote, batch.at, local_s, batch.values, is_late, flags)
+        out, changes = self.judge(state, batch.mote, batch.at, local_s, batch.values, is_late, flags)
         judged = replace(
             batch,
             flags=out.flags,
@@ -92,109 +100,160 @@ class FittedEngine:
         late = np.ones(n, dtype=np.bool_)
         flags = np.zeros(n, dtype=np.int64)
         local_s = at // 1_000_000 + utc_offset_s
-        out, _ = self.run(self.start(), mote, at, local_s, values, late, flags, with_detail=True)
-        heard = out.votes[:, None] >> (8 * np.arange(len(VOTES))) & 255
-        by_channel = out.detail[:, :, kernels.CHANNEL_SURPRISE]
-        loudest = np.argmax(np.nan_to_num(by_channel, nan=-1.0), axis=1)
+        state, values = self.start(), np.where(self.profile.is_detected, values, np.nan)
+        rows, said = self.listen(state, mote, at, local_s, values, late, flags)
+        out, _ = self.conclude(state, rows, said, values)
+        heard = out.votes[:, None] >> (VOTE_BITS * np.arange(len(VOTES))) & (1 << VOTE_BITS) - 1
+        low, high = self.band(rows)
         return Judgement(
             surprise=out.surprise,
             votes=out.votes,
             layer=[VOTES[k] for k in np.argmax(heard, axis=1)],
-            channel=[self.profile.names[c] for c in loudest],
-            channel_surprise=by_channel,
-            expected_low=out.detail[:, :, kernels.BAND_LOW],
-            expected_high=out.detail[:, :, kernels.BAND_HIGH],
+            channel=[self.profile.names[c] for c in np.argmax(out.by_channel, axis=1)],
+            channel_surprise=out.by_channel,
+            expected_low=low,
+            expected_high=high,
         )
 
     def forest_scores(self, values: Floats, local_s: Ints) -> Floats:
         """scikit-learn's score_samples of the forest alone; NaN where it may not vote."""
         return -(2.0 ** self.forest_raw(values, local_s))
 
-    @cached_property
-    def model(self) -> Model:
-        """The arrays as the kernel takes them: writable and contiguous, else it would be compiled once more."""
-        exact = {name: self.arrays[name] for name in Model._fields if name in self.arrays}
-        exact = {name: _exact(array, array.dtype) for name, array in exact.items()}
-        return Model(step_us=int(self.profile.step_s * 1e6), onset=float(self.profile.onset), **exact)
+    def forest_raw(self, values: Floats, local_s: Ints) -> Floats:
+        measured = np.where(gate.outside(self.models["gate"], values), np.nan, values)
+        return forest.voices(self.models["forest"], measured, _exact(local_s, np.int64))
 
     @property
     def has_forest(self) -> bool:
-        return len(self.arrays["split_at"]) > 0
+        return "forest" in self.arrays and len(self.arrays["forest"]["split_at"]) > 0
 
-    def forest_raw(self, values: Floats, local_s: Ints) -> Floats:
-        if not self.has_forest:
-            return np.full(len(values), np.nan)
-        low, high = self.model.physical_low, self.model.physical_high
-        n_waves = len(self.arrays["forest_mean"]) - values.shape[1]
-        features = forest.feature_table(self.arrays, values, local_s, low, high, n_waves)
-        return forest.raw_scores(self.arrays, features)
+    def band(self, rows: Rows) -> tuple[Floats, Floats]:
+        """What is expected of each channel, from the level's table: (rows, channels) lows and highs."""
+        reach = rows.spread * self.models["level"]["limit"]
+        low, high = np.maximum(rows.usual - reach, self.tables.low), np.minimum(rows.usual + reach, self.tables.high)
+        return np.where(np.isfinite(rows.values), low, np.nan), np.where(np.isfinite(rows.values), high, np.nan)
 
-    def run(
-        self, state: EngineState, mote: Ints, at: Ints, local_s: Ints, values: Floats, is_late: Bools, flags: Ints,
-        *, with_detail: bool = False, forest_raw: Floats | None = None,
-    ) -> tuple[Verdicts, list[EventChange]]:  # fmt: skip
-        """One pass over rows in their order."""
-        n, n_channels = len(mote), len(self.profile.channels)
-        values, local_s = _exact(values, np.float64), _exact(local_s, np.int64)
-        state.widen(n_channels)  # the kernel checks no bounds
-        slots = state.slots(mote, is_late)
+    @cached_property
+    def models(self) -> dict[str, Arrays]:
+        """The arrays as loops take them: writable and contiguous, else these would be compiled once more."""
+        return {
+            layer: {name: _exact(array, array.dtype) for name, array in own.items()}
+            for layer, own in self.arrays.items()
+        }
+
+    @cached_property
+    def tables(self) -> Tables:
+        """All layers' tables in one piece; those that say nothing yet have a flat one."""
+        n = len(self.profile.channels)
+        knots, heights, limit = [], [], []
+        for layer in LAYERS:
+            own = self.arrays.get(layer.NAME, {})
+            raw, surprise = (own["raw"], own["surprise"]) if "raw" in own else line([(0.0, 0.0)], n)
+            rest = ((0, n - len(raw)), (0, 0))  # a layer of whole readings has a single row
+            knots.append(np.pad(raw, rest, mode="edge"))
+            heights.append(np.pad(surprise, rest, mode="edge"))
+            limit.append(np.broadcast_to(own.get("limit", np.ones(1)), n))
+        low, high = self.profile.bounds("physical")
+        return Tables(
+            np.stack(knots), np.stack(heights), np.stack(limit), low, high,
+            VOTES.index("level"), VOTES.index("stuck"), VOTE_BITS, VOTE_UNIT,
+        )  # fmt: skip
+
+    def judge(
+        self, state: EngineState, mote: Ints, at: Ints, local_s: Ints, values: Floats, is_late: Bools, flags: Ints
+    ) -> tuple[Verdicts, list[EventChange]]:
+        """One pass over rows in their order. Channels that are not detected are as if never measured."""
+        values = np.where(self.profile.is_detected, values, np.nan)
+        rows, said = self.listen(state, mote, at, local_s, values, is_late, flags)
+        return self.conclude(state, rows, said, values)
+
+    def listen(
+        self, state: EngineState, mote: Ints, at: Ints, local_s: Ints, values: Floats, is_late: Bools, flags: Ints
+    ) -> tuple[Rows, list[Said]]:
+        """Asks the layers one after the other; those that the model has not are silent."""
+        shape = values.shape
+        state.make_room(FIELDS, shape[1])  # the loops check no bounds
+        at = _exact(at, np.int64)
+        of_level = self.models.get("level") or level.prior(self.profile)
         rows = Rows(
-            slot=slots,
-            level_row=self._level_rows(mote),
-            at=_exact(at, np.int64),
-            local_s=local_s,
-            values=values,
-            is_late=_exact(is_late, np.bool_),
-            forest=self.forest_raw(values, local_s) if forest_raw is None else forest_raw,
+            step_us=int(self.profile.step_s * 1e6),
+            onset=float(self.profile.onset),
+            mote=_exact(mote, np.int64),
+            slot=state.slots(mote, is_late),
+            at=at,
+            local_s=_exact(local_s, np.int64),
+            previous_at=np.full(len(mote), NO_TIME),
+            values=np.array(values, dtype=np.float64, order="C"),
+            is_step=np.zeros(shape, dtype=np.bool_),
+            flags=flags,
+            usual=np.full(shape, np.nan),
+            spread=np.full(shape, np.nan),
+            oddness=np.zeros(shape),
+            odd_raw=of_level["raw"],
+            odd_surprise=of_level["surprise"],
+            is_known=np.zeros(len(mote), dtype=np.bool_),
+            run_us=np.zeros(shape, dtype=np.int64),
+            noisy=np.zeros(shape),
+            held=np.zeros(shape, dtype=np.bool_),
         )
+        said = []
+        for layer in LAYERS:
+            if layer.NAME in self.models:
+                said.append(layer.step(self.models[layer.NAME], state.memory.get(layer.NAME, {}), rows))
+            else:
+                said.append(Said(np.full((len(mote), 1), np.nan)))
+            if layer is LAYERS[0]:  # the gate: what follows sees measurements only
+                tick(rows, state.memory[events.NAME]["ints"], state.memory[events.NAME]["step_at"])
+        return rows, said
+
+    def conclude(
+        self, state: EngineState, rows: Rows, said: list[Said], measured: Floats
+    ) -> tuple[Verdicts, list[EventChange]]:
+        """All opinions become a surprise, votes and events."""
+        n, n_channels = rows.values.shape
         out = Verdicts(
             surprise=np.full(n, np.nan),
             votes=np.zeros(n, dtype=np.int64),
             is_anomaly=np.zeros(n, dtype=np.bool_),
             event_id=np.zeros(n, dtype=np.int64),
-            flags=flags,
-            detail=np.full((n, n_channels, kernels.N_DETAILS) if with_detail else (0, 0, 0), np.nan),
+            flags=rows.flags,
+            by_channel=np.full((n, n_channels), np.nan),
         )
-        dirty = np.zeros(len(state.arrays.mote_ints), dtype=np.uint8)
-        closed_ints = np.empty((CLOSED_AT_ONCE, kernels.N_MOTE_INTS + 1), dtype=np.int64)
-        closed_floats = np.empty((CLOSED_AT_ONCE, kernels.N_MOTE_FLOATS + n_channels))
+        opinions = Opinions(*(tuple(_or_nobody(getattr(one, part)) for one in said) for part in Opinions._fields))
+        kept = Kept(**state.memory[events.NAME])
+        dirty = np.zeros(len(kept.ints), dtype=np.uint8)
+        closed = (
+            np.empty((CLOSED_AT_ONCE, events.N_INTS + 1), dtype=np.int64),
+            np.empty((CLOSED_AT_ONCE, events.N_FLOATS)),
+            np.empty((CLOSED_AT_ONCE, n_channels)),
+        )
         changes: list[EventChange] = []
-        row = 0
+        row, measured = 0, _exact(measured, np.float64)
         while row < n:
-            row, n_closed = kernels.advance(row, rows, self.model, state.arrays, out, dirty, closed_ints, closed_floats)
-            changes += [self._change(closed_ints[k], closed_floats[k], has_ended=True) for k in range(n_closed)]
-        mote_ints, mote_floats = state.arrays.mote_ints, state.arrays.mote_floats
+            row, n_closed = conclude(row, rows, measured, opinions, self.tables, kept, out, dirty, *closed)
+            changes += [self._change(*(part[k] for part in closed), has_ended=True) for k in range(n_closed)]
         for slot in np.flatnonzero(dirty).tolist():
-            if mote_ints[slot, kernels.NOTICED_AT] != 0:
-                changes.append(self._change(mote_ints[slot], mote_floats[slot], has_ended=False))
+            if kept.ints[slot, events.NOTICED_AT] != 0:
+                changes.append(self._change(kept.ints[slot], kept.floats[slot], kept.shares[slot], has_ended=False))
         return out, changes
 
-    def _level_rows(self, mote: Ints) -> Ints:
-        """Row of each mote in the level layer's tables; 0, the fleet, for motes that were not in the history."""
-        known = self.arrays["level_motes"]
-        if len(known) == 0:
-            return np.zeros(len(mote), dtype=np.int64)
-        place = np.minimum(np.searchsorted(known, mote), len(known) - 1)
-        return np.where(known[place] == mote, place + 1, 0)
-
-    def _change(self, ints: Ints, floats: Floats, *, has_ended: bool) -> EventChange:
-        shares = floats[kernels.N_MOTE_FLOATS :]
+    def _change(self, ints: Ints, floats: Floats, shares: Floats, *, has_ended: bool) -> EventChange:
         total = float(shares.sum())
         names = self.profile.names
         return EventChange(
-            mote=int(ints[kernels.MOTE]),
+            mote=int(ints[events.MOTE]),
             profile=self.profile.code,
-            started_at=int(ints[kernels.STARTED_AT]),
-            noticed_at=int(ints[kernels.NOTICED_AT]),
-            last_at=int(ints[kernels.LAST_AT]),
-            ended_at=int(ints[kernels.ENDED_AT]) if has_ended else None,
-            n_readings=int(ints[kernels.N_READINGS]),
-            peak_surprise=float(floats[kernels.PEAK]),
-            peak_at=int(ints[kernels.PEAK_AT]),
-            peak_channel=names[ints[kernels.PEAK_CHANNEL]],
-            peak_value=float(floats[kernels.PEAK_VALUE]),
-            expected=(float(floats[kernels.PEAK_LOW]), float(floats[kernels.PEAK_HIGH])),
-            layer=VOTES[ints[kernels.PEAK_LAYER]],
+            started_at=int(ints[events.STARTED_AT]),
+            noticed_at=int(ints[events.NOTICED_AT]),
+            last_at=int(ints[events.LAST_AT]),
+            ended_at=int(ints[events.ENDED_AT]) if has_ended else None,
+            n_readings=int(ints[events.N_READINGS]),
+            peak_surprise=float(floats[events.PEAK]),
+            peak_at=int(ints[events.PEAK_AT]),
+            peak_channel=names[ints[events.PEAK_CHANNEL]],
+            peak_value=float(floats[events.PEAK_VALUE]),
+            expected=(float(floats[events.PEAK_LOW]), float(floats[events.PEAK_HIGH])),
+            layer=VOTES[ints[events.PEAK_LAYER]],
             contributions={
                 name: float(share / total) if total > 0 else 1.0 / len(names)
                 for name, share in zip(names, shares, strict=True)
@@ -211,72 +270,83 @@ class Engine:
     on a weekend what has to judge Monday morning.
     """
 
-    def __init__(self, *, seed: int = 42, forest: bool = True) -> None:
+    def __init__(self, *, seed: int = 42, without: Collection[str] = ()) -> None:
+        if unknown := set(without) - set(VOTES):
+            raise ValueError(f"no layer is called {', '.join(sorted(unknown))}; there are {', '.join(VOTES)}")
         self.seed = seed
-        self.forest = forest
+        self.without = tuple(without)
 
     def fit(self, history: Batch, *, calibration: Batch | None = None) -> FittedEngine:
         """A model of `history`: one profile's readings of many motes, in any order, already cleaned."""
         if len(history) == 0:
             raise ValueError("nothing to learn from: the history has no readings")
-        whole = History.of(history if calibration is None else concat([history, calibration]))
-        learnt = np.asarray(np.isfinite(whole.values).any(axis=0))
-        arrays: Arrays = {}
-        for layer in LAYERS:
-            arrays |= layer.prior(whole.profile)
-            if layer is not forest:
-                arrays |= layer.fit(whole)
-            elif self.forest:
-                arrays |= forest.fit(whole, seed=self.seed)
+        whole = History.of(history if calibration is None else concat([history, calibration]), seed=self.seed)
+        layers = [layer for layer in LAYERS if layer.NAME not in self.without]
+        arrays = {layer.NAME: layer.prior(whole.profile) | layer.fit(whole) for layer in layers}
         is_young = int(np.ptp(whole.at)) < level.YOUNG_S * 1e6
         raw = _raw_by_folds(whole.profile, arrays, calibrating.sample(whole))
-        tables, card = calibrating.calibrated(whole.profile, *raw, learnt, is_young=is_young)
+        # A young history has tails that the next hour refutes, however many motes told them.
+        heard = {name: said[:0] for name, said in raw.items()} if is_young else raw
+        least = {layer.NAME: layer.TAIL for layer in layers if layer.TAIL is not None}
+        arrays, measured, combined = calibrating.calibrate(arrays, heard, least, whole.profile.onset)
+        names = whole.profile.names
+        as_whole = {name for name, said in raw.items() if said.shape[1] < len(names)}
+        card = calibrating.card(measured, combined, names, as_whole)
         return FittedEngine(
             profile=whole.profile,
-            arrays=arrays | tables,
-            features=_features(whole.profile, arrays),
+            arrays=arrays,
+            features=_features(whole.profile, arrays.get("forest", {})),
             parameters={
-                "seed": self.seed, "forest": self.forest, "n_trees": forest.N_TREES, "max_samples": forest.MAX_SAMPLES,
-                "step_s": whole.profile.step_s, "onset": whole.profile.onset,
+                "seed": self.seed, "without": list(self.without), "n_trees": forest.N_TREES,
+                "max_samples": forest.MAX_SAMPLES, "step_s": whole.profile.step_s, "onset": whole.profile.onset,
             },
-            calibration={"folds": calibrating.FOLDS, "rows": len(raw[1]), **card},
+            calibration={"folds": calibrating.FOLDS, "rows": len(raw["level"]), **card},
         )  # fmt: skip
 
 
 def fallback(profile: Profile) -> FittedEngine:
     """The engine of a profile that has no model yet: the pack's ranges, rates, durations and bands; number 0."""
-    arrays: Arrays = {}
-    for layer in LAYERS:
-        arrays |= layer.prior(profile)
+    arrays = {layer.NAME: layer.prior(profile) for layer in LAYERS}
     return FittedEngine(profile, arrays, list(profile.names), calibration={"folds": 0, "rows": 0})
 
 
-def _raw(profile: Profile, arrays: Arrays, rows: History) -> tuple[Floats, Floats]:
-    """What the layers, still without tails, measure on held-out rows: (rows, channels, details) and the forest's."""
-    silent = {name: np.zeros_like(array) for name, array in arrays.items() if name.endswith("_surprise")}
-    draft = FittedEngine(profile, arrays | silent, [])
+def _raw(profile: Profile, arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
+    """What each layer measures on held-out rows in the order of time, while nobody is surprised and nothing held."""
+    rows = rows.take(np.lexsort((rows.mote, rows.at)))
+    draft = FittedEngine(profile, {name: own | _silenced(own) for name, own in arrays.items()}, [])
     on_time, no_flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
-    forest_raw = draft.forest_raw(rows.values, rows.local_s)
-    out, _ = draft.run(
-        draft.start(), rows.mote, rows.at, rows.local_s, rows.values, on_time, no_flags,
-        with_detail=True, forest_raw=forest_raw,
-    )  # fmt: skip
-    return out.detail, forest_raw
+    _, said = draft.listen(draft.start(), rows.mote, rows.at, rows.local_s, rows.values, on_time, no_flags)
+    return {layer.NAME: one.raw for layer, one in zip(LAYERS, said, strict=True)}
 
 
-def _raw_by_folds(profile: Profile, arrays: Arrays, rows: History) -> tuple[Floats, Floats]:
-    """The same on the history itself. Only the level knows single days by heart, so only it is learnt anew."""
-    parts = [_raw(profile, arrays | level.fit(rest), inside) for inside, rest in calibrating.folds(rows)]
-    if not parts:
-        return _raw(profile, arrays, rows)
-    return np.concatenate([detail for detail, _ in parts]), np.concatenate([raw for _, raw in parts])
+def _silenced(own: Arrays) -> Arrays:
+    silent = {"surprise": np.zeros_like(own["surprise"])} if "surprise" in own else {}
+    return silent | ({"limit": np.full_like(own["limit"], np.inf)} if "limit" in own else {})
 
 
-def _features(profile: Profile, arrays: Arrays) -> list[str]:
+def _raw_by_folds(profile: Profile, arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
+    """The same on the history itself; what knows single days by heart is learnt anew without the days it judges."""
+    parts = [
+        _raw(profile, {name: own | _anew(name, rest) for name, own in arrays.items()}, inside)
+        for inside, rest in calibrating.folds(rows)
+    ] or [_raw(profile, arrays, rows)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _anew(name: str, rest: History) -> Arrays:
+    layer = LAYERS[VOTES.index(name)]
+    return layer.fit(rest) if layer.BY_HEART else {}
+
+
+def _features(profile: Profile, of_forest: Arrays) -> list[str]:
     waves = ["hour_sin", "hour_cos", "week_sin", "week_cos"]
-    return [*profile.names, *waves][: len(arrays.get("forest_mean", profile.names))]
+    return [*profile.names, *waves][: len(of_forest.get("mean", profile.names))]
+
+
+def _or_nobody(part: Array | None) -> Array:
+    return NOBODY if part is None else part
 
 
 def _exact(array: Any, dtype: Any) -> Any:
-    """As the kernel was compiled for: another layout or a read-only array would compile it once more."""
+    """As the loops were compiled for: another layout or a read-only array would compile them once more."""
     return np.require(array, dtype=dtype, requirements=["C", "W"])

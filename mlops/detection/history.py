@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sensors.readings import Batch, Floats, Ints, Profile
 
-# What a layer learns: arrays by the name of the kernel's Model field.
+# What a layer learns: arrays by name.
 Arrays = dict[str, NDArray[Any]]
 
 FLEET_SAMPLE = 500  # motes that are enough to learn what all have in common
@@ -22,16 +22,17 @@ MAX_CELLS = 4_000_000  # of one mote's grid; more is a mote that was silent for 
 
 @dataclass(frozen=True)
 class History:
-    """One profile's readings, by mote and time; out of physical range is NaN."""
+    """One profile's readings, by mote and time; out of physical range, or not for the engine, is NaN."""
 
     profile: Profile
     mote: Ints
     at: Ints
     values: Floats
     local_s: Ints
+    seed: int = 42  # of layers that draw at random
 
     @classmethod
-    def of(cls, batch: Batch) -> History:
+    def of(cls, batch: Batch, *, seed: int = 42) -> History:
         """The batch in any order; of two readings of one instant the first wins."""
         order = np.lexsort((batch.at, batch.mote))
         mote, at = batch.mote[order], batch.at[order]
@@ -41,9 +42,9 @@ class History:
         low, high = batch.profile.bounds("physical")
         values = batch.values[order]
         with np.errstate(invalid="ignore"):
-            values[~((values >= low) & (values <= high))] = np.nan
+            values[~((values >= low) & (values <= high) & batch.profile.is_detected)] = np.nan
         local_s = at // 1_000_000 + batch.utc_offset_s[order]
-        return cls(batch.profile, mote, at, values, local_s)
+        return cls(batch.profile, mote, at, values, local_s, seed)
 
     def __len__(self) -> int:
         return len(self.mote)
@@ -62,7 +63,7 @@ class History:
         return np.searchsorted(self.ids, self.mote).astype(np.int64)
 
     def take(self, rows: Any) -> History:
-        return History(self.profile, self.mote[rows], self.at[rows], self.values[rows], self.local_s[rows])
+        return History(self.profile, self.mote[rows], self.at[rows], self.values[rows], self.local_s[rows], self.seed)
 
     def split(self, instant: int) -> tuple[History, History]:
         """What was measured before an instant, and from it on."""

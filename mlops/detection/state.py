@@ -1,47 +1,66 @@
-"""What the engine remembers of each mote, as plain arrays that grow with the fleet."""
+"""What the engine remembers of each mote, as plain arrays by layer and name that grow with the fleet."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mlops.detection import kernels
-from mlops.detection.kernels import State
+from mlops.detection import events
+from mlops.detection.compiled import NO_TIME, Array
+from mlops.detection.rows import Field
 from sensors.readings import Bools, Ints
 
-SCHEMA = 1
+SCHEMA = 2
 MAGIC = b"SIEIS engine state\n"
+LEAST_MOTES = 64  # room made at once
+
+Fields = Mapping[str, Mapping[str, Field]]
+Memory = dict[str, dict[str, Array]]
+OWN: Fields = {events.NAME: events.MEMORY}
 
 
 class EngineState:
-    """Changed in place by `FittedEngine.step`; about 100 bytes a mote and 90 a channel."""
+    """Changed in place by `FittedEngine.step`."""
 
     def __init__(self, n_channels: int) -> None:
         self.n_channels = n_channels
         self.n_motes = 0
-        self.arrays = _blank(0, n_channels)
+        self.memory: Memory = {}
+        self._fields: Fields = {}
+        self._capacity = 0
         self._ids: Ints = np.zeros(0, dtype=np.int64)
         self._slots: Ints = np.zeros(0, dtype=np.int64)
+        self.make_room(OWN, n_channels)
 
     @property
     def motes(self) -> Ints:
         """The motes remembered, in the order in which they came."""
-        return self.arrays.mote_ints[: self.n_motes, kernels.MOTE].copy()
+        return self.memory[events.NAME]["ints"][: self.n_motes, events.MOTE].copy()
 
-    def widen(self, n_channels: int) -> None:
-        """Makes room for the channels that a newer version of the profile has added at the end."""
-        if n_channels <= self.n_channels:
+    def make_room(self, fields: Fields, n_channels: int) -> None:
+        """Room for what these layers remember, and for channels that a newer profile has added at the end.
+
+        A layer that is new, or remembers in another form than before, starts blank; one that is gone is forgotten.
+        """
+        fields = {**OWN, **fields}
+        if n_channels <= self.n_channels and fields == self._fields:
             return
-        wider = _blank(len(self.arrays.mote_ints), n_channels)
-        for new, old in zip(wider, self.arrays, strict=True):
-            new[:, : old.shape[1]] = old
-        self.arrays, self.n_channels = wider, n_channels
+        n_channels = max(n_channels, self.n_channels)
+        memory = {layer: _blank(own, self._capacity, n_channels) for layer, own in fields.items()}
+        for layer, arrays in memory.items():
+            old = self.memory.get(layer, {})
+            if {name: _form(array) for name, array in old.items()} == {name: _form(a) for name, a in arrays.items()}:
+                for name, array in arrays.items():
+                    array[tuple(slice(size) for size in old[name].shape)] = old[name]
+        if events.NAME not in self.memory:
+            memory[events.NAME]["ints"][:, events.NEWEST_AT] = NO_TIME
+        self.memory, self._fields, self.n_channels = memory, fields, n_channels
 
     def slots(self, mote: Ints, is_late: Bools) -> Ints:
-        """The row of each reading's mote; a new mote gets one, unless it has only late readings: those have -1."""
+        """The row of each reading's mote, −1 for a late reading; a mote that is new gets a row."""
         slots = self._find(mote)
         new = (slots < 0) & ~is_late
         if new.any():
@@ -49,6 +68,7 @@ class EngineState:
             ids, first = np.unique(unknown, return_index=True)
             self._grow(unknown[np.sort(first)] if len(ids) > 1 else ids)
             slots = self._find(mote)
+        slots[is_late] = -1
         return slots
 
     def _find(self, mote: Ints) -> Ints:
@@ -58,30 +78,36 @@ class EngineState:
         return np.where(self._ids[place] == mote, self._slots[place], -1)
 
     def _grow(self, motes: Ints) -> None:
-        wanted, capacity = self.n_motes + len(motes), len(self.arrays.mote_ints)
-        if wanted > capacity:
-            more = _blank(max(wanted, 2 * capacity, 64) - capacity, self.n_channels)
-            self.arrays = State(*(np.concatenate(pair) for pair in zip(self.arrays, more, strict=True)))
-        self.arrays.mote_ints[self.n_motes : wanted, kernels.MOTE] = motes
+        wanted = self.n_motes + len(motes)
+        if wanted > self._capacity:
+            more = max(wanted, 2 * self._capacity, LEAST_MOTES) - self._capacity
+            for layer, own in self._fields.items():
+                blank = _blank(own, more, self.n_channels)
+                if layer == events.NAME:
+                    blank["ints"][:, events.NEWEST_AT] = NO_TIME
+                arrays = self.memory[layer]
+                arrays.update({name: np.concatenate([arrays[name], blank[name]]) for name in own})
+            self._capacity += more
+        self.memory[events.NAME]["ints"][self.n_motes : wanted, events.MOTE] = motes
         self.n_motes = wanted
         self._index()
 
     def _index(self) -> None:
-        ids = self.arrays.mote_ints[: self.n_motes, kernels.MOTE]
+        ids = self.motes
         self._slots = np.argsort(ids, kind="stable").astype(np.int64)
         self._ids = ids[self._slots]
 
     def to_bytes(self) -> bytes:
         """A header line of JSON, then the arrays as they lie in memory, little-endian."""
-        kept = [array[: self.n_motes] for array in self.arrays]
-        header = {
-            "schema": SCHEMA,
-            "n_channels": self.n_channels,
-            "n_motes": self.n_motes,
-            "shapes": [array.shape for array in kept],
-        }
-        parts = [np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False) for array in kept]
-        return b"".join([MAGIC, json.dumps(header).encode(), b"\n", *(part.tobytes() for part in parts)])
+        described: list[tuple[str, str, str, tuple[int, ...]]] = []
+        parts = []
+        for layer, arrays in self.memory.items():
+            for name, array in arrays.items():
+                part = array[: self.n_motes].astype(array.dtype.newbyteorder("<"), copy=False)
+                described.append((layer, name, part.dtype.str, part.shape))
+                parts.append(part.tobytes())
+        header = {"schema": SCHEMA, "n_channels": self.n_channels, "n_motes": self.n_motes, "arrays": described}
+        return b"".join([MAGIC, json.dumps(header).encode(), b"\n", *parts])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> EngineState:
@@ -91,32 +117,32 @@ class EngineState:
         end = data.index(b"\n", len(MAGIC)) + 1
         header: dict[str, Any] = json.loads(data[len(MAGIC) : end])
         if header["schema"] != SCHEMA:
-            raise ValueError(
-                f"engine state of schema {header['schema']}, this version reads {SCHEMA}: replay the stream"
-            )
+            raise UnknownSchema(f"engine state of schema {header['schema']}, this version reads {SCHEMA}")
         state = cls(header["n_channels"])
-        state.n_motes = header["n_motes"]
-        arrays: list[NDArray[Any]] = []
-        for array, shape in zip(state.arrays, header["shapes"], strict=True):
-            size = int(np.prod(shape)) * 8
-            if end + size > len(data):
-                raise ValueError(f"engine state is torn: {len(data)} bytes, at least {end + size} expected")
-            read = np.frombuffer(data, dtype=array.dtype.newbyteorder("<"), count=size // 8, offset=end)
-            arrays.append(read.astype(array.dtype).reshape(shape))  # a copy: what lies in bytes cannot be written
-            end += size
-        state.arrays = State(*arrays)
+        state.n_motes = state._capacity = header["n_motes"]
+        state.memory = {}
+        for layer, name, kind, shape in header["arrays"]:
+            dtype, n_cells = np.dtype(kind), int(np.prod(shape))
+            if end + n_cells * dtype.itemsize > len(data):
+                wanted = end + n_cells * dtype.itemsize
+                raise ValueError(f"engine state is torn: {len(data)} bytes, at least {wanted} expected")
+            read = np.frombuffer(data, dtype=dtype, count=n_cells, offset=end)
+            end += read.nbytes
+            # A copy: what lies in bytes cannot be written.
+            state.memory.setdefault(layer, {})[name] = read.astype(dtype.newbyteorder("=")).reshape(shape)
+        state._fields = {}  # the engine that steps it next says which
         state._index()
         return state
 
 
-def _blank(n: int, n_channels: int) -> State:
-    mote_ints = np.zeros((n, kernels.N_MOTE_INTS), dtype=np.int64)
-    mote_ints[:, kernels.NEWEST_AT] = kernels.NO_TIME
-    channel_ints = np.zeros((n, n_channels, kernels.N_CHANNEL_INTS), dtype=np.int64)
-    channel_ints[:, :, [kernels.ACCEPTED_AT, kernels.STEP_AT, kernels.SEEN_AT]] = kernels.NO_TIME
-    return State(
-        mote_ints,
-        np.zeros((n, kernels.N_MOTE_FLOATS + n_channels)),
-        channel_ints,
-        np.full((n, n_channels, kernels.N_CHANNEL_FLOATS), np.nan),
-    )
+class UnknownSchema(ValueError):
+    """The state was saved by a release that remembered in another way: start afresh."""
+
+
+def _blank(fields: Mapping[str, Field], n_motes: int, n_channels: int) -> dict[str, Array]:
+    return {name: field.make(n_motes, n_channels) for name, field in fields.items()}
+
+
+def _form(array: Array) -> tuple[Any, ...]:
+    """What must be equal for an array to be taken over: all but the numbers of motes and channels."""
+    return array.dtype, array.ndim, array.shape[2:]

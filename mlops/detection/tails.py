@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlops.detection.kernels import CAP
+from mlops.detection.compiled import CAP
 from sensors.readings import Floats
 
 KNOTS = 128

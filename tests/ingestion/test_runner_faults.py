@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import threading
 from datetime import datetime
@@ -16,6 +17,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import OperationalError
+from structlog.testing import capture_logs
 
 from alerts.models import Alert, Event
 from ingestion import checkpoints
@@ -223,19 +225,23 @@ def test_a_state_that_is_gone_is_said_and_not_waited_for(make: Any) -> None:
         make().run(stopped_after(1.0), until_end=True)
 
 
-def test_a_state_of_another_release_is_refused_with_a_sentence(make: Any) -> None:
+def test_an_engine_state_of_an_older_release_is_begun_anew_and_the_stream_goes_on(make: Any) -> None:
     send(reading(start_us()))
     drain(make())
     kept = StateSnapshot.objects.latest("pk")
-    other = io.BytesIO()
+    older = io.BytesIO()
     with default_storage.open(kept.blob) as file, np.load(file) as arrays:
-        engine = arrays["engine/indoor"].tobytes().replace(b'"schema": 1', b'"schema": 0')
-        np.savez(other, newest=arrays["newest"], **{"engine/indoor": np.frombuffer(engine, np.uint8)})
-    default_storage.save(kept.blob, ContentFile(other.getvalue()))
-    StateSnapshot.objects.filter(pk=kept.pk).update(sha256=hashlib.sha256(other.getvalue()).hexdigest())
+        engine = re.sub(rb'"schema": \d+', b'"schema": 0', arrays["engine/indoor"].tobytes())
+        np.savez(older, newest=arrays["newest"], **{"engine/indoor": np.frombuffer(engine, np.uint8)})
+    blob = default_storage.save(kept.blob, ContentFile(older.getvalue()))
+    StateSnapshot.objects.filter(pk=kept.pk).update(blob=blob, sha256=hashlib.sha256(older.getvalue()).hexdigest())
+    send(reading(start_us() + 30_000_000))
 
-    with pytest.raises(StreamClosed, match=r"another release.*schema 0"):
+    with capture_logs() as said:
         drain(make())
+
+    assert Checkpoint.objects.get().next_offset == 2
+    assert [line["profiles"] for line in said if line["event"] == "engine_state_begun_anew"] == [["indoor"]]
 
 
 def stopped_after(seconds: float) -> threading.Event:

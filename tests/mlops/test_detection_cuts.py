@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops.detection import EngineState, fallback, kernels
+from mlops.detection import EngineState, events, fallback
+from mlops.detection.compiled import digest
+from mlops.detection.layers import LAYERS
 from sensors import quality
 from sensors.readings import Batch, concat
 from tests.mlops.detection_world import INDOOR, after, changed, eventful, in_pieces, normal, trained
@@ -62,10 +64,13 @@ def test_compiled_loops_say_what_their_source_says(seed, monkeypatch):
     compiled = in_pieces(trained(), stream, [])
 
     # Not a stand-in: the same functions, read by Python instead of the compiler.
-    for name in ("interpolate", "allowed_change", "_close", "advance", "forest_features"):
-        monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
-    if seed == 0:
-        monkeypatch.setattr(kernels, "forest_depths", kernels.forest_depths.py_func)
+    loops = 0
+    for module in (events, *LAYERS):
+        for name, loop in vars(module).copy().items():
+            if hasattr(loop, "py_func") and (name != "depths" or seed == 0):
+                monkeypatch.setattr(module, name, loop.py_func)
+                loops += 1
+    assert loops >= 10
 
     assert in_pieces(trained(), stream, []) == compiled
 
@@ -161,7 +166,7 @@ def test_a_state_grows_with_the_fleet_and_keeps_what_it_knew():
     ("spoil", "words"),
     [
         (lambda data: b"PK" + data, "not an engine state"),
-        (lambda data: data.replace(b'"schema": 1', b'"schema": 9'), "schema 9, this version reads 1"),
+        (lambda data: data.replace(b'"schema": 2', b'"schema": 9'), "schema 9, this version reads 2"),
         (lambda data: data[:-8], "torn"),
     ],
 )
@@ -170,3 +175,14 @@ def test_a_state_that_is_not_ours_is_refused_in_words(spoil, words):
 
     with pytest.raises(ValueError, match=words):
         EngineState.from_bytes(spoil(state.to_bytes()))
+
+
+def test_a_change_in_any_file_of_the_engine_compiles_everything_anew(tmp_path):
+    (tmp_path / "layers").mkdir()
+    for name in ("engine.py", "layers/one.py"):
+        (tmp_path / name).write_text("before")
+    before = digest(tmp_path)
+
+    (tmp_path / "layers" / "one.py").write_text("after")
+
+    assert digest(tmp_path) != before

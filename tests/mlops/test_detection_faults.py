@@ -396,7 +396,7 @@ def test_stuck_and_jump_agree_with_plain_references(seed):
                 x[part] += rng.normal(0, 4, len(x[part]))
     judged, _ = judge(changed(stream, slice(None), 1, x))
 
-    arrays = trained().arrays
+    of_jump, of_stuck = trained().arrays["jump"], trained().arrays["stuck"]
 
     def usual(k, value):
         """The surprise of a humidity at reading k by itself, and the middle of what was expected."""
@@ -404,10 +404,10 @@ def test_stuck_and_jump_agree_with_plain_references(seed):
         said = trained().score_stateless(*(getattr(alone, name) for name in ("values", "mote", "at", "utc_offset_s")))
         return said.channel_surprise[0, 1], (said.expected_low[0, 1] + said.expected_high[0, 1]) / 2
 
-    hold = Hold(arrays["allowed"][1], arrays["jump_limit"][1], arrays["natural_us"][1] / 1e6, usual)
+    hold = Hold(of_jump["allowed"][1], of_jump["limit"][1], of_jump["natural_us"][1] / 1e6, usual)
     at_s = (stream.at - stream.at[0]) / 1e6
     of_humidity = judged.flags >> (quality.CHANNEL_SHIFT + 1) & 1 != 0
-    expected_stuck = np.array(stuck_reference(x, at_s, arrays["flat_us"][1] / 1e6))
+    expected_stuck = np.array(stuck_reference(x, at_s, of_stuck["flat_us"][1] / 1e6))
     expected_jump = np.array([hold.step(k, value) for k, value in enumerate(x)])
     assert of_humidity.tolist() == (expected_stuck | expected_jump).tolist()
     assert ((judged.flags & quality.JUMP) != 0).tolist() == expected_jump.tolist()

@@ -106,7 +106,7 @@ def demo(**options) -> Simulator:
 @cache
 def taught() -> FittedEngine:
     """By a day and a half, as a newcomer's first model is."""
-    return Engine(forest=False).fit(
+    return Engine(without=["forest"]).fit(
         said_by(demo(anomaly_rate=0.0), WEDNESDAY - timedelta(days=1.5), timedelta(1.5), 30)
     )
 

@@ -59,7 +59,10 @@ def test_a_trained_engine_finds_planted_faults_and_a_blind_one_is_told_by_them(f
     days = indoor_days(1, tuple(range(1, 13)), seed=5)
     deaf = replace(
         fitted,
-        arrays={name: np.zeros_like(a) if name.endswith("_surprise") else a for name, a in fitted.arrays.items()},
+        arrays={
+            layer: {name: np.zeros_like(a) if name == "surprise" else a for name, a in own.items()}
+            for layer, own in fitted.arrays.items()
+        },
     )
 
     assert probe(fitted, days)["n_planted"] == 12

@@ -1,35 +1,62 @@
-"""The voices of the engine, in the order of their bytes in `votes`.
+"""The voices of the engine, in the order in which they speak and of their place in `votes`.
 
-A layer is a file with a NAME and two verbs that return arrays by the name of a field of `kernels.Model`:
-`prior(profile)` from the pack alone, `fit(history)` from normal readings (only what it learnt; the prior fills the
-rest). What it does to a reading stands in `kernels.advance`, since numba needs one file. A new layer is a file here, a
-line in LAYERS and its lines in the kernel.
+To add one, write a file here with the names of `Layer` and put it into LAYERS:
+
+NAME     what `votes`, events and cards call it.
+MEMORY   what it remembers: `Field`s by name, for each mote or each mote and channel. All layers together have about
+         1 KB a mote and channel. Arrays grow with the fleet, are saved with the stream's offset, and start blank.
+TAIL     the least scale of the raw output's tail, in raw units; None where its table is drawn once and for all.
+BY_HEART whether calibration must learn it anew without the days that it is calibrated on (costs a fit a fold).
+prior    arrays from the pack alone. "raw" and "surprise" (tables.line) are the table that turns raw into surprise until
+         calibration has measured one; leave them out, and the layer is silent until then.
+fit      arrays learnt from normal readings, over the prior's; {} where nothing is learnt.
+step     looks at every row in order and answers `Said`, raw (rows, channels) or (rows, 1).
+
+`step` does its work in a `@compiled` loop over rows, because no cut of the stream may show, to the bit: a row depends
+on its mote's memory and itself, never on the batch (no BLAS, no vectorised sums over rows). Its rules:
+- slot < 0 is a late reading: touch no memory; say NaN if order matters.
+- between steps (not is_step) judge, but do not advance memory; values are NaN where missing or not a measurement.
+- never learn from what is `held`; score first, then learn.
+- raw only has to grow with oddness: surprise comes from the tail that the engine measures on held-out normal readings.
+- `model` and `memory` are your own arrays by name, C-contiguous, of the types you gave them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from mlops.detection.compiled import Array
 from mlops.detection.history import Arrays, History
 from mlops.detection.layers import forest, gate, jump, level, stuck
+from mlops.detection.rows import Field, Rows, Said
 from sensors.readings import Profile
 
 
 class Layer(Protocol):
-    NAME: str
-
+    @property
+    def NAME(self) -> str: ...
+    @property
+    def MEMORY(self) -> Mapping[str, Field]: ...
+    @property
+    def TAIL(self) -> float | None: ...
+    @property
+    def BY_HEART(self) -> bool: ...
     def prior(self, profile: Profile) -> Arrays: ...
     def fit(self, history: History) -> Arrays: ...
+    def step(self, model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said: ...
 
 
 LAYERS: tuple[Layer, ...] = (gate, stuck, level, jump, forest)
 VOTES = tuple(layer.NAME for layer in LAYERS)
+VOTE_BITS = 5  # twelve layers fit into a signed 64-bit integer
+VOTE_UNIT = 0.4
 
 
 def decode_votes(votes: int) -> dict[str, float]:
-    """What each layer said, to a tenth; 25.5 stands for that and more.
+    """What each layer said, in steps of 0.4; 12.4 stands for that and more.
 
-    >>> decode_votes(12 * 10 | 43 << 16)
-    {'gate': 12.0, 'stuck': 0.0, 'level': 4.3, 'jump': 0.0, 'forest': 0.0}
+    >>> decode_votes(30 | 11 << 10)
+    {'gate': 12.0, 'stuck': 0.0, 'level': 4.4, 'jump': 0.0, 'forest': 0.0}
     """
-    return {name: (int(votes) >> (8 * place) & 255) / 10.0 for place, name in enumerate(VOTES)}
+    return {name: round((int(votes) >> (VOTE_BITS * place) & 31) * VOTE_UNIT, 1) for place, name in enumerate(VOTES)}

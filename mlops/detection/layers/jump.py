@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
+from mlops.detection.compiled import NO_TIME, SILENT_STEPS, STEP_TOLERANCE, Array, compiled, interpolate
 from mlops.detection.history import FLEET_SAMPLE, Arrays, History
+from mlops.detection.layers import stuck
+from mlops.detection.layers.stuck import runs_us
+from mlops.detection.rows import Field, Rows, Said
 from mlops.detection.tails import line
-from sensors.readings import Profile
+from sensors import quality
+from sensors.readings import Ints, Profile
 
 NAME = "jump"
+MEMORY = {
+    "accepted": Field("channel", np.float64, np.nan),
+    "accepted_at": Field("channel", np.int64, NO_TIME),
+    "step_value": Field("channel", np.float64, np.nan),
+    "step_at": Field("channel", np.int64, NO_TIME),
+    "held_since": Field("channel", np.int64),
+    "plausible_since": Field("channel", np.int64),
+    "stepped_back": Field("channel", np.int8),
+    "n_alive": Field("channel", np.int16),
+}
+TAIL = 0.02
+BY_HEART = False
 LAGS = tuple(2**k for k in range(13))  # steps; the longest is 34 hours of 30 s, beyond it a mote begins anew
 MARGIN = 1.2
 RARE = 0.9999
 FEW = 2000  # differences of a lag that say something about its extremes
 QUANTA = 4  # changes below this many steps of resolution are no jump
+ALIVE_STEPS = 30  # a lively signal on a new level: the world really changed
+HOLD_STEPS = 720  # unconditional release, six hours of 30 s steps
+VISIBLE = 0.5  # of the allowed change in one step
+ASTRAY = 1.0  # ten times as rare at this hour as what is measured now: accepted, but not what the mote usually shows
+FLAG, SHIFT = quality.JUMP, quality.CHANNEL_SHIFT
 
 
 def prior(profile: Profile) -> Arrays:
@@ -27,9 +52,10 @@ def prior(profile: Profile) -> Arrays:
     raw, surprise = line([(0.0, 0.0), (0.8, 0.3 * onset), (1.0, onset), (2.0, 2 * onset), (4.0, 12.0)], len(rate))
     return {
         "allowed": np.maximum(allowed, np.maximum(quanta, 1e-9)[:, None]),
-        "jump_limit": np.ones(len(rate)),
-        "jump_raw": raw,
-        "jump_surprise": surprise,
+        "limit": np.ones(len(rate)),
+        "natural_us": stuck.prior(profile)["flat_us"],  # resting for longer is no sign of life
+        "raw": raw,
+        "surprise": surprise,
     }
 
 
@@ -50,4 +76,157 @@ def fit(history: History) -> Arrays:
                     largest[c, place] = np.fmax(largest[c, place], rare)
     known = np.isfinite(largest)
     limits = np.where(known, MARGIN * np.maximum(largest, quanta[:, None] / MARGIN), allowed)
-    return {"allowed": np.maximum.accumulate(np.maximum(limits, 1e-9), axis=1)}
+    return {
+        "allowed": np.maximum.accumulate(np.maximum(limits, 1e-9), axis=1),
+        "natural_us": _natural(history),
+    }
+
+
+def _natural(history: History) -> Ints:
+    """The longest that each channel was seen to rest."""
+    natural = prior(history.profile)["natural_us"]
+    for c in range(len(natural)):
+        present = np.isfinite(history.values[:, c])
+        if present.any():
+            mote, at = history.mote[present], history.at[present]
+            natural[c] = runs_us(mote, at, history.values[present, c], SILENT_STEPS * history.step_us).max()
+    return natural
+
+
+def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
+    shape = rows.values.shape
+    raw, middle, scale = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    learnt = Learnt(*(model[name] for name in Learnt._fields))
+    advance(rows, learnt, Kept(*(memory[name] for name in Kept._fields)), raw, middle, scale)
+    return Said(raw, middle, scale)
+
+
+class Learnt(NamedTuple):
+    allowed: Array  # (channels, lags 1, 2, 4, ... steps)
+    limit: Array
+    natural_us: Array
+
+
+class Kept(NamedTuple):
+    accepted: Array
+    accepted_at: Array
+    step_value: Array
+    step_at: Array
+    held_since: Array
+    plausible_since: Array
+    stepped_back: Array
+    n_alive: Array
+
+
+@compiled
+def allowed_change(allowed: Array, channel: int, lag: float) -> float:
+    """The change that the fleet was seen to make in so many steps; between powers of two by interpolation."""
+    if lag <= 1.0:
+        return allowed[channel, 0]
+    place, power = 0, 1.0
+    while lag >= 2.0 * power:
+        power *= 2.0
+        place += 1
+    if place >= allowed.shape[1] - 1:
+        return allowed[channel, allowed.shape[1] - 1]
+    return allowed[channel, place] + (lag / power - 1.0) * (allowed[channel, place + 1] - allowed[channel, place])
+
+
+@compiled
+def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, scale: Array) -> None:
+    """Against the last accepted value, by elapsed steps; what jumped is held until it is plausible again."""
+    step_us, onset = rows.step_us, rows.onset
+    clear = 0.5 * onset
+    tolerated_us = np.int64(STEP_TOLERANCE * step_us)
+    longest_lag = float(1 << (learnt.allowed.shape[1] - 1))
+    for i in range(len(rows.slot)):
+        slot, at = rows.slot[i], rows.at[i]
+        if slot < 0:
+            continue
+        for c in range(rows.values.shape[1]):
+            x = rows.values[i, c]
+            if np.isnan(x):
+                continue
+            usual, oddness, is_step = rows.usual[i, c], rows.oddness[i, c], rows.is_step[i, c]
+            is_held = kept.held_since[slot, c] != 0
+            accepted = kept.accepted[slot, c]
+            ratio = 0.0
+            if not np.isnan(accepted):
+                lag = (at - kept.accepted_at[slot, c]) / step_us
+                if lag > longest_lag:
+                    # Longer ago than any change was learnt for: begin anew.
+                    accepted = np.nan
+                    kept.accepted[slot, c] = np.nan
+                    kept.held_since[slot, c] = 0
+                    is_held = False
+                else:
+                    allowed = allowed_change(learnt.allowed, c, lag)
+                    ratio = abs(x - accepted) / allowed
+                    middle[i, c], scale[i, c] = accepted, allowed
+            is_bad = ratio > learnt.limit[c]
+
+            is_odd = oddness >= onset
+            # Ordinary by the mote's own learnt hour. A ramp within a step leads the accepted value astray: from
+            # there to the ordinary is a return, no jump.
+            is_ordinary = rows.is_known[i] and oddness < clear
+            is_return = False
+            if is_ordinary and not np.isnan(accepted) and (is_held or ratio > 0.5 * learnt.limit[c]):
+                astray = interpolate(rows.odd_raw, rows.odd_surprise, c, abs(accepted - usual) / rows.spread[i, c])
+                is_return = astray >= oddness + ASTRAY
+            is_plausible, is_over, stepped_back, is_alive = False, False, False, False
+            if is_held or is_odd:
+                lag = (at - kept.step_at[slot, c]) / step_us if kept.step_at[slot, c] != NO_TIME else 1.0
+                before, in_step = kept.step_value[slot, c], allowed_change(learnt.allowed, c, lag)
+                moved = abs(x - before)
+                is_alive = moved <= in_step * learnt.limit[c] and rows.run_us[i, c] <= learnt.natural_us[c]
+                if is_held and np.isnan(accepted):
+                    is_plausible = not is_odd
+                elif is_held:
+                    is_nearer = abs(x - accepted) < abs(before - accepted)
+                    is_nearer |= is_ordinary and abs(x - usual) < abs(before - usual)
+                    stepped_back = kept.stepped_back[slot, c] != 0 or (moved > VISIBLE * in_step and is_nearer)
+                    is_plausible = is_return or (stepped_back and (is_ordinary or not is_bad))
+            if is_plausible or (is_ordinary and (is_held or is_bad)):
+                if kept.plausible_since[slot, c] == 0:
+                    kept.plausible_since[slot, c] = at
+                # What is only ordinary, without a way back seen, is doubted for as long as an event needs.
+                seen_at = at if is_plausible else rows.previous_at[i]
+                is_over = seen_at - kept.plausible_since[slot, c] >= tolerated_us
+            else:
+                kept.plausible_since[slot, c] = 0
+            if is_return or is_plausible or is_over:
+                ratio = 0.0 if is_bad or is_return else ratio
+            elif (is_held or is_bad) and not np.isnan(accepted):
+                rows.flags[i] |= FLAG | (np.int64(1) << np.int64(SHIFT + c))
+                if is_held or is_step:
+                    ratio = max(ratio, learnt.limit[c])
+            raw[i, c] = ratio
+            rows.held[i, c] = (is_held or is_bad or is_odd) and not (is_return or is_over)
+
+            accept = is_held and is_over
+            if is_step:
+                if is_held or is_odd:
+                    kept.n_alive[slot, c] = kept.n_alive[slot, c] + 1 if is_alive else 0
+                else:
+                    kept.n_alive[slot, c] = 0
+                if is_held:
+                    kept.stepped_back[slot, c] = 1 if stepped_back else 0
+                    accept |= kept.n_alive[slot, c] >= ALIVE_STEPS
+                    accept |= at - kept.held_since[slot, c] >= HOLD_STEPS * step_us
+                elif (is_bad and not (is_return or is_over)) or (np.isnan(accepted) and is_odd):
+                    kept.held_since[slot, c] = at
+                    kept.stepped_back[slot, c] = 0
+                    # The first reading of a jump does not yet speak for it.
+                    if kept.plausible_since[slot, c] == at:
+                        kept.plausible_since[slot, c] = 0
+                    kept.n_alive[slot, c] = 0
+                else:
+                    # Learnt from, an odd reading would make a jump of the way back to normal.
+                    accept = not is_odd or kept.n_alive[slot, c] >= ALIVE_STEPS
+                kept.step_value[slot, c] = x
+                kept.step_at[slot, c] = at
+            if accept:
+                kept.accepted[slot, c] = x
+                kept.accepted_at[slot, c] = at
+                kept.held_since[slot, c] = 0
+                kept.plausible_since[slot, c] = 0

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from mlops.detection.compiled import Array, compiled, interpolate
 from mlops.detection.history import Arrays, History, grouped_median
-from mlops.detection.tails import line
-from sensors.readings import Floats, Ints, Profile
+from mlops.detection.rows import Field, Rows, Said
+from mlops.detection.tails import inverse, line
+from sensors.readings import Bools, Floats, Ints, Profile
 
 NAME = "level"
+MEMORY: Mapping[str, Field] = {}
+TAIL = 0.25
+BY_HEART = True
 HOURS = 24
 MAD = 1.4826  # of a normal distribution: the median absolute deviation as a standard deviation
 FLOOR = 0.5  # an hour is at least half as restless as the whole day: a dark night is not infinitely precise
@@ -28,20 +35,25 @@ def prior(profile: Profile) -> Arrays:
         [(0.0, 0.0), (0.7, 0.05 * onset), (1.0, 0.3 * onset), (1.2, onset), (2.2, 2 * onset), (5.0, 12.0)], n
     )
     return {
-        "level_motes": np.zeros(0, dtype=np.int64),
+        "motes": np.zeros(0, dtype=np.int64),
         "center": np.broadcast_to((low + high) / 2.0, (1, 2, HOURS, n)).astype(np.float32),
         "scale": np.broadcast_to(half, (1, HOURS, n)).astype(np.float32),
-        "level_raw": raw,
-        "level_surprise": surprise,
-        "band": np.ones(n),
+        "raw": raw,
+        "surprise": surprise,
+        "limit": np.ones(n),
     }
 
 
-def learnt_table(profile: Profile) -> tuple[Floats, Floats]:
+def learnt_tables(profile: Profile, learnt: Bools) -> Arrays:
     """For a learnt level whose tail nobody could measure: six scales are onset, ten are high."""
-    onset = profile.onset
+    onset, drawn = profile.onset, prior(profile)
     knots = [(0.0, 0.0), (3.0, 0.3 * onset), (6.0, onset), (10.0, 2 * onset), (20.0, 12.0)]
-    return line(knots, len(profile.channels))
+    raw, surprise = line(knots, len(learnt))
+    return {
+        "raw": np.where(learnt[:, None], raw, drawn["raw"]),
+        "surprise": np.where(learnt[:, None], surprise, drawn["surprise"]),
+        "limit": np.where(learnt, inverse(raw[0], surprise[0], onset), drawn["limit"]),
+    }
 
 
 def fit(history: History) -> Arrays:
@@ -67,9 +79,10 @@ def fit(history: History) -> Arrays:
         scale[1:, :, c] = np.maximum(np.where(np.isfinite(own), own, np.nanmedian(own, axis=0)) + youth, least)
         scale[0, :, c] = np.maximum(_fleet_scale(own, center[1:, :, :, c], fleet, seen) + youth.min(), least)
     return {
-        "level_motes": readings.ids.astype(np.int64),
+        "motes": readings.ids.astype(np.int64),
         "center": center.astype(np.float32),
         "scale": scale.astype(np.float32),
+        **learnt_tables(history.profile, np.asarray(np.isfinite(readings.values).any(axis=0))),
     }
 
 
@@ -117,3 +130,41 @@ def _fleet_scale(own: Floats, centers: Floats, fleet: Floats, seen: Ints) -> Flo
     """(hour): wide enough that most motes of the fleet would have been taken for normal by it."""
     apart = np.abs(centers - fleet[None]).max(axis=1)[seen > 0]
     return np.nanmedian(own, axis=0) + np.quantile(apart, 0.95, axis=0) / 2.0
+
+
+def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
+    raw = np.full(rows.values.shape, np.nan)
+    place = _places(model["motes"], rows.mote)
+    rows.is_known[:] = place > 0
+    measure(rows, place, model["center"], model["scale"], model["raw"], model["surprise"], raw)
+    return Said(raw, rows.usual, rows.spread)
+
+
+def _places(known: Ints, mote: Ints) -> Ints:
+    """Row of each mote in the tables; 0, the fleet, for motes that were not in the history."""
+    if len(known) == 0:
+        return np.zeros(len(mote), dtype=np.int64)
+    place = np.minimum(np.searchsorted(known, mote), len(known) - 1)
+    return np.where(known[place] == mote, place + 1, 0)
+
+
+@compiled
+def measure(rows: Rows, place: Array, center: Array, scale: Array, knots: Array, heights: Array, raw: Array) -> None:
+    """Distance from the line between the two hours whose middles lie around each instant: midnight is no cliff."""
+    for i in range(len(place)):
+        row = place[i]
+        hour = (rows.local_s[i] - 1800) // 3600
+        toward = (rows.local_s[i] - 1800 - hour * 3600) / 3600.0
+        day, next_day = hour // 24, (hour + 1) // 24
+        kind = 1 if (day + 3) % 7 >= 5 else 0
+        next_kind = 1 if (next_day + 3) % 7 >= 5 else 0
+        this_hour, next_hour = hour - day * 24, hour + 1 - next_day * 24
+        for c in range(rows.values.shape[1]):
+            here, there = center[row, kind, this_hour, c], center[row, next_kind, next_hour, c]
+            rows.usual[i, c] = here + toward * (there - here)
+            here, there = scale[row, this_hour, c], scale[row, next_hour, c]
+            rows.spread[i, c] = here + toward * (there - here)
+            x = rows.values[i, c]
+            if not np.isnan(x):
+                raw[i, c] = abs(x - rows.usual[i, c]) / rows.spread[i, c]
+                rows.oddness[i, c] = interpolate(knots, heights, c, raw[i, c])
