@@ -50,7 +50,9 @@ class HotStore(Protocol):
         """The stored readings that lie at these keys, a table with columns mote and at."""
         ...
 
-    def count(self, profile: Profile, start: datetime, end: datetime) -> int: ...
+    def count(self, profile: Profile, start: datetime, end: datetime, *, motes: Sequence[int] | None = None) -> int:
+        """How many readings have start <= at < end, of all motes or of these."""
+        ...
 
     def forget(self, profile: Profile, motes: Sequence[int], before: datetime) -> None:
         """Deletes what these motes measured before an instant."""

@@ -101,10 +101,11 @@ class InfluxStore:
         )
         return near.join(keys.select(KEYS).unique(), on=KEYS, how="semi", maintain_order="left")
 
-    def count(self, profile: Profile, start: datetime, end: datetime) -> int:
+    def count(self, profile: Profile, start: datetime, end: datetime, *, motes: Sequence[int] | None = None) -> int:
         within = f"time >= {micros(start)}u AND time < {micros(end)}u"
-        query = _select(profile, 'count("flags")', within)
-        return sum(int(n) for n in self._query([query]).get_column("count", default=pl.Series([0])))
+        wheres = [within] if motes is None else [f"{_of(some)} AND {within}" for some in _some(motes)]
+        found = self._query(_select(profile, 'count("flags")', where) for where in wheres)
+        return sum(int(n) for n in found.get_column("count", default=pl.Series([0])))
 
     def forget(self, profile: Profile, motes: Sequence[int], before: datetime) -> None:
         # What lies on `stop` is deleted too, and readings lie on whole microseconds.

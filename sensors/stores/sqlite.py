@@ -41,6 +41,10 @@ COUNT = (
     "UNION ALL SELECT (SELECT min(mote) FROM {table} WHERE mote > m) FROM motes WHERE m IS NOT NULL) "
     "SELECT coalesce(sum((SELECT count(*) FROM {table} WHERE mote = m AND at >= ? AND at < ?)), 0) FROM motes"
 )
+COUNT_OF = (
+    "SELECT coalesce(sum((SELECT count(*) FROM {table} WHERE mote = sought.mote AND at >= ? AND at < ?)), 0) "
+    "FROM (SELECT DISTINCT value AS mote FROM json_each(?)) AS sought"
+)
 FORGET = "DELETE FROM {table} WHERE mote = ? AND at < ?"
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-65536", "wal_autocheckpoint=4000")
 
@@ -84,11 +88,13 @@ class SqliteStore:
         sought = keys.select(pl.col("mote").cast(pl.Int64), pl.col("at").cast(pl.Int64)).rows()
         return self._select(EXISTING, profile, json.dumps(sought))
 
-    def count(self, profile: Profile, start: datetime, end: datetime) -> int:
+    def count(self, profile: Profile, start: datetime, end: datetime, *, motes: Sequence[int] | None = None) -> int:
+        span = micros(start), micros(end)
+        query, values = (COUNT, span) if motes is None else (COUNT_OF, (*span, json.dumps(list(motes))))
         with self._reading() as connection:
             if not _columns(connection, profile):
                 return 0
-            return int(connection.execute(_sql(COUNT, profile), (micros(start), micros(end))).fetchone()[0])
+            return int(connection.execute(_sql(query, profile), values).fetchone()[0])
 
     def forget(self, profile: Profile, motes: Sequence[int], before: datetime) -> None:
         for mote in motes:  # a transaction each, so that the reading path waits for one mote at most

@@ -223,6 +223,17 @@ def test_count_counts_the_readings_of_all_motes_in_the_interval(store, indoor):
     assert store.count(indoor, LATER, LATER + STEP) == 0
 
 
+def test_count_of_some_motes_counts_theirs_once_and_nobody_elses(store, indoor):
+    before_anything = store.count(indoor, NOON, LATER, motes=[1])
+    for mote in (1, 2, 9):
+        store.write(indoor, readings(indoor, 0.0, 1.0, 2.0, mote=mote))
+
+    assert before_anything == 0
+    assert store.count(indoor, NOON, NOON + 2 * STEP, motes=[1, 9, 1, 5]) == 4
+    assert store.count(indoor, NOON, LATER, motes=range(1, 400)) == 9
+    assert store.count(indoor, NOON, LATER, motes=[]) == 0
+
+
 def test_forget_deletes_what_these_motes_measured_before_an_instant_and_nothing_else(store, indoor):
     for mote in (1, 2):
         store.write(indoor, readings(indoor, 0.0, 1.0, 2.0, mote=mote))
