@@ -20,8 +20,10 @@ from sensors import quality
 from sensors.derived import Before, derive
 from sensors.readings import Batch, Bools, Ints, Profile, concat
 
-# The stored readings among these (mote, at); only late readings ask.
+# The stored readings among these (mote, at); only late readings ask, and those that came by another stream before.
 Existing = Callable[[Profile, pl.DataFrame], pl.DataFrame]
+# Where a message stood and when it came: streams count alike, so that the place alone could be another stream's.
+Origin = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -81,12 +83,20 @@ class Pipeline:
     """Decode → judge → detect for one configuration: a fleet and the engine that serves each profile."""
 
     def __init__(
-        self, wire: Wire, engines: Mapping[str, FittedEngine], existing: Existing, clock: Callable[[], float]
+        self,
+        wire: Wire,
+        engines: Mapping[str, FittedEngine],
+        existing: Existing,
+        clock: Callable[[], float],
+        *,
+        stored_until: Mapping[int, int] | None = None,
     ) -> None:
+        """`stored_until` are motes' newest stored instants, where other streams may have brought readings too."""
         self.wire = wire
         self.engines = engines
         self.existing = existing
         self.clock = clock
+        self.stored_until = stored_until or {}
         self.seconds: Counter[str] = Counter()
 
     def process(self, records: Records, states: MutableMapping[int, PartitionState]) -> Outcome:
@@ -122,18 +132,25 @@ class Pipeline:
         newest = self._newest_before(batch, states)
         late = batch.at <= newest
         batch = replace(batch, flags=batch.flags | _order_flags(batch, newest, late))
-        if not late.any():
+        may_be_known = late | self._may_be_stored(batch)
+        if not may_be_known.any():
             return batch
         keep = np.ones(len(batch), dtype=bool)
-        known = self._known(batch, late)
-        for i in np.flatnonzero(np.isin(batch.at, batch.at[late])).tolist():
+        known = self._known(batch, may_be_known)
+        for i in np.flatnonzero(np.isin(batch.at, batch.at[may_be_known])).tolist():
             key = (int(batch.mote[i]), int(batch.at[i]))
-            if late[i] and (first := known.get(key)) is not None and first[0] != _origin(batch, i):
+            if may_be_known[i] and (first := known.get(key)) is not None and first[0] != _origin(batch, i):
                 keep[i] = False
                 self._repeat(batch, i, rows, first[1], rejects, duplicates)
             else:
                 known.setdefault(key, (_origin(batch, i), _content(batch, i)))
         return batch.take(keep)
+
+    def _may_be_stored(self, batch: Batch) -> Bools:
+        may_be = np.zeros(len(batch), dtype=np.bool_)
+        for mote in np.intersect1d(batch.mote, list(self.stored_until)).tolist() if self.stored_until else ():
+            may_be |= (batch.mote == mote) & (batch.at <= self.stored_until[mote])
+        return may_be
 
     def _newest_before(self, batch: Batch, states: MutableMapping[int, PartitionState]) -> Ints:
         """For each reading the newest instant of its mote among all that came before it."""
@@ -152,13 +169,14 @@ class Pipeline:
         )
         return lined.select(pl.max_horizontal("known", "previous")).to_series().to_numpy()
 
-    def _known(self, batch: Batch, late: Any) -> dict[tuple[int, int], tuple[tuple[int, int], tuple[Any, ...]]]:
-        """Stored readings at the late ones' keys, by key: where each came from, and what it says."""
-        keys = pl.DataFrame({"mote": batch.mote[late], "at": batch.at[late]}).unique()
+    def _known(self, batch: Batch, asked: Bools) -> dict[tuple[int, int], tuple[Origin, tuple[Any, ...]]]:
+        """Stored readings at the keys of those asked for, by key: where each came from, and what it says."""
+        keys = pl.DataFrame({"mote": batch.mote[asked], "at": batch.at[asked]}).unique()
         found = self.existing(batch.profile, keys.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))))
         names = _measured(batch.profile)
-        columns = found.select("mote", pl.col("at").cast(pl.Int64), "partition", "offset", *names)
-        return {(row[0], row[1]): ((row[2], row[3]), row[4:]) for row in columns.iter_rows()}
+        instants = pl.col("at", "received_at").cast(pl.Int64)
+        columns = found.with_columns(instants).select("mote", "at", "partition", "offset", "received_at", *names)
+        return {(row[0], row[1]): (row[2:5], row[5:]) for row in columns.iter_rows()}
 
     def _repeat(
         self,
@@ -202,8 +220,8 @@ class Pipeline:
         return concat(scored), changes
 
 
-def _origin(batch: Batch, i: int) -> tuple[int, int]:
-    return int(batch.partition[i]), int(batch.offset[i])
+def _origin(batch: Batch, i: int) -> Origin:
+    return int(batch.partition[i]), int(batch.offset[i]), int(batch.received_at[i])
 
 
 def _content(batch: Batch, i: int) -> tuple[float | None, ...]:

@@ -23,7 +23,7 @@ from django.db import close_old_connections
 
 from alerts import services as alert_services
 from alerts.models import Alert
-from ingestion import checkpoints, metrics, quarantine
+from ingestion import checkpoints, metrics, quarantine, stored
 from ingestion.ledger import Books, add, balance
 from ingestion.patience import AWAY, DATABASE_AWAY, Announces, Patience, Stopped
 from ingestion.pipeline import Outcome, Pipeline, bronze
@@ -364,7 +364,14 @@ class Runner:
     def _configure(self) -> None:
         fleet = self.read_fleet()
         engines = {code: self.serving.engine_for(profile) for code, profile in fleet.profiles.items()}
-        self.pipeline = Pipeline(Wire(fleet, future_s=self.pace.future_s), engines, self.hot.existing, self.clock)
+        wire = Wire(fleet, future_s=self.pace.future_s)
+        if self.is_history:  # its motes may have readings that came live, or longer ago than the hot store keeps
+            self.pipeline = Pipeline(
+                wire, engines, stored.anywhere(self.hot, self.lake), self.clock,
+                stored_until=stored.newest(self.hot, fleet),
+            )  # fmt: skip
+        else:
+            self.pipeline = Pipeline(wire, engines, self.hot.existing, self.clock)
         self.fleet = fleet
 
     def _is_outdated(self) -> bool:

@@ -38,14 +38,21 @@ class Installed:
 
 @transaction.atomic
 def install_pack(
-    pack: Pack, *, site_code: str, time_zone: str, who: User | None, now: datetime, is_rehearsal: bool = False
+    pack: Pack,
+    *,
+    site_code: str,
+    time_zone: str,
+    who: User | None,
+    now: datetime,
+    is_rehearsal: bool = False,
+    keeps_profile: bool = False,
 ) -> Installed:
     """Brings in what the pack has and the database has not; what people changed on site and motes stays theirs.
 
-    A rehearsal does it all and takes it back.
+    A rehearsal does it all and takes it back. keeps_profile leaves a profile that is installed at its version.
     """
     done = Installed()
-    version = _install_profile(pack, done, now)
+    version = _install_profile(pack, done, now, keeps_profile)
     if pack.motes:
         site = _install_site(site_code, time_zone, done)
         zones = _install_zones(pack, site, done)
@@ -65,11 +72,11 @@ def install_pack(
     return done
 
 
-def _install_profile(pack: Pack, done: Installed, now: datetime) -> ProfileVersion:
+def _install_profile(pack: Pack, done: Installed, now: datetime, keeps_it: bool = False) -> ProfileVersion:
     code, label = pack.profile.code, pack.profile.label
     profile, is_new = Profile.objects.get_or_create(code=code, defaults={"label": label})
     current = profile.versions.select_for_update().filter(is_current=True).first()
-    if current and current.content_hash == pack.content_hash:
+    if current and (keeps_it or current.content_hash == pack.content_hash):
         done.unchanged.append(f"profile {code}, version {current.number}")
         return current
     if current:

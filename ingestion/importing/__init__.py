@@ -1,0 +1,5 @@
+"""History from files: recognised, looked at, then brought in through the history stream.
+
+`files` opens, `columns` matches, `figures` and `times` read, `rows` joins them, `fates` says what will become of each
+row, `messages` writes them for the stream: all without Django. `deed` does it; the command only asks and shows.
+"""
