@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from sensors import audit
+from sensors import audit, readings
 from sensors.models import Channel, Mote, Profile, ProfileVersion, Site, Zone, valid_time_zone
 from sensors.packs import Pack
+from sensors.packs.changes import CannotFollow, changes, described, in_place, setting_changes
 from sensors.registry import touch_fleet
 
 
@@ -26,6 +29,7 @@ class Installed:
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    is_new_version: bool = False  # of a profile that there was
 
     @property
     def is_changed(self) -> bool:
@@ -72,46 +76,69 @@ def install_pack(
     return done
 
 
-def _install_profile(pack: Pack, done: Installed, now: datetime, keeps_it: bool = False) -> ProfileVersion:
+def _install_profile(pack: Pack, done: Installed, now: datetime, keeps_profile: bool) -> ProfileVersion:
     code, label = pack.profile.code, pack.profile.label
-    profile, is_new = Profile.objects.get_or_create(code=code, defaults={"label": label})
+    profile, _ = Profile.objects.get_or_create(code=code, defaults={"label": label})
     current = profile.versions.select_for_update().filter(is_current=True).first()
-    if current and (keeps_it or current.content_hash == pack.content_hash):
+    if current is None:
+        version = _add_version(pack, pack.profile, profile, _next_number(profile), now)
+        done.created.append(f"profile {code}, version {version.number}")
+        done.created.extend(f"channel {one.code}: {described(one)}" for one in pack.profile.channels)
+        return version
+    if keeps_profile:
         done.unchanged.append(f"profile {code}, version {current.number}")
         return current
-    if current:
-        _refuse_moved_channels(pack, current)
-    number = (profile.versions.values_list("number", flat=True).first() or 0) + 1
-    profile.versions.filter(is_current=True).update(is_current=False)
-    version = _add_version(pack, profile, number, now)
-    if is_new:
-        done.created.append(f"profile {code}, version {number}: {', '.join(pack.profile.names)}")
-    else:
+    version = _follow(pack, profile, current, done, now)
+    _keep_settings(pack, version, current.settings, done)
+    if profile.label != label:
         Profile.objects.filter(pk=profile.pk).update(label=label)
-        done.updated.append(f"profile {code}: version {number} follows version {number - 1}")
+        done.updated.append(f"profile {code}: label “{profile.label}” → “{label}”")
+    if not done.is_changed:
+        done.unchanged.append(f"profile {code}, version {current.number}")
     return version
 
 
-def _refuse_moved_channels(pack: Pack, current: ProfileVersion) -> None:
-    """Quality flags and detection state know a channel by its place: places are never given to others."""
-    before = list(current.channels.values_list("code", flat=True))
-    now = list(pack.profile.names)
-    if now[: len(before)] != before:
-        raise CannotInstall(
-            f"{pack.source}: channels are {', '.join(now)}, but profile {pack.profile.code} has had "
-            f"{', '.join(before)}. Channels keep their order: add new ones at the end and leave the others in place, "
-            "or give the profile another code."
-        )
+def _follow(pack: Pack, profile: Profile, current: ProfileVersion, done: Installed, now: datetime) -> ProfileVersion:
+    """The version that the pack asks for: the current one while it says the same. A new label is no new version."""
+    before = replace(current.as_profile(), label=pack.profile.label)
+    try:
+        wanted = in_place(pack.profile, before)
+    except CannotFollow as error:
+        raise CannotInstall(f"{pack.source}: {error}.") from None
+    found = changes(before, wanted)
+    if not found:
+        return current
+    number = _next_number(profile)
+    done.is_new_version = True
+    done.updated.append(f"profile {profile.code}: version {number} follows version {current.number}")
+    done.created.extend(change.words for change in found if change.sign == "+")
+    done.updated.extend(change.words for change in found if change.sign != "+")
+    profile.versions.filter(is_current=True).update(is_current=False)
+    return _add_version(pack, wanted, profile, number, now)
 
 
-def _add_version(pack: Pack, profile: Profile, number: int, now: datetime) -> ProfileVersion:
+def _keep_settings(pack: Pack, version: ProfileVersion, before: dict[str, Any], done: Installed) -> None:
+    """How a profile is simulated, trained and when judges no reading: it changes without a new version."""
+    after = json.loads(json.dumps(pack.settings))
+    found = setting_changes(before, after)
+    if found:
+        ProfileVersion.objects.filter(pk=version.pk).update(settings=after)
+        done.updated.extend(change.words for change in found)
+
+
+def _next_number(profile: Profile) -> int:
+    return (profile.versions.values_list("number", flat=True).first() or 0) + 1
+
+
+def _add_version(pack: Pack, wanted: readings.Profile, profile: Profile, number: int, now: datetime) -> ProfileVersion:
     version = ProfileVersion.objects.create(
         profile=profile,
         number=number,
-        step_s=pack.profile.step_s,
-        interval_s=pack.profile.interval_s,
+        step_s=wanted.step_s,
+        interval_s=wanted.interval_s,
         content_hash=pack.content_hash,
         settings=pack.settings,
+        battery=asdict(wanted.battery) if wanted.battery else None,
         is_current=True,
         created_at=now,
     )
@@ -130,8 +157,12 @@ def _add_version(pack: Pack, profile: Profile, number: int, now: datetime) -> Pr
             max_rate_per_s=channel.max_rate_per_s,
             flat_after_s=channel.flat_after_s,
             aliases=list(channel.aliases),
+            formula=asdict(channel.formula) if channel.formula else None,
+            is_detected=channel.is_detected,
+            imputation=channel.imputation.method,
+            imputation_limit_s=channel.imputation.limit_s,
         )
-        for position, channel in enumerate(pack.profile.channels)
+        for position, channel in enumerate(wanted.channels)
     )
     return version
 

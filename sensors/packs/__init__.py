@@ -6,31 +6,22 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sensors.packs import lines, simulated
+from sensors.packs import channels, lines, simulated, training
 from sensors.packs.tables import BadPack, Table
 from sensors.quality import MAX_CHANNELS
-from sensors.readings import Channel, Profile, stored_schema
+from sensors.readings import Channel, Profile
+
+T = TypeVar("T")
 
 __all__ = ["BadPack", "Pack", "PackMote", "PackZone", "parse_pack", "read_pack", "shipped"]
 
 FOLDER = Path(__file__).parent
-CHANNEL_CODE = re.compile(r"[a-z][a-z0-9_]*")
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
-# Names that a message or a stored row already uses for something else.
-TAKEN = {
-    *stored_schema(Profile("", 0, "", 1, 1, ())),
-    "timestamp",
-    "mote_id",
-    "machine_id",
-    "sensor_id",
-    "values",
-    "site",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +57,14 @@ class Pack:
 
     @property
     def content_hash(self) -> str:
-        """Of all that judgements depend on: everything but where the motes stand, whatever the layout of the file."""
-        content = {"profile": _plain(self.profile), **self.settings}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """Of all that judgements depend on: the profile, whatever the layout of the file and the order of channels."""
+        return hashlib.sha256(json.dumps(_plain(self.profile), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def measured(self) -> Profile:
+        """What the motes send themselves: the profile without what is derived."""
+        channels = self.profile.channels
+        return replace(self.profile, channels=tuple(channel for channel in channels if channel.formula is None))
 
     def with_motes(self, n: int) -> Pack:
         """The first n motes; beyond the pack's own, further ones are numbered on and spread over the same area."""
@@ -102,7 +98,8 @@ def parse_pack(text: str, *, source: str = "pack") -> Pack:
     except tomllib.TOMLDecodeError as error:
         message, _, place = str(error).partition(" (at ")
         line = re.search(r"line (\d+)", place)
-        raise BadPack(f"{source}:{line.group(1) if line else text.count(chr(10)) + 1}: {message}") from None
+        number = int(line.group(1)) if line else text.count("\n") + 1
+        raise BadPack(f"{source}:{number}: {message}", number) from None
     return _pack(Table(content, (), source, lines.line_numbers(text)), source)
 
 
@@ -111,75 +108,38 @@ def parse_pack(text: str, *, source: str = "pack") -> Pack:
 
 def _pack(root: Table, source: str) -> Pack:
     profile = _profile(root)
-    layout = root.table("layout")
-    zones, motes = _layout(layout) if layout else ((), ())
-    simulator = root.table("simulator")
-    pack = Pack(
-        source=source,
-        profile=profile,
-        zones=zones,
-        motes=motes,
-        simulator=simulated.settings(simulator, profile) if simulator else {},
-        detector=root.free("detector"),
-        schedule=root.free("schedule"),
+    pack = Pack(source, profile, *_part(root, "layout", _layout, ((), ())))
+    pack = replace(
+        pack,
+        simulator=_part(root, "simulator", lambda table: simulated.settings(table, pack.measured), {}),
+        detector=_part(root, "detector", training.detector, {}),
+        schedule=_part(root, "schedule", training.schedule, {}),
     )
     root.finish()
     return pack
 
 
+def _part(root: Table, key: str, read: Callable[[Table], T], without: T) -> T:
+    table = root.table(key)
+    return without if table is None else read(table)
+
+
 def _profile(root: Table) -> Profile:
     table = root.table("profile", needed=True)
     assert table is not None
-    channels = root.tables("channels", needed=True)
-    if not channels or len(channels) > MAX_CHANNELS:
-        root.wrong("channels", f"{len(channels)} channels; a profile has 1 to {MAX_CHANNELS}")
+    code = table.code("code", SLUG, "lower-case letters, digits, - and _")
     interval_s = table.number("interval_s", above=0)
-    profile = Profile(
-        code=table.code("code", SLUG, "lower-case letters, digits, - and _"),
-        version=0,
-        label=table.text("label"),
-        step_s=table.number("step_s", interval_s, above=0),
-        interval_s=interval_s,
-        channels=tuple(map(_channel, channels)),
-    )
+    label, step_s = table.text("label"), table.number("step_s", interval_s, above=0)
     table.finish()
-    _refuse_twins(channels, profile.channels)
-    return profile
-
-
-def _channel(table: Table) -> Channel:
-    code = table.code("code", CHANNEL_CODE, "a lower-case letter, then lower-case letters, digits and _")
-    if code in TAKEN:
-        table.wrong(
-            "code", f"{table.name}: code is “{code}”, which every reading uses for something else; choose another"
-        )
-    physical = table.span("physical")
-    channel = Channel(
-        code=code,
-        label=table.text("label", code.replace("_", " ").capitalize()),
-        unit=str(table.take("unit", "text in quotes, empty where there is none", lambda v: isinstance(v, str))),
-        physical=physical,
-        normal=table.span("normal", within=physical),
-        resolution=table.number("resolution", above=0),
-        max_rate_per_s=table.number("max_rate_per_s", above=0),
-        flat_after_s=table.number("flat_after_s", above=0),
-        aliases=table.texts("aliases"),
-    )
-    table.finish()
-    return channel
-
-
-def _refuse_twins(tables: list[Table], channels: tuple[Channel, ...]) -> None:
-    """No name may mean two channels, nor an alias something that every message has."""
-    seen: dict[str, str] = {}
-    for table, channel in zip(tables, channels, strict=True):
-        for key, names in (("code", (channel.code,)), ("aliases", channel.aliases)):
-            for name in names:
-                if name in seen:
-                    table.wrong(key, f"{table.name}: “{name}” already names channel {seen[name]}")
-                if name in TAKEN:
-                    table.wrong(key, f"{table.name}: “{name}” is what every message uses for something else")
-                seen[name] = channel.code
+    measured, derived = root.tables("channels", needed=True), root.tables("derived")
+    n = len(measured) + len(derived)
+    if not measured or n > MAX_CHANNELS:
+        root.wrong("channels", f"{n} channels; a profile has 1 to {MAX_CHANNELS}, one of them measured")
+    sources = tuple(map(channels.measured, measured))
+    every = (*sources, *(channels.derived(one, sources) for one in derived))
+    channels.refuse_twins([*measured, *derived], every)
+    battery = _part(root, "battery", lambda one: channels.battery(one, sources), None)
+    return Profile(code, 0, label, step_s, interval_s, every, battery)
 
 
 def _layout(table: Table) -> tuple[tuple[PackZone, ...], tuple[PackMote, ...]]:
@@ -227,18 +187,15 @@ def _refuse_repeated(tables: list[Table], codes: list[str]) -> None:
 
 
 def _plain(profile: Profile) -> dict[str, Any]:
-    channels = [
-        {
-            "code": channel.code, "label": channel.label, "unit": channel.unit, "physical": channel.physical,
-            "normal": channel.normal, "resolution": channel.resolution, "max_rate_per_s": channel.max_rate_per_s,
-            "flat_after_s": channel.flat_after_s, "aliases": channel.aliases,
-        }
-        for channel in profile.channels
-    ]  # fmt: skip
-    return {
-        "code": profile.code, "label": profile.label, "step_s": profile.step_s, "interval_s": profile.interval_s,
-        "channels": channels,
-    }  # fmt: skip
+    """Without what is as by default, so that a key which a later release adds makes no other pack of an old file."""
+    content = _without_defaults(profile)
+    del content["version"]
+    return {**content, "channels": {channel.code: _without_defaults(channel) for channel in profile.channels}}
+
+
+def _without_defaults(told: Profile | Channel) -> dict[str, Any]:
+    given = asdict(told)
+    return {one.name: given[one.name] for one in fields(told) if getattr(told, one.name) != one.default}
 
 
 def _further(motes: tuple[PackMote, ...], n: int) -> list[PackMote]:

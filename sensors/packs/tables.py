@@ -15,6 +15,10 @@ from sensors.packs import lines
 class BadPack(Exception):
     """A pack that cannot be used; the text names file, line and value for the person who wrote it."""
 
+    def __init__(self, words: str, line: int | None = None) -> None:
+        super().__init__(words)
+        self.line = line
+
 
 class Table:
     """A table being read: each key is asked for once, and what nobody asked for is refused."""
@@ -31,16 +35,15 @@ class Table:
         return ".".join(str(part + 1) if isinstance(part, int) else part for part in self.path) or "the file"
 
     def wrong(self, key: str, words: str) -> NoReturn:
-        line = next(
-            (self.found[path] for path in ((*self.path, key), self.path, self.path[:1]) if path in self.found), 1
-        )
-        raise BadPack(f"{self.source}:{line}: {words}")
+        places = ((*self.path, key), self.path, self.path[:1])
+        line = next((self.found[path] for path in places if path in self.found), 1)
+        raise BadPack(f"{self.source}:{line}: {words}", line)
 
     def take(self, key: str, expected: str, accepts: Callable[[Any], bool], default: Any = ...) -> Any:
         self.asked.append(key)
         if key not in self.content:
             if default is ...:
-                self.wrong(key, f"{self.name} has no “{key}”; expected {expected}")
+                self.wrong(key, f"{self.name} has no “{key}”; expected {expected}{self._meant(key)}")
             return default
         value = self.content[key]
         if not accepts(value):
@@ -48,6 +51,15 @@ class Table:
                 key, f"{self.name}: {key} is {json.dumps(value, ensure_ascii=False, default=str)}; expected {expected}"
             )
         return value
+
+    def _meant(self, key: str) -> str:
+        """A key that is there and looks like the one that is not."""
+        for near in difflib.get_close_matches(key, self.content.keys() - set(self.asked), n=1):
+            return f"; “{near}” in line {self.found[(*self.path, near)]} looks like it"
+        return ""
+
+    def truth(self, key: str, default: bool) -> bool:
+        return bool(self.take(key, "true or false", lambda v: isinstance(v, bool), default))
 
     def text(self, key: str, default: Any = ..., *, among: Iterable[str] | None = None) -> str:
         choices = tuple(among or ())
@@ -91,20 +103,17 @@ class Table:
             self.wrong(key, f"{self.name}: {key} [{low:g}, {high:g}] reaches beyond [{within[0]:g}, {within[1]:g}]")
         return low, high
 
-    def texts(self, key: str) -> tuple[str, ...]:
+    def texts(self, key: str, default: Any = ()) -> tuple[str, ...]:
         return tuple(
             self.take(
-                key, "a list of texts", lambda v: isinstance(v, list) and all(isinstance(i, str) and i for i in v), []
+                key, "a list of texts", lambda v: isinstance(v, list) and all(isinstance(i, str) and i for i in v),
+                default,
             )
-        )
+        )  # fmt: skip
 
     def table(self, key: str, *, needed: bool = False) -> Table | None:
         content = self.take(key, f"a table [{key}]", lambda v: isinstance(v, dict), ... if needed else None)
         return None if content is None else Table(content, (*self.path, key), self.source, self.found)
-
-    def free(self, key: str) -> dict[str, Any]:
-        """A table whose keys belong to somebody else."""
-        return dict(self.take(key, f"a table [{key}]", lambda v: isinstance(v, dict), {}))
 
     def tables(self, key: str, *, needed: bool = False) -> list[Table]:
         content = self.take(

@@ -1,20 +1,25 @@
-"""Packs: what is wrong is named with its line; installing twice changes nothing; versions stay."""
+"""Packs: what is wrong is named with its line, and a pack that is written down reads back as it was."""
 
 from __future__ import annotations
 
+import json
 import tomllib
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensors.installation import CannotInstall, install_pack
-from sensors.models import AuditEntry, FleetRevision, Mote, Profile, ProfileVersion, Site
-from sensors.packs import BadPack, lines, parse_pack, read_pack, shipped
+from ingestion.records import Records
+from ingestion.wire import Wire
+from sensors.fleet import Fleet, MoteRef
+from sensors.packs import BadPack, Pack, lines, parse_pack, read_pack, shipped
+from sensors.packs.channels import TAKEN
 from sensors.packs.tables import is_number
+from sensors.packs.written import pack_text
 from sensors.quality import MAX_CHANNELS
-from tests.conftest import NOON
+from sensors.readings import Battery, Formula
 
 OFFICE = """\
 # A user's own: CO₂ and noise.
@@ -50,12 +55,6 @@ motes = [
 """
 
 
-def install(pack, **changes):
-    return install_pack(
-        pack, **{"site_code": "main", "time_zone": "Europe/Berlin", "who": None, "now": NOON, **changes}
-    )
-
-
 # ---- reading ------------------------------------------------------------------------------------------------
 
 
@@ -83,6 +82,52 @@ def test_the_smoke_pack_takes_the_names_of_the_public_set():
         "Temperature[C]", "Humidity[%]", "TVOC[ppb]", "eCO2[ppm]", "Raw H2", "Raw Ethanol", "Pressure[hPa]",
         "PM1.0", "PM2.5", "NC0.5", "NC1.0", "NC2.5",
     }  # fmt: skip
+
+
+def test_a_message_with_the_names_of_the_public_smoke_set_is_read_whole():
+    pack = read_pack("smoke")
+    fleet = Fleet(1, (MoteRef(1, "SMOKE_001", "main", "", "smoke", "UTC", "active"),), {"smoke": pack.profile}, "main")
+    message = {
+        "sensor_id": "SMOKE_001", "timestamp": "2022-06-09T00:08:51Z", "Temperature[C]": 20.0, "Humidity[%]": 57.36,
+        "TVOC[ppb]": 0, "eCO2[ppm]": 400, "Raw H2": 12306, "Raw Ethanol": 18520, "Pressure[hPa]": 939.735,
+        "PM1.0": 0.0, "PM2.5": 0.0, "NC0.5": 0.0, "NC1.0": 0.0, "NC2.5": 0.0, "CNT": 0,
+    }  # fmt: skip
+    sent = Records(
+        [json.dumps(message).encode()], np.zeros(1, int), np.zeros(1, int), np.full(1, 1_772_452_860_000_000)
+    )
+
+    [(batch, _)] = Wire(fleet).decode(sent).batches
+
+    assert batch.values.tolist() == [[20.0, 57.36, 0, 400, 12306, 18520, 939.735, 0, 0, 0, 0, 0]]
+    assert batch.flags.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "physical", "normal"),
+    [
+        ("indoor", "temperature", (-10, 50), (18, 28)),
+        ("indoor", "humidity", (0, 100), (20, 70)),
+        ("indoor", "light", (0, 2000), (0, 500)),
+        ("indoor", "voltage", (2.0, 3.0), (2.4, 3.0)),
+        ("machine", "temperature", (-20, 200), (40, 70)),
+        ("machine", "vibration", (0, 50), (0.5, 1.5)),
+        ("machine", "pressure", (0, 150), (40, 60)),
+        ("machine", "power", (0, 2000), (200, 300)),
+        ("climate", "temperature", (-40, 125), (15, 35)),
+    ],
+)
+def test_the_shipped_ranges_are_those_that_were_agreed(name, channel, physical, normal):
+    found = {one.code: one for one in read_pack(name).profile.channels}[channel]
+
+    assert (found.physical, found.normal) == (physical, normal)
+
+
+def test_the_indoor_pack_knows_its_battery_and_derives_the_dew_point_without_judging_it():
+    profile = read_pack("indoor").profile
+
+    assert profile.battery == Battery("voltage", low=2.4, empty=2.0)
+    assert profile.channels[-1].formula == Formula("dew_point", ("temperature", "humidity"))
+    assert profile.is_detected.tolist() == [True, True, True, True, False]
 
 
 def test_a_profile_of_ones_own_needs_a_toml_file_and_nothing_else(tmp_path):
@@ -135,6 +180,26 @@ def test_a_profile_of_ones_own_needs_a_toml_file_and_nothing_else(tmp_path):
         ("aliases", "alias", "office.toml:24: channels.2 has an unknown key “alias”; did you mean “aliases”?"),
         ("[layout]", "[lay out]", "office.toml:26: "),
         ("[400, 1200]", "[400, nan]", "office.toml:11: channels.1: normal is [400, NaN]"),
+        (
+            "flat_after_s = 7200\naliases",
+            "flat_afer_s = 7200\naliases",
+            "office.toml:16: channels.2 has no “flat_after_s”; expected a number above 0; “flat_afer_s” in",
+        ),
+        (
+            "flat_after_s = 7200\naliases",
+            'flat_after_s = 7200\nimputation = "guess"\naliases',
+            'office.toml:24: channels.2: imputation is "guess"; expected one of none, hold, interpolate, ',
+        ),
+        (
+            "flat_after_s = 7200\naliases",
+            'flat_after_s = 7200\nimputation = "hold"\naliases',
+            "office.toml:24: channels.2: imputation is “hold”; expected imputation_limit_s beside it",
+        ),
+        (
+            "flat_after_s = 7200\naliases",
+            "flat_after_s = 7200\nimputation_limit_s = 60\naliases",
+            "office.toml:24: channels.2: imputation_limit_s has no meaning without imputation",
+        ),
     ],
 )
 def test_an_error_names_file_line_and_value(old, new, words):
@@ -142,6 +207,93 @@ def test_an_error_names_file_line_and_value(old, new, words):
 
     with pytest.raises(BadPack) as error:
         parse_pack(OFFICE.replace(old, new, 1), source="office.toml")
+
+    assert str(error.value).startswith(words)
+
+
+DERIVED = """
+[[derived]]
+code = "loudness_of_air"
+unit = "ppm/dB"
+kind = "ratio"
+of = ["co2", "noise"]
+physical = [0, 500]
+normal = [5, 40]
+resolution = 0.1
+"""
+
+
+def test_a_derived_channel_stands_after_the_measured_ones_and_is_not_judged_unless_asked():
+    kept, judged = (parse_pack(f"{OFFICE}{text}").profile for text in (DERIVED, f"{DERIVED}detect = true\n"))
+
+    assert kept.names == ("co2", "noise", "loudness_of_air")
+    assert kept.is_measured.tolist() == [True, True, False]
+    assert kept.channels[2].formula == Formula("ratio", ("co2", "noise"), 1.0)
+    assert (kept.is_detected.tolist(), judged.is_detected.tolist()) == ([True, True, False], [True, True, True])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            '"ratio"',
+            '"product"',
+            'pack:35: derived.1: kind is "product"; expected one of ratio, difference, dew_point, rat',
+        ),
+        (
+            '["co2", "noise"]',
+            '["co2"]',
+            "pack:36: derived.1: ratio is made of 2 channels, not of 1; expected 2 of the m",
+        ),
+        (
+            '["co2", "noise"]',
+            '["co2", "sound"]',
+            "pack:36: derived.1: “sound” is no measured channel; expected 2 of the measured channels co2, noise",
+        ),
+        (
+            '["co2", "noise"]',
+            '["co2", "loudness_of_air"]',
+            "pack:36: derived.1: “loudness_of_air” is no measured channel",
+        ),
+        ("loudness_of_air", "noise", "pack:33: derived.1: “noise” already names channel noise"),
+        ("of =", "off =", "pack:32: derived.1 has no “of”; expected a list of texts; “off” in line 36 looks like it"),
+        ("resolution = 0.1", "resolution = 0.1\nscale = 0", "pack:40: derived.1: scale is 0"),
+        ("resolution = 0.1", "resolution = 0.1\ndetect = 1", "pack:40: derived.1: detect is 1; expected true or false"),
+    ],
+)
+def test_a_wrong_formula_is_named_with_its_line(old, new, words):
+    with pytest.raises(BadPack) as error:
+        parse_pack(OFFICE + DERIVED.replace(old, new, 1))
+
+    assert str(error.value).startswith(words)
+    assert error.value.line == int(words.split(":")[1])
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        (
+            '[battery]\nchannel = "volts"\nlow = 2\nempty = 1\n',
+            'pack:32: battery: channel is "volts"; expected one of co2',
+        ),
+        ('[battery]\nchannel = "co2"\nlow = 1\nempty = 2\n', "pack:33: battery: low is 1; expected a number above 2"),
+        (
+            '[battery]\nchannel = "co2"\nlow = 2\nempty = -2\n',
+            "pack:34: battery: empty is -2; expected a number from 0",
+        ),
+        ("[detector]\nday = 3\n", "pack:32: detector has an unknown key “day”; did you mean “days”?"),
+        (
+            '[detector]\npromote = "perhaps"\n',
+            'pack:32: detector: promote is "perhaps"; expected one of gate, never, al',
+        ),
+        ('[schedule]\nretrain = "daily"\n', 'pack:32: schedule: retrain is "daily"; expected minute, hour, day, month'),
+        ('[schedule]\nretrain = "0 24 * * *"\n', 'pack:32: schedule: retrain is "0 24 * * *"; expected minute'),
+        ("[scheduel]\n", "pack:31: the file has an unknown key “scheduel”; did you mean “schedule”?"),
+    ],
+)
+def test_battery_detector_and_schedule_are_checked_as_strictly(tail, words):
+    with pytest.raises(BadPack) as error:
+        parse_pack(f"{OFFICE}{tail}")
 
     assert str(error.value).startswith(words)
 
@@ -180,11 +332,57 @@ def test_an_unknown_name_says_what_there_is():
         read_pack("outdoor")
 
 
+FULL = f"""{OFFICE}{DERIVED}scale = 0.5
+
+[battery]
+channel = "noise"
+low = 30
+empty = 20
+
+[detector]
+days = 14
+promote = "never"
+
+[schedule]
+retrain = "30 4 * * 0"
+"""
+
+
+@pytest.mark.parametrize("name", [*shipped(), "full"])
+def test_a_pack_that_is_written_down_reads_back_as_it_was(name):
+    pack = parse_pack(FULL) if name == "full" else read_pack(name)
+
+    again = parse_pack(pack_text(pack))
+
+    assert again.profile == pack.profile
+    assert again.content_hash == pack.content_hash
+    assert again.settings == pack.settings
+
+
+@given(st.text(min_size=1), st.floats(1e-9, 1e300), st.lists(st.text(min_size=1), max_size=3, unique=True))
+def test_whatever_a_pack_is_called_it_reads_back(label, resolution, aliases):
+    profile = parse_pack(OFFICE).profile
+    channel = replace(profile.channels[0], label=label, resolution=resolution, aliases=tuple(aliases))
+    pack = Pack("pack", replace(profile, label=label, channels=(channel,)))
+
+    assert tomllib.loads(pack_text(pack))["channels"][0]["label"] == label
+    if not {*aliases} & {*TAKEN, channel.code}:
+        assert parse_pack(pack_text(pack)).profile == pack.profile
+
+
 def test_comments_and_order_of_keys_do_not_change_a_packs_content():
     swapped = OFFICE.replace('unit = "ppm"\nphysical = [0, 10000]', 'physical = [0.0, 10_000] # all\nunit = "ppm"')
 
     assert parse_pack(swapped).content_hash == parse_pack(OFFICE).content_hash
     assert parse_pack(OFFICE.replace("1200", "1300")).content_hash != parse_pack(OFFICE).content_hash
+
+
+def test_neither_the_order_of_channels_nor_what_is_said_as_by_default_nor_the_schedule_changes_the_content():
+    first, second = (part for part in OFFICE.partition("[layout]")[0].split("[[channels]]")[1:])
+    head = OFFICE.partition("[[channels]]")[0]
+    swapped = f'{head}[[channels]]{second}imputation = "none"\n[[channels]]{first}[schedule]\nretrain = "0 4 * * *"\n'
+
+    assert parse_pack(swapped).content_hash == parse_pack(OFFICE).content_hash
 
 
 def test_further_motes_are_numbered_on():
@@ -224,155 +422,3 @@ def test_every_key_of_any_text_has_its_own_line(tables):
 
 def test_infinity_and_truth_are_no_numbers():
     assert [is_number(value) for value in (1, 0.5, True, float("inf"), float("nan"), "1")] == [True, True] + [False] * 4
-
-
-# ---- installing ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.django_db
-def test_installing_brings_profile_site_zone_and_motes():
-    done = install(read_pack("indoor"))
-
-    assert done.profile_version == 1
-    version = ProfileVersion.objects.get(profile__code="indoor", is_current=True)
-    assert version.as_profile().names == ("temperature", "humidity", "light", "voltage")
-    assert Site.objects.get(code="main").time_zone == "Europe/Berlin"
-    seven = Mote.objects.get(code="7")
-    assert (seven.x, seven.y, seven.zone.code, seven.state) == (22.5, 8.0, "lab", "active")
-    assert Mote.objects.count() == 42
-    assert FleetRevision.objects.get().number == 1
-    assert AuditEntry.objects.get().deed == "load_pack"
-
-
-@pytest.mark.django_db
-def test_what_is_stored_is_what_the_pack_said():
-    pack = read_pack("smoke")
-
-    install(pack)
-
-    stored = ProfileVersion.objects.get().as_profile()
-    assert stored.channels == pack.profile.channels
-    assert (stored.step_s, stored.interval_s, stored.label) == (1.0, 1.0, "Smoke detector")
-
-
-@pytest.mark.django_db
-def test_installing_twice_changes_nothing():
-    install(read_pack("machine"))
-
-    again = install(read_pack("machine"), time_zone="UTC")
-
-    assert not again.is_changed
-    assert again.profile_version == 1
-    assert "it keeps its time zone Europe/Berlin" in "".join(again.lines())
-    assert (ProfileVersion.objects.count(), Mote.objects.count(), AuditEntry.objects.count()) == (1, 5, 1)
-    assert FleetRevision.objects.get().number == 1
-
-
-@pytest.mark.django_db
-def test_a_changed_file_makes_version_2_and_keeps_version_1():
-    install(parse_pack(OFFICE))
-
-    done = install(parse_pack(OFFICE.replace("[400, 1200]", "[400, 1000]")))
-
-    assert done.profile_version == 2
-    normal = {
-        version.number: (version.is_current, version.as_profile().channels[0].normal)
-        for version in ProfileVersion.objects.all()
-    }
-    assert normal == {1: (False, (400.0, 1200.0)), 2: (True, (400.0, 1000.0))}
-    assert FleetRevision.objects.get().number == 2
-
-
-@pytest.mark.django_db
-def test_going_back_to_an_old_file_is_a_version_of_its_own():
-    first, second = parse_pack(OFFICE), parse_pack(OFFICE.replace("[400, 1200]", "[400, 1000]"))
-    for pack in (first, second):
-        install(pack)
-
-    assert install(first).profile_version == 3
-    assert ProfileVersion.objects.filter(is_current=True).count() == 1
-
-
-@pytest.mark.django_db
-def test_what_people_changed_on_a_mote_stays_theirs():
-    install(parse_pack(OFFICE))
-    Mote.objects.filter(code="room-2").update(label="Alice's desk", x=9.0, state="maintenance")
-
-    done = install(parse_pack(OFFICE.replace("x = 4,", "x = 5,") + '\n[schedule]\nretrain = "daily"\n'))
-
-    assert done.is_changed
-    assert Mote.objects.filter(code="room-2", label="Alice's desk", x=9.0, state="maintenance").exists()
-
-
-@pytest.mark.django_db
-def test_channels_that_change_places_are_refused():
-    install(parse_pack(OFFICE))
-    swapped = OFFICE.replace("co2", "x").replace('"noise"', '"co2"').replace('"x"', '"noise"')
-
-    with pytest.raises(CannotInstall, match="channels are noise, co2, but profile office has had co2, noise"):
-        install(parse_pack(swapped))
-
-    assert Profile.objects.get().versions.count() == 1
-
-
-@pytest.mark.django_db
-def test_motes_of_another_profile_are_not_taken_over():
-    install(parse_pack(OFFICE))
-    other = OFFICE.replace('code = "office"', 'code = "workshop"')
-
-    with pytest.raises(CannotInstall, match=r"codes \(room-1, room-2\); install this pack at another site with --site"):
-        install(parse_pack(other))
-
-    assert install(parse_pack(other), site_code="workshop").is_changed
-
-
-# ---- the command --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.django_db
-def test_load_pack_shows_what_would_change_and_a_dry_run_changes_nothing(capsys):
-    call_command("load_pack", "indoor", "--dry-run")
-
-    words = capsys.readouterr().out
-    assert "+ profile indoor, version 1: temperature, humidity, light, voltage" in words
-    assert "+ 42 motes at main: 1, 2, 3 … 54" in words
-    assert "dry run" in words
-    assert not Profile.objects.exists()
-    assert not AuditEntry.objects.exists()
-
-
-@pytest.mark.django_db
-def test_load_pack_twice_says_that_nothing_changes(capsys):
-    call_command("load_pack", "climate", "--yes", "--site", "depot", "--time-zone", "America/Los_Angeles")
-    assert "climate, version 1, is installed" in capsys.readouterr().out
-
-    call_command("load_pack", "climate", "--site", "depot")
-
-    assert "Nothing changes: climate is installed as version 1." in capsys.readouterr().out
-    assert Site.objects.get().time_zone == "America/Los_Angeles"
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("indoor",), "nobody is there to ask: confirm with --yes"),
-        (("outdoor",), "“outdoor” is neither a pack"),
-        (("indoor", "--time-zone", "Mars/Olympus"), "“Mars/Olympus” is not an IANA time zone"),
-        (("indoor", "--site", "my site"), "valid"),
-        (("indoor", "--motes", "-1"), "--motes is -1"),
-    ],
-)
-def test_load_pack_refuses_in_a_sentence(arguments, words):
-    with pytest.raises(CommandError, match=words):
-        call_command("load_pack", *arguments)
-
-
-@pytest.mark.django_db
-def test_load_pack_takes_a_file_and_as_many_motes_as_asked_for(tmp_path):
-    path = tmp_path / "office.toml"
-    path.write_text(OFFICE)
-
-    call_command("load_pack", str(path), "--yes", "--motes", "5")
-
-    assert list(Mote.objects.values_list("code", flat=True)) == ["room-1", "room-2", "room-3", "room-4", "room-5"]

@@ -39,6 +39,11 @@ class Command(BaseCommand):
         elif options["yes"] or self.is_confirmed():
             done = self.install(pack, options)
             self.stdout.write(self.style.SUCCESS(f"{pack.profile.code}, version {done.profile_version}, is installed."))
+            if done.is_new_version:
+                self.stdout.write(
+                    "A model knows the version that it was trained on: until the next training the normal bands judge. "
+                    f"To train now: python manage.py train --profile {pack.profile.code}"
+                )
         else:
             self.stdout.write("Nothing was changed.")
 
