@@ -9,7 +9,7 @@ import numpy as np
 
 from ingestion import noise
 from ingestion.faults import Incident
-from sensors.readings import Floats, Ints
+from sensors.readings import Bools, Floats, Ints
 
 US = 1_000_000
 Span = tuple[float, float]
@@ -124,11 +124,13 @@ SILENT_FROM = 0.85  # of the fault's length: with an empty battery nothing is se
 DYING = {"temperature": (2.39, 2.27, 122.153), "humidity": (2.33, 2.20, -3.919)}
 
 
-def battery_death(incident: Incident, at: Ints, values: Floats, names: tuple[str, ...]) -> tuple[Floats, Floats]:
+def battery_death(
+    incident: Incident, at: Ints, values: Floats, names: tuple[str, ...], battery: str
+) -> tuple[Floats, Bools]:
     """One mote's (instants, channels) on a dying battery, and whether each reading was still sent."""
     used = (at - incident.starts_us) / incident.length_us / SILENT_FROM
     changed = values.copy()
-    place = names.index("voltage")
+    place = names.index(battery)
     volts = values[:, place] + (EMPTY_V - values[:, place]) * np.clip(used, 0.0, 1.0) ** 1.5
     changed[:, place] = volts
     for name, (from_v, to_v, end) in DYING.items():

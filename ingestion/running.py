@@ -9,10 +9,12 @@ import threading
 import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db import close_old_connections
 from django.utils import timezone
 
 from alerts.services import raise_system_alert
 from ingestion.checkpoints import Fenced
+from ingestion.labels import LabelReader
 from ingestion.patience import Announces
 from ingestion.runner import Pace, Runner
 from ingestion.streams import StreamClosed, stream
@@ -23,6 +25,7 @@ from sensors.stores import hot
 
 log = structlog.get_logger(__name__)
 REJOIN_S = 2.0
+REREAD_S = 30.0
 
 
 def build_runner(name: str = "readings", *, owner: str | None = None, announce: Announces | None = live) -> Runner:
@@ -65,3 +68,27 @@ def consume(stop: threading.Event) -> None:
                 severity="high", now=timezone.now(),
             )  # fmt: skip
             raise
+
+
+def build_label_reader() -> LabelReader:
+    """The reader of the configured stream "labels", in a group of its own."""
+    return LabelReader(
+        stream=stream("labels"),
+        group=f"{settings.KAFKA_GROUP}-labels",
+        owner=f"labels@{socket.gethostname()}:{os.getpid()}",
+        fleet=registry.current_fleet,
+        fleet_revision=registry.revision,
+        now=timezone.now,
+    )
+
+
+def read_labels(stop: threading.Event) -> None:
+    """Keeps the labels that are told until `stop`; whatever breaks that is logged and must not hold up the readings."""
+    while not stop.is_set():
+        try:
+            build_label_reader().run(stop)
+        except Exception:
+            log.exception("labels_failed", again_in_s=REREAD_S)
+            stop.wait(REREAD_S)
+        finally:
+            close_old_connections()

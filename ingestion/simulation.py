@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import datetime
 
+import numpy as np
 import structlog
 
-from ingestion.faults import Fault
 from ingestion.simulator import US, Simulator, fault_message, messages
-from ingestion.streams import StreamUnavailable
-from mlops.models import Label
-from sensors.models import Mote
+from ingestion.streams import Stream, StreamUnavailable
 from sensors.readings import micros
 
 MAX_READINGS = 20_000  # in one append
@@ -23,17 +20,6 @@ MAX_BEHIND_US = 600 * US  # a laptop that slept longer does not make up for it
 LEAST_WAIT_S = 0.05  # faster than time, instants are gathered: an append costs the same for one as for a thousand
 FIRST_WAIT_S, LAST_WAIT_S = 0.5, 30.0
 log = structlog.get_logger(__name__)
-
-
-class Takes(Protocol):
-    """Where messages go: a stream, or what keeps the labels where there is no consumer for them."""
-
-    @property
-    def topic(self) -> str: ...
-
-    def ensure(self) -> None: ...
-
-    def append(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> None: ...
 
 
 def wall_clock() -> int:
@@ -70,27 +56,11 @@ def history_chunks(
         place = upto
 
 
-def keep_labels(faults: Iterable[Fault], *, site_code: str) -> int:
-    """Keeps the truth about injected faults beside what people say; telling it twice changes nothing."""
-    motes = dict(Mote.objects.filter(site__code=site_code).values_list("code", "pk"))
-    labels = [
-        Label(
-            mote_id=motes[fault.mote],
-            channel=fault.channel,
-            kind=fault.kind,
-            starts_at=_instant(fault.starts_us),
-            ends_at=_instant(fault.ends_us),
-            source="simulator",
-        )
-        for fault in faults
-        if fault.mote in motes
-    ]
-    Label.objects.bulk_create(labels, batch_size=500, ignore_conflicts=True)
-    return len(labels)
-
-
-def _instant(us: int) -> datetime:
-    return datetime.fromtimestamp(us // US, UTC).replace(microsecond=us % US)
+def tell_truth(simulator: Simulator, from_us: int, upto_us: int, *, labels: Stream, site: str) -> int:
+    """Tells every fault that touches a stretch of history; how many there were."""
+    told = [fault_message(fault, site=site) for fault in simulator.faults(from_us, upto_us)]
+    labels.append(told, [None] * len(told))
+    return len(told)
 
 
 def _stride_us(simulator: Simulator, interval_s: float, n: int) -> int:
@@ -103,8 +73,8 @@ def _stride_us(simulator: Simulator, interval_s: float, n: int) -> int:
 def simulate_live(
     *,
     simulator: Simulator,
-    stream: Takes,
-    labels: Takes | None = None,
+    stream: Stream,
+    labels: Stream | None = None,
     interval_s: float,
     stop: threading.Event,
     site: str = "",
@@ -150,8 +120,8 @@ class _Run:
     """A live simulation on its way."""
 
     simulator: Simulator
-    stream: Takes
-    labels: Takes | None
+    stream: Stream
+    labels: Stream | None
     interval_s: float
     stop: threading.Event
     site: str
@@ -177,21 +147,26 @@ class _Run:
         behind_us = now_us - self.sent.until_us
         if behind_us > MAX_BEHIND_US:
             self.tell(f"{behind_us / US:,.0f} s were slept through; the simulated sensors made no readings then")
-            self.sent.until_us = now_us
+            self.sent.until_us = self.first_us = now_us  # as at the start: what is under way is told
 
     def send_until(self, upto_us: int) -> bool:
         """Sends what was reported since the last time; False where it was told to stop before that was possible."""
         from_us = self.sent.until_us
         upto_us = min(upto_us, from_us + _stride_us(self.simulator, self.interval_s, MAX_READINGS))
-        values, keys = messages(self.simulator.produce(from_us, upto_us, self.interval_s))
-        if self.stop_after is not None:
-            left = self.stop_after - self.sent.readings
-            values, keys = values[:left], keys[:left]
+        readings = self.simulator.produce(from_us, upto_us, self.interval_s)
+        left = len(readings) if self.stop_after is None else self.stop_after - self.sent.readings
+        if left < len(readings):
+            readings = readings.take(np.arange(len(readings)) < left)
+            upto_us = int(readings.at.max()) + 1
+        # The truth first: a fault that nobody was told of could not be made up for.
+        if not self._tell_truth(from_us, upto_us):
+            return False
+        values, keys = messages(readings)
         if values and not self._append(self.stream, values, keys):
             return False
         self.sent.readings += len(values)
         self.sent.until_us = upto_us
-        return self._tell_truth(from_us, upto_us)
+        return True
 
     def _tell_truth(self, from_us: int, upto_us: int) -> bool:
         """Each fault once, as it begins; at the start also those that are under way."""
@@ -203,7 +178,7 @@ class _Run:
         self.sent.faults += len(begun)
         return True
 
-    def _append(self, stream: Takes, values: Sequence[bytes], keys: Sequence[bytes | None]) -> bool:
+    def _append(self, stream: Stream, values: Sequence[bytes], keys: Sequence[bytes | None]) -> bool:
         return patiently(lambda: stream.append(values, keys), stop=self.stop, topic=stream.topic, tell=self.tell)
 
 

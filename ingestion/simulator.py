@@ -7,7 +7,7 @@ goes on where history ended.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,11 +15,13 @@ import numpy as np
 import polars as pl
 
 from ingestion import noise, worlds
-from ingestion.disturbances import US, Stretch, battery_death, disturbed, sent_again, skew_us
+from ingestion.disturbances import US as US  # told on: all who simulate count in microseconds
+from ingestion.disturbances import Stretch, battery_death, disturbed, sent_again, skew_us
 from ingestion.episodes import COURSES, FLUTTER_S, Episodes
 from ingestion.faults import Fault, Incident, Plan, Schedule, rows
 from sensors.packs import Pack
-from sensors.readings import Floats, Ints, Profile
+from sensors.packs.simulated import battery_channel
+from sensors.readings import Bools, Floats, Ints, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Readings:
     mote: Ints
     values: Floats
     reported_at: Ints  # when it was measured by the mote's own clock
-    is_repeat: Any  # whether the same message has been sent before
+    is_repeat: Bools  # whether the same message has been sent before
 
     def __len__(self) -> int:
         return len(self.at)
@@ -51,7 +53,7 @@ class Readings:
         """Without what was sent again."""
         return self if not self.is_repeat.any() else self.take(~self.is_repeat)
 
-    def take(self, chosen: Any) -> Readings:
+    def take(self, chosen: Bools) -> Readings:
         return Readings(
             self.fleet, self.names, self.at[chosen], self.mote[chosen], self.values[chosen], self.reported_at[chosen],
             self.is_repeat[chosen],
@@ -62,7 +64,7 @@ class Report(NamedTuple):
     """Tables of (instants, motes[, channels]): what is measured, whether it is sent, how far the clock is ahead."""
 
     values: Floats
-    present: Any
+    present: Bools
     ahead_us: Ints
 
 
@@ -107,7 +109,7 @@ class Simulator:
         codes = tuple(mote.code for mote in pack.motes)
         x, y = worlds.spread([mote.x for mote in pack.motes], [mote.y for mote in pack.motes])
         return cls(
-            pack.profile,
+            _measured(pack.profile),
             Simulated(
                 codes=codes,
                 keys=tuple((f"{site}/{mote.zone}" if mote.zone else site).encode() for mote in pack.motes),
@@ -188,7 +190,7 @@ class Simulator:
             case "duplicate":
                 pass  # the same readings, sent more often
             case "battery_death":
-                values, is_alive = battery_death(incident, at, report.values[place], self.profile.names)
+                values, is_alive = self._dying(incident, at, report.values[place])
                 report.values[place] = values
                 report.present[place] &= is_alive
             case "episode":
@@ -198,6 +200,9 @@ class Simulator:
             case _:
                 for channel in incident.channels:
                     self._disturb(incident, channel, at, report.values[(*place, channel)])
+
+    def _dying(self, incident: Incident, at: Ints, values: Floats) -> tuple[Floats, Bools]:
+        return battery_death(incident, at, values, self.profile.names, battery_channel(self.profile))
 
     def _disturb(self, incident: Incident, i: int, at: Ints, values: Floats) -> None:
         """Changes the values of a channel, a view, in place."""
@@ -217,7 +222,7 @@ def _nothing(n: int, m: int, k: int) -> Report:
     return Report(np.empty((n, m, k)), np.ones((n, m), dtype=np.bool_), np.zeros((n, m), dtype=np.int64))
 
 
-def _lined_up(at: Ints, row: Ints, again: Any, m: int) -> tuple[Ints, Any]:
+def _lined_up(at: Ints, row: Ints, again: Any, m: int) -> tuple[Ints, Bools]:
     """The rows with those that are sent again, in order of sending, and which of them are repeats."""
     repeats = np.searchsorted(at, again["at"]) * m + again["mote"]
     sent = np.concatenate([at[row // m], again["sent"]])
@@ -225,6 +230,11 @@ def _lined_up(at: Ints, row: Ints, again: Any, m: int) -> tuple[Ints, Any]:
     row = np.concatenate([row, repeats])
     order = np.lexsort((is_repeat, row // m, row % m, sent))
     return row[order], is_repeat[order]
+
+
+def _measured(profile: Profile) -> Profile:
+    """With the channels that motes send; what is derived from them is not theirs."""
+    return replace(profile, channels=tuple(channel for channel in profile.channels if channel.formula is None))
 
 
 def plan_of(pack: Pack, *, anomaly_rate: float | None = None, is_history: bool = False) -> Plan:

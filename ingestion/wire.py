@@ -37,6 +37,7 @@ REASONS = {
     "no_values": "has no readable value for any channel of its mote's profile",
     "refused": "the hot store would not take",
     "conflict": "repeats a stored reading's mote and time with other values",
+    "bad_label": "says of a fault what cannot be",
 }
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import msgspec
 from django.conf import settings
 from django.utils import timezone
 
 from ingestion import simulation
-from ingestion.faults import Fault
-from ingestion.running import build_runner
+from ingestion.running import build_label_reader, build_runner
 from ingestion.simulator import Simulator
 from ingestion.streams import stream
 from sensors import audit
 from sensors.models import AuditEntry, Mote, Site
 from sensors.packs import Pack, read_pack
+from sensors.readings import micros
 
 PACK = "indoor"
 SEED = 42
@@ -48,32 +47,11 @@ def simulate(stop: threading.Event) -> None:
     simulation.simulate_live(
         simulator=_simulator(site, is_history=False),
         stream=stream("readings"),
-        labels=LabelTable(site.code),
+        labels=stream("labels"),
+        site=site.code,
         interval_s=LIVE_INTERVAL_S,
         stop=stop,
     )
-
-
-class LabelTable:
-    """Takes what the simulator tells of its faults straight into the table of labels: no consumer is needed."""
-
-    topic = "labels"
-
-    def __init__(self, site: str) -> None:
-        self.site = site
-
-    def ensure(self) -> None:
-        """The table is there since the migrations."""
-
-    def append(self, values: Sequence[bytes], keys: Sequence[bytes | None]) -> None:
-        told = [msgspec.json.decode(value) for value in values]
-        faults = [
-            Fault(
-                one["mote_id"], one["channel"], one["kind"], round(one["starts_at"] * 1e6), round(one["ends_at"] * 1e6)
-            )
-            for one in told
-        ]
-        simulation.keep_labels(faults, site_code=self.site)
 
 
 def has_past() -> bool:
@@ -91,8 +69,8 @@ def load_past(days: float, tell: Callable[[float, str], None]) -> int:
     build_runner("history").run(
         threading.Event(), until_end=True, progress=lambda n: tell(0.2 + 0.8 * n / max(total, 1), f"{n:,} readings")
     )
-    first, last = int(start.timestamp() * 1e6), int(end.timestamp() * 1e6)
-    simulation.keep_labels(simulator.faults(first, last), site_code=site.code)
+    simulation.tell_truth(simulator, micros(start), micros(end), labels=stream("labels"), site=site.code)
+    build_label_reader().run(threading.Event(), until_end=True)
     AuditEntry.objects.filter(pk=begun.pk).update(detail={**begun.detail, "is_complete": True})
     return total
 

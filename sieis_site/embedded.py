@@ -14,7 +14,7 @@ from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from ingestion.api import tell_health
-from ingestion.running import consume
+from ingestion.running import consume, read_labels
 from ingestion.streams import StreamClosed
 from sensors.models import ProcessHeartbeat
 
@@ -70,6 +70,7 @@ def start_parts() -> Parts:
         from sieis_site.worker import run_worker
 
         parts.start("pipeline", consume)
+        parts.start("labels", read_labels)
         parts.start("worker", run_worker)
         if settings.SIEIS_DEMO:
             from sieis_site.demo import simulate

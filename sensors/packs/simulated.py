@@ -37,9 +37,16 @@ def settings(table: Table, profile: Profile) -> dict[str, Any]:
     return read
 
 
+def battery_channel(profile: Profile) -> str:
+    """The channel that shows how a mote is powered; empty where none does."""
+    if profile.battery:
+        return profile.battery.channel
+    return "voltage" if "voltage" in profile.names else ""
+
+
 def _plan(table: Table, profile: Profile) -> dict[str, Any]:
     """How often and how long things go wrong; kinds by weight."""
-    settings = {
+    plan: dict[str, Any] = {
         "anomaly_rate": table.share("anomaly_rate", 0.02),
         "fault_length_s": list(table.span("fault_length_s", (60.0, 600.0), within=(0.001, 1e7))),
     }
@@ -47,19 +54,17 @@ def _plan(table: Table, profile: Profile) -> dict[str, Any]:
     if weights:
         given = {kind: weights.number(kind, 0.0, at_least=0.0) for kind in FAULT_KINDS}
         weights.finish()
-        settings["faults"] = {kind: weight for kind, weight in given.items() if weight > 0}
-        if not settings["faults"]:
+        if given["battery_death"] and not battery_channel(profile):
+            weights.wrong("battery_death", f"{weights.name}: battery_death needs a battery, or a channel “voltage”")
+        plan["faults"] = {kind: weight for kind, weight in given.items() if weight > 0}
+        if not plan["faults"]:
             table.wrong("faults", f"{table.name}: faults has no kind with a weight above 0")
-        if "battery_death" in settings["faults"] and "voltage" not in profile.names:
-            weights.wrong(
-                "battery_death", f"{weights.name}: battery_death needs a channel “voltage”; the profile has none"
-            )
-    return settings
+    return plan
 
 
 def _channels(table: Table, profile: Profile, drivers: tuple[str, ...]) -> dict[str, Any]:
     settings = {}
-    for name in profile.names:
+    for name in (channel.code for channel in profile.channels if channel.formula is None):
         channel = table.table(name)
         if channel is None:
             continue

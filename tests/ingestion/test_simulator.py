@@ -19,12 +19,10 @@ from hypothesis import strategies as st
 
 from ingestion import noise
 from ingestion.faults import Plan
-from ingestion.simulation import history_chunks, keep_labels, simulate_live
+from ingestion.simulation import history_chunks, simulate_live
 from ingestion.simulator import US, Simulator, instants, messages
 from ingestion.streams import StreamUnavailable, stream
 from ingestion.worlds import is_weekend, local_days, local_hours
-from mlops.models import Label
-from sensors.installation import install_pack
 from sensors.packs import parse_pack, read_pack, shipped
 from sensors.packs.simulated import FAULT_KINDS
 from sensors.readings import micros
@@ -356,20 +354,6 @@ def test_history_comes_whole_and_in_order_whatever_the_size_of_its_chunks():
     together = [value for values in chunks for value in values]
     assert max(map(len, chunks)) <= 1000
     assert together == messages(sim.produce(START, START + 2 * HOUR, 30))[0]
-
-
-@pytest.mark.django_db
-def test_the_truth_of_history_is_kept_once():
-    install_pack(read_pack("indoor"), site_code="main", time_zone="UTC", who=None, now=NOON)
-    faults = simulator(is_history=True).faults(START, START + 7 * DAY)
-
-    for _ in range(2):
-        assert keep_labels(faults, site_code="main") == len(faults)
-
-    assert Label.objects.count() == len(faults) > 20
-    first = Label.objects.filter(source="simulator").order_by("starts_at").first()
-    assert (first.mote.code, first.channel, first.kind) == (faults[0].mote, faults[0].channel, faults[0].kind)
-    assert micros(first.starts_at) == faults[0].starts_us
 
 
 # ---- live ---------------------------------------------------------------------------------------------------

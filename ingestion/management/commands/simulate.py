@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 import signal
 import threading
@@ -16,7 +17,24 @@ from ingestion.streams import StreamClosed, stream
 from sensors.models import Mote, Site
 from sensors.packs import BadPack, Pack, read_pack
 
+LEAST_INTERVAL_S = 0.001
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def whole(text: str) -> int:
+    if not re.fullmatch(r"-?\d{1,18}", text):
+        raise ArgumentTypeError(f"“{text}” is no whole number; expected one such as 5")
+    return int(text)
+
+
+def number(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise ArgumentTypeError(f"“{text}” is no number; expected one such as 0.5")
+    return found
 
 
 def duration_s(text: str) -> float:
@@ -43,15 +61,23 @@ class Command(BaseCommand):
             metavar="P",
             help="A pack that comes with SIEIS, or a TOML file (default indoor)",
         )
-        add("--motes", "--machines", type=int, metavar="N", help="How many send (default: all of the pack's)")
-        add("--interval", type=float, metavar="S", help="Seconds between two readings of a mote (default: the pack's)")
+        add("--motes", "--machines", type=whole, metavar="N", help="How many send (default: all of the pack's)")
         add(
-            "--anomaly-rate", type=float, metavar="R", help="Share of readings that are anomalous (default: the pack's)"
+            "--interval",
+            type=number,
+            metavar="S",
+            help="Seconds between two readings of a mote (default: the pack's, live or for the past)",
         )
-        add("--seed", type=int, default=1, metavar="K", help="The same seed gives the same readings (default 1)")
+        add(
+            "--anomaly-rate",
+            type=number,
+            metavar="R",
+            help="Share of readings that are anomalous (default: the pack's)",
+        )
+        add("--seed", type=whole, default=1, metavar="K", help="The same seed gives the same readings (default 1)")
         add(
             "--speed",
-            type=float,
+            type=number,
             default=1.0,
             metavar="X",
             help="Times real time; above 1 the --duration before now is simulated, 0 goes as fast as it can",
@@ -62,16 +88,19 @@ class Command(BaseCommand):
             metavar="D",
             help="Simulated time to cover: 90, 10m, 6h, 30d (default: endless)",
         )
-        add("--stop-after", type=int, metavar="N", help="Stop after so many readings")
+        add("--stop-after", type=whole, metavar="N", help="Stop after so many readings")
         add("--site", metavar="S", help="The motes' site (default: the one that messages mean)")
 
     def handle(self, *args: object, **options: Any) -> None:
-        simulator, site = self.simulator(options)
+        is_past = options["speed"] > 1 or options["speed"] == 0
+        simulator, site = self.simulator(options, is_past)
         stop = threading.Event()
         previous = {number: signal.signal(number, stopper(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
-        interval_s = options["interval"] or self.pack.simulator.get("interval_s", self.pack.profile.interval_s)
-        start_us, end_us = self.range_us(options)
-        self.stdout.write(f"{len(simulator.places)} motes of “{self.pack.profile.code}” send every {interval_s:g} s …")
+        profile = self.pack.profile
+        usual_s = profile.interval_s if is_past else self.pack.simulator.get("interval_s", profile.interval_s)
+        interval_s = options["interval"] or usual_s
+        start_us, end_us = self.range_us(options, is_past)
+        self.stdout.write(f"{len(simulator.places)} motes of “{profile.code}” send every {interval_s:g} s …")
         self.warn_of_strangers(simulator, site, options)
         readings, labels = stream("readings"), stream("labels")
         try:
@@ -97,10 +126,12 @@ class Command(BaseCommand):
 
     pack: Pack
 
-    def simulator(self, options: dict[str, Any]) -> tuple[Simulator, str]:
+    def simulator(self, options: dict[str, Any], is_past: bool) -> tuple[Simulator, str]:
         for name in ("motes", "interval", "stop_after"):
             if options[name] is not None and options[name] <= 0:
                 raise CommandError(f"--{name.replace('_', '-')} is {options[name]:g}; expected a number above 0")
+        if options["interval"] is not None and options["interval"] < LEAST_INTERVAL_S:
+            raise CommandError(f"--interval is {options['interval']:g}; expected {LEAST_INTERVAL_S:g} or more")
         site = options["site"] or settings.SIEIS_DEFAULT_SITE
         known = Site.objects.filter(code=site).first()
         try:
@@ -112,7 +143,7 @@ class Command(BaseCommand):
                 seed=options["seed"],
                 n_motes=options["motes"],
                 anomaly_rate=options["anomaly_rate"],
-                is_history=options["speed"] > 1 or options["speed"] == 0,
+                is_history=is_past,
                 names_site=site != settings.SIEIS_DEFAULT_SITE,
             )
         except (BadPack, ValueError) as error:
@@ -133,7 +164,7 @@ class Command(BaseCommand):
                 f"`manage.py load_pack {options['pack']}{asked}` adds them."
             )
 
-    def range_us(self, options: dict[str, Any]) -> tuple[int | None, int | None]:
+    def range_us(self, options: dict[str, Any], is_past: bool) -> tuple[int | None, int | None]:
         """Nothing is simulated in the future: what goes faster than time covers a stretch that ends now."""
         speed, duration = options["speed"], options["duration"]
         if speed < 0:
@@ -141,8 +172,10 @@ class Command(BaseCommand):
                 f"--speed is {speed:g}; expected 1 for real time, more for faster, 0 for as fast as it can"
             )
         if duration is None:
-            if speed > 1 or speed == 0:
+            if is_past:
                 raise CommandError(f"--speed {speed:g} needs --duration: how much of the past to simulate, such as 30d")
             return None, None
         now_us, length_us = wall_clock(), int(duration * US)
-        return (now_us - length_us, now_us) if speed > 1 or speed == 0 else (now_us, now_us + length_us)
+        if is_past and length_us > now_us:
+            raise CommandError(f"--duration reaches back {duration / UNITS_S['d']:,.0f} days, to before 1970")
+        return (now_us - length_us, now_us) if is_past else (now_us, now_us + length_us)
