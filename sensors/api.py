@@ -17,7 +17,6 @@ from sensors.fleet import Fleet, MoteRef
 from sensors.models import Mote
 from sensors.serializers import (
     MoteOut,
-    ProfileOut,
     ReadingOut,
     ReadingsOut,
     ReadingsPage,
@@ -38,15 +37,6 @@ class Motes(ListAPIView[Mote]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "profiles": registry.profiles(), "now": timezone.now()}
-
-
-@extend_schema(tags=["motes"])
-class Profiles(APIView):
-    """What each kind of mote measures, at its current version."""
-
-    @extend_schema(responses=ProfileOut(many=True))
-    def get(self, request: Request) -> Response:
-        return Response(ProfileOut(list(registry.profiles().values()), many=True).data)
 
 
 @extend_schema(tags=["readings"])

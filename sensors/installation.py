@@ -198,7 +198,7 @@ def _install_motes(pack: Pack, site: Site, zones: dict[str, Zone], profile: Prof
     if strangers:
         raise CannotInstall(
             f"site {site.code} has motes of another profile with the same codes ({', '.join(strangers[:5])}); "
-            "install this pack at another site with --site"
+            "install this pack at another site with --site (page and API: site)"
         )
     missing = [mote for mote in pack.motes if mote.code not in existing]
     Mote.objects.bulk_create(

@@ -101,22 +101,3 @@ class MoteOut(serializers.ModelSerializer[Mote]):
         profiles: dict[str, Profile] = self.context["profiles"]
         profile = profiles.get(mote.profile.code)
         return presence(mote.state, mote.last_seen_at, profile.interval_s if profile else 0, now=self.context["now"])
-
-
-class ChannelOut(serializers.Serializer[Any]):
-    code = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    unit = serializers.CharField()
-    physical = serializers.ListField(child=serializers.FloatField(), min_length=2, max_length=2)
-    normal = serializers.ListField(child=serializers.FloatField(), min_length=2, max_length=2)
-    resolution = serializers.FloatField()
-
-
-class ProfileOut(serializers.Serializer[Any]):
-    code = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    version = serializers.IntegerField()
-    step_s = serializers.FloatField()
-    interval_s = serializers.FloatField()
-    onset = serializers.FloatField(help_text="Surprise from which a reading is anomalous")
-    channels = ChannelOut(many=True)

@@ -7,13 +7,15 @@ from alerts import api as alerts
 from ingestion import api as ingestion
 from mlops import api as mlops
 from sensors import api as sensors
+from sensors import profile_api as profiles
 from sensors.problems import NoSuchAddress
 
 app_name = "api"
 urlpatterns = [
     path("health", ingestion.HealthView.as_view(), name="health"),
     path("motes", sensors.Motes.as_view(), name="motes"),
-    path("profiles", sensors.Profiles.as_view(), name="profiles"),
+    path("profiles", profiles.Profiles.as_view(), name="profiles"),
+    path("profiles/<slug:code>", profiles.OneProfile.as_view(), name="profile"),
     path("sensors/latest", sensors.LatestOfAll.as_view(), name="latest"),
     path("sensors/readings", sensors.Readings.as_view(), name="readings"),
     path("sensors/<str:mote>/latest", sensors.LatestOfMote.as_view(), name="mote-latest"),

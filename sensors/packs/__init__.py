@@ -189,7 +189,7 @@ def _refuse_repeated(tables: list[Table], codes: list[str]) -> None:
 def _plain(profile: Profile) -> dict[str, Any]:
     """Without what is as by default, so that a key which a later release adds makes no other pack of an old file."""
     content = _without_defaults(profile)
-    del content["version"]
+    del content["version"], content["label"]
     return {**content, "channels": {channel.code: _without_defaults(channel) for channel in profile.channels}}
 
 

@@ -82,7 +82,8 @@ def test_profiles_tell_channels_with_unit_and_ranges(fleet, charlie_client):
     assert indoor["onset"] == pytest.approx(4.304, abs=0.001)
     assert indoor["channels"][0] == {
         "code": "temperature", "label": "Temperature", "unit": "°C", "physical": [-10.0, 50.0],
-        "normal": [18.0, 28.0], "resolution": 0.01,
+        "normal": [18.0, 28.0], "resolution": 0.01, "max_rate_per_s": 0.5, "flat_after_s": 3600.0, "aliases": [],
+        "formula": None, "is_detected": True, "imputation": {"method": "none", "limit_s": 0.0},
     }  # fmt: skip
 
 
