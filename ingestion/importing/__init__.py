@@ -1,5 +1,5 @@
 """History from files: recognised, looked at, then brought in through the history stream.
 
-`files` opens, `columns` matches, `figures` and `times` read, `rows` joins them, `fates` says what will become of each
-row, `messages` writes them for the stream: all without Django. `deed` does it; the command only asks and shows.
+`sensors.tables` opens and reads, `columns` matches, `rows` joins, `fates` says what will become of each row, `messages`
+writes them for the stream: all without Django. `deed` does it; the command only asks and shows.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,11 @@ def match(names: Sequence[str], mapping: Mapping[str, str], profile: Profile, *,
         if missing:
             raise BadMap(f"--map says {target}={column}, but there is no column “{missing[0]}”: {there}")
         chosen[code] = column
-    taken = {each for code, column in chosen.items() for each in _parts(code, column, names)}
+    uses = [each for code, column in chosen.items() for each in _parts(code, column, names)]
+    twice = [column for column, n in Counter(uses).items() if n > 1]
+    if twice:
+        raise BadMap(f"--map uses the column “{twice[0]}” for two things; {there}")
+    taken = set(uses)
     for name in names:
         code = _meaning(name, targets)
         if code and code not in chosen and name not in taken and not (code == MOTE and has_mote):

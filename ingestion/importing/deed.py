@@ -25,7 +25,7 @@ from django.db import connection
 from django.db.models import Count, Q, Sum
 
 from ingestion import stored
-from ingestion.importing import fates, files, messages, report
+from ingestion.importing import fates, messages, report
 from ingestion.importing.rows import How, Rows, join
 from ingestion.models import Checkpoint, LedgerHour, Quarantined
 from ingestion.records import Records
@@ -41,6 +41,8 @@ from sensors.models import AuditEntry, Mote, Site, valid_time_zone
 from sensors.packs import Pack, PackMote
 from sensors.readings import INSTANT, Profile, micros
 from sensors.stores import hot
+from sensors.tables import files
+from sensors.tables.progress import Tell
 
 DEED = "import_readings"
 CHUNK = 20_000
@@ -48,9 +50,6 @@ LOOKED_UP = 100_000
 SAMPLE = 20_000
 LONGEST_CODE = 64
 LOCK = 0x51E15  # PostgreSQL's advisory lock of imports
-
-# What is told on the way: the step, rows done, rows in all.
-Tell = Callable[[str, int, int], None]
 
 
 class CannotImport(Exception):

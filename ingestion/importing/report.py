@@ -102,4 +102,4 @@ def fates(by_fate: Mapping[str, int], will: str) -> list[str]:
 
 
 def _reason(name: str) -> str:
-    return f"the message {REASONS[name]}" if name in REASONS else "see the quarantine"
+    return "lines with more fields than there are columns" if name == "malformed" else REASONS.get(name, "see there")

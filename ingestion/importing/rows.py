@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ingestion.importing import figures, times
 from ingestion.importing.columns import Columns, match
-from ingestion.importing.figures import Notation
-from ingestion.importing.files import Source
-from ingestion.importing.times import Order, Times
 from sensors.readings import Profile
+from sensors.tables import figures, times
+from sensors.tables.figures import Notation
+from sensors.tables.files import Source
+from sensors.tables.times import Order, Times
 
 WHOLE = r"^(\d+)\.0+$"
 

@@ -17,15 +17,15 @@ from ingestion.checkpoints import Fenced
 from ingestion.importing import report
 from ingestion.importing.columns import BadMap, parse_map
 from ingestion.importing.deed import Brought, CannotImport, Look, Request, bring_in, look
-from ingestion.importing.files import BadFile
-from ingestion.importing.progress import shown
-from ingestion.importing.times import ORDERS
 from ingestion.management.commands.simulate import stopper
 from ingestion.streams import StreamClosed, StreamRefused
 from sensors.installation import CannotInstall
 from sensors.lake import LakeFenced
 from sensors.packs import BadPack, read_pack, shipped
 from sensors.stores import StoreUnavailable
+from sensors.tables.files import BadFile
+from sensors.tables.progress import shown
+from sensors.tables.times import ORDERS
 
 REFUSALS = (
     BadFile, BadMap, BadPack, CannotImport, CannotInstall, Fenced, LakeFenced, StoreUnavailable, StreamClosed,
