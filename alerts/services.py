@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from django.contrib.auth.models import User
@@ -13,8 +14,9 @@ from django.db import IntegrityError, models, transaction
 
 from alerts.events import EventChange
 from alerts.models import Alert, Event, MaintenanceWindow, Severity
-from sensors import audit
+from sensors import audit, live
 from sensors.fleet import Fleet
+from sensors.models import Mote
 from sensors.readings import micros, score, severity
 
 log = structlog.get_logger(__name__)
@@ -197,6 +199,27 @@ def _move(
     shown_by = alert.events.order_by("noticed_at").values_list("message", flat=True).first()
     log.info(deed, correlation_id=shown_by, alert=alert.pk, subject=alert.subject, who=who.username)
     return alert
+
+
+@transaction.atomic
+def follow_state(mote: Mote, *, who: User | None, now: datetime) -> list[Alert]:
+    """A retired mote reports no more, so what is open of it would stay so for ever: it ends with its last reading.
+
+    In maintenance and commissioning an alert stays in the hands it is in, and hears how its event ends.
+    """
+    if mote.state != Mote.State.RETIRED:
+        return []
+    Event.objects.filter(mote=mote, ended_at=None).update(ended_at=models.F("last_at"))
+    ended = list(Alert.objects.active().select_for_update().filter(mote=mote))
+    for alert in ended:
+        alert.status, alert.resolved_at, alert.resolved_by = Alert.Status.RESOLVED, now, who
+        alert.save(update_fields=["status", "resolved_at", "resolved_by"])
+        audit.record(
+            deed="resolve_alert", subject=alert.subject, who=who, now=now,
+            detail={"alert": alert.pk, "why": "the mote was retired"},
+        )  # fmt: skip
+        transaction.on_commit(partial(live.announce_alert, alert))
+    return ended
 
 
 @transaction.atomic

@@ -31,6 +31,7 @@ REASONS = {
     "no_mote": "names no mote",
     "bad_mote": "names its mote by something that is no code",
     "unknown_mote": "names a mote that is not registered; held until somebody adds it",
+    "retired_mote": "names a mote that has been retired",
     "no_timestamp": "has no timestamp",
     "bad_timestamp": "has a timestamp that cannot be read",
     "future_timestamp": "was measured after it arrived",
@@ -102,7 +103,8 @@ class Wire:
         at = instants([message.timestamp for message in messages])
         fine = np.ones(len(messages), dtype=bool)
         latest = records.received_at[rows] + self.future_us
-        suspects = np.flatnonzero((at < 0) | (at > latest) | np.array([mote is None for mote in motes], dtype=bool))
+        silenced = np.array([mote is None or mote.is_retired for mote in motes], dtype=bool)
+        suspects = np.flatnonzero((at < 0) | (at > latest) | silenced)
         for i in suspects.tolist():
             fine[i] = False
             rejects.append(self._explain(rows[i], messages[i], motes[i], int(at[i]), int(latest[i])))
@@ -204,6 +206,9 @@ class Wire:
                 f"timestamp {_shown(message.timestamp)} is {ahead:,.0f} s after its arrival",
             )
             known_at = None  # no hour of the books lies in the future
+        elif mote is not None:
+            reason = "retired_mote"
+            detail = f"mote {mote.site}/{mote.code} is retired; set it active on its page if it is back"
         else:
             where = f" at site “{message.site[:40]}”" if message.site else ""
             reason, detail = "unknown_mote", f"no mote “{code[:60]}”{where} is registered"

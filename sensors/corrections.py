@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -13,8 +14,8 @@ from django.db import transaction
 from sensors import audit, overlay
 from sensors.models import Correction, Mote
 from sensors.overlay import Overlay
-from sensors.readings import Profile, micros
-from sensors.registry import profiles
+from sensors.readings import Profile
+from sensors.registry import profiles, touch_fleet
 from sensors.stores import HotStore
 
 
@@ -35,10 +36,17 @@ def correct(
     _refuse_nonsense(made)
     made.full_clean()
     made.save()
+    _tell_the_path(made)
     detail = {"correction": made.pk, "kind": kind, "channel": channel, "offset": offset, "why": made.why}
     span = {"starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
     audit.record(deed="correct_readings", subject=mote.subject, who=who, now=now, detail=detail | span)
     return made
+
+
+def _tell_the_path(made: Correction) -> None:
+    """What holds for readings to come, the reading path must know before it tells them to open pages."""
+    if made.ends_at > made.made_at:
+        touch_fleet()
 
 
 def _refuse_nonsense(made: Correction) -> None:
@@ -54,8 +62,10 @@ def _refuse_nonsense(made: Correction) -> None:
         raise ValidationError(
             {"channel": f"“{made.channel}” is no channel of {profile.label}; leave it empty for all."}
         )
-    if made.kind == Correction.Kind.OFFSET and made.offset == 0.0:
-        raise ValidationError({"offset": "An offset of 0 corrects nothing."})
+    if made.kind == Correction.Kind.OFFSET and (made.offset == 0.0 or not math.isfinite(made.offset)):
+        raise ValidationError({"offset": f"An offset of {made.offset:g} corrects nothing; expected a number."})
+    if made.kind == Correction.Kind.EXCLUDE and made.offset:
+        raise ValidationError({"offset": "What is left out has no offset."})
 
 
 @transaction.atomic
@@ -64,6 +74,7 @@ def undo_correction(made: Correction, *, who: User | None, now: datetime) -> Cor
     if not Correction.objects.standing().filter(pk=made.pk).update(undone_at=now, undone_by=who):
         made.refresh_from_db()
         raise AlreadyUndone(f"The correction was already taken back at {made.undone_at:%Y-%m-%d %H:%M} UTC.")
+    _tell_the_path(made)
     audit.record(deed="undo_correction", subject=made.mote.subject, who=who, now=now, detail={"correction": made.pk})
     made.refresh_from_db()
     return made
@@ -80,17 +91,15 @@ def standing(
         found = found.filter(ends_at__gt=start)
     if end is not None:
         found = found.filter(starts_at__lt=end)
-    return [
-        Overlay(
-            mote=one.mote_id,
-            channel=one.channel,
-            is_excluded=one.kind == Correction.Kind.EXCLUDE,
-            offset=one.offset,
-            starts_us=micros(one.starts_at),
-            ends_us=micros(one.ends_at),
-        )
-        for one in found
-    ]
+    return [one.as_overlay() for one in found]
+
+
+def n_touched(store: HotStore, made: Correction) -> int:
+    """How many readings of the hot store it concerns: those that have a value there."""
+    profile = profiles()[made.mote.profile.code]
+    found = store.between(profile, [made.mote_id], made.starts_at, made.ends_at)
+    names = [made.channel] if made.channel else list(profile.names)
+    return found.select(pl.any_horizontal(pl.col(names).is_not_null()).sum()).item()
 
 
 def latest(store: HotStore, profile: Profile, motes: Sequence[int]) -> pl.DataFrame:

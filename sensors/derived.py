@@ -55,7 +55,7 @@ def has_derived(profile: Profile) -> bool:
 def derive(batch: Batch, before: Before) -> Batch:
     """With the derived channels filled in and flagged as what they follow from; `before` is brought up to date.
 
-    A late reading has no change, and nothing is measured from it.
+    A late reading has no change, and nothing is measured from it, nor from a value that is suspect.
     """
     profile = batch.profile
     if not has_derived(profile):
@@ -69,6 +69,16 @@ def derive(batch: Batch, before: Before) -> Batch:
             values[:, place] = _on_grid(_result(channel.formula.kind, sources) * channel.formula.scale, channel)
     flags = batch.flags | _inherited(profile, batch.flags, ~np.isnan(values))
     return replace(batch, values=values, flags=flags | quality.range_flags(profile, values))
+
+
+def before_each(batch: Batch) -> Ints:
+    """The row of the mote's reading before each row in order; -1 for its first here and for a late one."""
+    found = np.full(len(batch), -1, dtype=np.int64)
+    in_order = np.flatnonzero((batch.flags & quality.LATE) == 0)
+    order = in_order[np.argsort(batch.mote[in_order], kind="stable")]
+    is_next = batch.mote[order[1:]] == batch.mote[order[:-1]]
+    found[order[1:]] = np.where(is_next, order[:-1], -1)
+    return found
 
 
 def _result(kind: str, sources: Floats) -> Floats:
@@ -93,48 +103,47 @@ def _on_grid(values: Floats, channel: Channel) -> Floats:
 
 def _changes(batch: Batch, before: Before) -> Floats:
     """(rows, channels): change per second since the mote's reading before; NaN at first and after a silence."""
-    changes = np.full(batch.values.shape, np.nan)
     if not any(channel.formula and channel.formula.kind == "rate" for channel in batch.profile.channels):
-        return changes
-    in_order = np.flatnonzero((batch.flags & quality.LATE) == 0)
-    if not len(in_order):
-        return changes
-    order = in_order[np.argsort(batch.mote[in_order], kind="stable")]
-    mote, at, values = batch.mote[order], batch.at[order], batch.values[order]
-    is_first = np.concatenate([[True], mote[1:] != mote[:-1]])
-    previous_at, previous = _shifted(at, values)
-    for row in np.flatnonzero(is_first).tolist():
-        previous_at[row], previous[row] = _known(before, int(mote[row]), int(at[row]), values.shape[1])
-    elapsed_s = (at - previous_at) / 1e6
+        return np.full(batch.values.shape, np.nan)
+    is_late = (batch.flags & quality.LATE) != 0
+    sound = np.where(quality.suspects(batch.flags, batch.values.shape[1]), np.nan, batch.values)
+    previous = before_each(batch)
+    nothing = np.full(batch.values.shape[1], np.nan)
+    previous_at = np.where(previous < 0, batch.at, batch.at[previous])
+    previous_values = np.where(previous[:, None] < 0, nothing, sound[previous])
+    for row in np.flatnonzero((previous < 0) & ~is_late).tolist():
+        known = _known(before, int(batch.mote[row]), int(batch.at[row]), nothing)
+        previous_at[row], previous_values[row] = known
+    _remember(batch, before, sound, ~is_late)
+    elapsed_s = (batch.at - previous_at) / 1e6
     is_near = (elapsed_s > 0.0) & (elapsed_s <= batch.profile.silent_after_s)
-    per_s = (values - previous) / np.where(is_near, elapsed_s, 1.0)[:, None]
-    changes[order] = np.where(is_near[:, None], per_s, np.nan)
-    for row in np.flatnonzero(np.concatenate([is_first[1:], [True]])).tolist():
-        before.rows[int(mote[row])] = (int(at[row]), values[row].copy())
-    return changes
+    per_s = (batch.values - previous_values) / np.where(is_near, elapsed_s, 1.0)[:, None]
+    return np.where(is_near[:, None], per_s, np.nan)
 
 
-def _shifted(at: Ints, values: Floats) -> tuple[Ints, Floats]:
-    return np.concatenate([at[:1], at[:-1]]), np.concatenate([values[:1], values[:-1]])
-
-
-def _known(before: Before, mote: int, at: int, n_channels: int) -> tuple[int, Floats]:
+def _known(before: Before, mote: int, at: int, nothing: Floats) -> tuple[int, Floats]:
     known = before.rows.get(mote)
     if known is None:
-        return at, np.full(n_channels, np.nan)
+        return at, nothing
     # A newer version of the profile has more channels, at the end.
-    wider = np.full(n_channels, np.nan)
+    wider = nothing.copy()
     wider[: len(known[1])] = known[1]
     return known[0], wider
 
 
+def _remember(batch: Batch, before: Before, sound: Floats, in_order: Bools) -> None:
+    rows = np.flatnonzero(in_order)[::-1]
+    motes, last = np.unique(batch.mote[rows], return_index=True)
+    for mote, row in zip(motes.tolist(), rows[last].tolist(), strict=True):
+        before.rows[mote] = (int(batch.at[row]), sound[row].copy())
+
+
 def _inherited(profile: Profile, flags: Ints, is_there: Bools) -> Ints:
-    """What follows from a suspect value is suspect, too."""
+    """What follows from a suspect value is suspect, too, and so is what follows from that."""
     suspects = quality.suspects(flags, len(profile.channels))
-    places = np.zeros(len(flags), dtype=np.int64)
     for place, channel in enumerate(profile.channels):
         if channel.formula:
             of = [profile.names.index(name) for name in channel.formula.of]
-            doubtful = suspects[:, of].any(axis=1) & is_there[:, place]
-            places |= np.where(doubtful, np.int64(1) << np.int64(quality.CHANNEL_SHIFT + place), 0)
-    return places
+            suspects[:, place] |= suspects[:, of].any(axis=1) & is_there[:, place]
+    # No kind of their own: the row has that of the channel which is the cause.
+    return quality.flag(0, suspects)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from sensors.overlay import Overlay
 from sensors.readings import Ints, Profile
 
 HOUR_US = 3_600_000_000
@@ -32,6 +33,10 @@ class MoteRef:
         return f"mote:{self.site}/{self.code}"
 
     @property
+    def is_retired(self) -> bool:
+        return self.state == "retired"
+
+    @property
     def group_key(self) -> str:
         """The stream key that keeps peers together: site/zone, else the site."""
         return f"{self.site}/{self.zone}" if self.zone else self.site
@@ -39,26 +44,35 @@ class MoteRef:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All motes and profiles at one numbered revision."""
+    """All motes and profiles at one numbered revision. The retired stand apart: only their past is still read."""
 
     revision: int
     motes: tuple[MoteRef, ...]
     profiles: Mapping[str, Profile]
     default_site: str
+    retired: tuple[MoteRef, ...] = ()
+    corrections: tuple[Overlay, ...] = ()  # that hold for readings to come
     by_code: Mapping[tuple[str, str], MoteRef] = field(init=False)
     by_id: Mapping[int, MoteRef] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "by_code", {(mote.site, mote.code): mote for mote in self.motes})
-        object.__setattr__(self, "by_id", {mote.id: mote for mote in self.motes})
+        known = (*self.retired, *self.motes)
+        object.__setattr__(self, "by_code", {(mote.site, mote.code): mote for mote in known})
+        object.__setattr__(self, "by_id", {mote.id: mote for mote in known})
 
     def find(self, code: str, site: str | None = None) -> MoteRef | None:
-        """The mote that a message names. Without a site: the default site's, else the only one of that code."""
+        """The mote that a message names, retired or not.
+
+        Without a site: the default site's, else the only one of that code; a retired one makes no name ambiguous.
+        """
         found = self.by_code.get((site or self.default_site, code))
         if found is not None or site is not None:
             return found
-        namesakes = [mote for mote in self.motes if mote.code == code]
-        return namesakes[0] if len(namesakes) == 1 else None
+        for group in (self.motes, self.retired):
+            namesakes = [mote for mote in group if mote.code == code]
+            if namesakes:
+                return namesakes[0] if len(namesakes) == 1 else None
+        return None
 
     def utc_offsets(self, mote: Ints, at: Ints) -> Ints:
         """Each reading's offset of local time from UTC, in seconds."""

@@ -21,7 +21,7 @@ import numpy as np
 import structlog
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
-from sensors import quality
+from sensors import overlay, quality
 from sensors.fleet import Fleet
 from sensors.readings import Batch
 from sensors.spoken import spoken
@@ -34,7 +34,9 @@ READINGS_WAITING = 64  # messages; beyond it the oldest goes, for a newer one sa
 KEPT_WAITING = 1000  # alerts and the like; beyond it the oldest goes, and the hole in the numbers tells pages to ask
 SEND_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
-TOLD_OF_A_READING = ("mote", "site", "at", "values", "quality", "flags", "score", "surprise", "is_anomaly")
+TOLD_OF_A_READING = (
+    "mote", "site", "at", "values", "quality", "flags", "suspect", "score", "surprise", "is_anomaly",
+)  # fmt: skip
 
 
 class AlertLike(Protocol):
@@ -165,12 +167,13 @@ def announce(message: Mapping[str, Any]) -> None:
 
 
 def announce_readings(batch: Batch, fleet: Fleet) -> None:
-    """Tells the newest reading of each mote of the batch; a late one is not news."""
+    """Tells the newest reading of each mote of the batch as it is to be read; a late one is not news."""
     if _current_outbox() is None:
         return
     newest = newest_rows(batch)
     if len(newest):
-        readings = [{key: one[key] for key in TOLD_OF_A_READING} for one in spoken(batch.take(newest), fleet)]
+        told = overlay.apply(batch.take(newest), fleet.corrections)
+        readings = [{key: one[key] for key in TOLD_OF_A_READING} for one in spoken(told, fleet)]
         announce({"type": READINGS, "readings": readings})
 
 

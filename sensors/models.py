@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from sensors import readings
+from sensors.overlay import Overlay
 
 
 def valid_time_zone(name: str) -> None:
@@ -149,6 +150,23 @@ class MoteQuerySet(models.QuerySet["Mote"]):
         """Everything but the retired, with what a page shows of it, in one query."""
         return self.exclude(state=Mote.State.RETIRED).select_related("site", "zone", "profile")
 
+    def with_grade(self) -> MoteQuerySet:
+        """With `worst_grade`, that of its worst channel: letters rise as the data gets worse."""
+        worst = models.Max("grades__grade")
+        return self.select_related("site", "zone", "profile").annotate(worst_grade=worst).order_by("site__code", "id")
+
+    def narrowed(
+        self, *, site: str = "", zone: str = "", profile: str = "", state: str = "", q: str = ""
+    ) -> MoteQuerySet:
+        """Those that fit; without a state all but the retired, with "all" these, too."""
+        codes = {"site__code": site, "zone__code": zone, "profile__code": profile}
+        found = self.filter(**{field: code for field, code in codes.items() if code})
+        if state != "all":
+            found = found.filter(state=state) if state else found.exclude(state=Mote.State.RETIRED)
+        for word in q.split():
+            found = found.filter(models.Q(code__icontains=word) | models.Q(label__icontains=word))
+        return found
+
 
 class Mote(models.Model):
     class State(models.TextChoices):
@@ -186,6 +204,10 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
         """Those that nobody took back, in the order in which they were made."""
         return self.filter(undone_at=None).order_by("pk")
 
+    def reaching_on(self) -> CorrectionQuerySet:
+        """Those that were made for readings to come, too."""
+        return self.standing().filter(ends_at__gt=models.F("made_at"))
+
 
 class Correction(models.Model):
     """What a person says about a stretch of stored readings. The readings stay as they are; it is applied at read."""
@@ -219,6 +241,16 @@ class Correction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.mote} {self.channel or 'all channels'} {self.get_kind_display()}"
+
+    def as_overlay(self) -> Overlay:
+        return Overlay(
+            mote=self.mote_id,
+            channel=self.channel,
+            is_excluded=self.kind == Correction.Kind.EXCLUDE,
+            offset=self.offset,
+            starts_us=readings.micros(self.starts_at),
+            ends_us=readings.micros(self.ends_at),
+        )
 
 
 class SensorGrade(models.Model):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from sensors import quality
-from sensors.derived import Before, derive, has_derived
+from sensors.derived import Before, before_each, derive, has_derived
 from sensors.readings import Batch, Bools, Profile
 
 
@@ -56,10 +56,11 @@ def apply(batch: Batch, overlays: Sequence[Overlay]) -> Batch:
     """The same readings with offsets added, exclusions flagged, and what is derived derived anew."""
     profile = batch.profile
     values, flags = batch.values.copy(), batch.flags.copy()
-    moved = np.zeros(len(batch), dtype=np.bool_)
+    touched, moved = np.zeros((2, len(batch)), dtype=np.bool_)
     for one in overlays:
         rows = (batch.mote == one.mote) & (batch.at >= one.starts_us) & (batch.at < one.ends_us)
         channels = _channels(profile, one.channel)
+        touched |= rows
         if one.is_excluded:
             flags |= quality.flag(quality.EXCLUDED, rows[:, None] & channels)
         else:
@@ -67,9 +68,7 @@ def apply(batch: Batch, overlays: Sequence[Overlay]) -> Batch:
             flags[rows] |= quality.CORRECTED
             moved |= rows
     changed = replace(batch, values=values, flags=flags)
-    if not moved.any():
-        return changed
-    return _derived_anew(_ranged_anew(changed, moved), moved)
+    return _derived_anew(_ranged_anew(changed, moved), touched) if touched.any() else changed
 
 
 def _channels(profile: Profile, code: str) -> Bools:
@@ -81,15 +80,23 @@ def _ranged_anew(batch: Batch, moved: Bools) -> Batch:
     others = (batch.flags & quality.OF_CHANNELS & ~quality.OUT_OF_RANGE) != 0
     cleared = batch.flags & quality.KINDS & ~quality.OUT_OF_RANGE
     flags = np.where(moved & ~others, cleared, batch.flags)
-    return replace(batch, flags=np.where(moved, flags | quality.range_flags(batch.profile, batch.values), flags))
+    measured = np.where(batch.profile.is_measured, batch.values, np.nan)
+    return replace(batch, flags=np.where(moved, flags | quality.range_flags(batch.profile, measured), flags))
 
 
-def _derived_anew(batch: Batch, moved: Bools) -> Batch:
-    """The first reading of each mote keeps its stored change: what came before it is not in hand."""
-    if not has_derived(batch.profile):
+def _derived_anew(batch: Batch, touched: Bools) -> Batch:
+    """What follows from a touched reading, in it and as a change in the one after it.
+
+    A mote's first reading here keeps its stored change: what came before it is not in hand.
+    """
+    profile = batch.profile
+    if not has_derived(profile):
         return batch
     fresh = derive(batch, Before())
-    is_first = np.concatenate([[True], batch.mote[1:] != batch.mote[:-1]])
-    near = moved | np.concatenate([[False], moved[:-1]])
-    keep = is_first | ~near
-    return replace(fresh, values=np.where(keep[:, None], batch.values, fresh.values))
+    previous = before_each(batch)
+    near = touched | ((previous >= 0) & touched[previous])
+    is_change = np.array([bool(one.formula and one.formula.kind == "rate") for one in profile.channels])
+    kept = ~near[:, None] | ((previous < 0)[:, None] & is_change)
+    values = np.where(kept, batch.values, fresh.values)
+    flags = fresh.flags | quality.range_flags(profile, values)
+    return replace(batch, values=values, flags=np.where(near, flags, batch.flags))

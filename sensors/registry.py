@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F
 
 from sensors.fleet import Fleet, MoteRef
-from sensors.models import FleetRevision, Mote, ProfileVersion
+from sensors.models import Correction, FleetRevision, Mote, ProfileVersion
 from sensors.readings import Profile
 
 
@@ -30,13 +30,15 @@ def profiles() -> dict[str, Profile]:
 
 @transaction.atomic
 def current_fleet() -> Fleet:
-    """All motes but the retired ones, with their profiles, read in one transaction."""
-    motes = Mote.objects.on_page()
+    """All motes with their profiles, read in one transaction."""
+    motes = [_ref(mote) for mote in Mote.objects.select_related("site", "zone", "profile").order_by("id")]
     return Fleet(
         revision=revision(),
-        motes=tuple(_ref(mote) for mote in motes.order_by("id")),
+        motes=tuple(mote for mote in motes if not mote.is_retired),
+        retired=tuple(mote for mote in motes if mote.is_retired),
         profiles=profiles(),
         default_site=settings.SIEIS_DEFAULT_SITE,
+        corrections=tuple(one.as_overlay() for one in Correction.objects.reaching_on()),
     )
 
 

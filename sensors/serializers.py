@@ -8,7 +8,8 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers
 
-from sensors.models import Mote
+from sensors.models import Correction, Mote, SensorGrade, Site, Zone
+from sensors.models import Profile as ProfileRow
 from sensors.presence import presence
 from sensors.readings import Profile
 
@@ -47,6 +48,11 @@ class ReadingsQuery(SiteQuery):
     start = Instant(required=False, help_text="First instant; by default an hour before the end")
     end = Instant(required=False, help_text="First instant that is left out; by default now")
     limit = serializers.IntegerField(required=False, default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
+    impute = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Fill gaps as the profile's channels allow; flagged imputed, no evidence",
+    )
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         end = given.get("end") or timezone.now()
@@ -66,11 +72,13 @@ class ReadingOut(serializers.Serializer[Any]):
     values = serializers.DictField(child=serializers.FloatField(allow_null=True), help_text="By channel")
     quality = serializers.FloatField(help_text="Share of the channels that can be trusted, 0 to 1")
     flags = serializers.ListField(child=serializers.CharField(), help_text="Kinds of trouble")
+    suspect = serializers.ListField(child=serializers.CharField(), help_text="Channels that are in any trouble")
     score = serializers.FloatField(allow_null=True, help_text="0 to 1; 0.3 is the onset of an anomaly, 0.6 is high")
     surprise = serializers.FloatField(allow_null=True, help_text="−log10 of the probability on a normal day")
     severity = serializers.CharField(allow_null=True, help_text="low, medium or high")
     is_anomaly = serializers.BooleanField()
     model_version = serializers.IntegerField(help_text="Number within the profile; 0 is the pack's fallback")
+    profile_version = serializers.IntegerField(allow_null=True, help_text="The profile's version that judged it")
 
 
 class ReadingsOut(serializers.Serializer[Any]):
@@ -91,13 +99,117 @@ class MoteOut(serializers.ModelSerializer[Mote]):
     profile = serializers.CharField(source="profile.code")
     state = serializers.CharField()
     status = serializers.SerializerMethodField(help_text="live, silent, never_seen, or the state of one not active")
+    grade = serializers.CharField(
+        source="worst_grade", default=None, allow_null=True, help_text="The worst of its channels, A to F"
+    )
     last_seen_at = Instant(allow_null=True)
 
     class Meta:
         model = Mote
-        fields = ("mote", "key", "site", "zone", "label", "profile", "state", "status", "last_seen_at", "x", "y")
+        fields = (
+            "mote", "key", "site", "zone", "label", "profile", "state", "status", "grade", "last_seen_at", "x", "y",
+        )  # fmt: skip
 
     def get_status(self, mote: Mote) -> str:
         profiles: dict[str, Profile] = self.context["profiles"]
         profile = profiles.get(mote.profile.code)
         return presence(mote.state, mote.last_seen_at, profile.interval_s if profile else 0, now=self.context["now"])
+
+
+class MotesQuery(SiteQuery):
+    zone = serializers.SlugField(required=False, help_text="Code of its zone")
+    profile = serializers.SlugField(required=False, help_text="Code of its profile")
+    state = serializers.ChoiceField(
+        [*Mote.State.values, "all"], required=False, help_text="By default all but the retired"
+    )
+
+
+class MoteChange(serializers.Serializer[Any]):
+    """What may change of a mote. The state is an operator's business, everything else an engineer's."""
+
+    state = serializers.ChoiceField(Mote.State.values, required=False)
+    label = serializers.CharField(required=False, allow_blank=True, max_length=120)  # type: ignore[assignment]
+    zone = serializers.SlugField(required=False, allow_null=True, help_text="Code of a zone of its site; null: none")
+    x = serializers.FloatField(required=False, allow_null=True, help_text="Metres from the site's left edge")
+    y = serializers.FloatField(required=False, allow_null=True, help_text="Metres from the site's upper edge")
+    profile = serializers.SlugField(required=False, help_text="Only while it has no readings")
+
+    def changes(self, site: Site) -> dict[str, Any]:
+        """By field of the model, with the rows that the codes name."""
+        found = dict(self.validated_data)
+        if found.get("zone") is not None:
+            found["zone"] = _named(Zone.objects.filter(site=site), "zone", found["zone"])
+        if "profile" in found:
+            found["profile"] = _named(ProfileRow.objects.all(), "profile", found["profile"])
+        return found
+
+
+class NewMote(MoteChange):
+    mote = serializers.CharField(max_length=64, help_text="Its code, unique in the site")
+    site = serializers.SlugField()
+    profile = serializers.SlugField()
+
+    def named(self) -> dict[str, Any]:
+        site = _named(Site.objects.all(), "site", self.validated_data["site"])
+        return {**self.changes(site), "site": site}
+
+
+def _named(rows: Any, field: str, code: str) -> Any:
+    found = rows.filter(code=code).first()
+    if found is None:
+        known = ", ".join(rows.order_by("code").values_list("code", flat=True)[:20]) or "none"
+        raise serializers.ValidationError({field: f"There is no {field} “{code}”; there are {known}."})
+    return found
+
+
+class GradeOut(serializers.ModelSerializer[SensorGrade]):
+    starts_at = Instant()
+    ends_at = Instant()
+    graded_at = Instant()
+    reasons = serializers.JSONField(help_text="What kept it from an A, the worst first")
+
+    class Meta:
+        model = SensorGrade
+        fields = ("channel", "grade", "reasons", "starts_at", "ends_at", "graded_at")
+
+
+class CorrectionsQuery(SiteQuery):
+    mote = serializers.CharField(max_length=64, required=False, help_text="Code of the mote")
+    status = serializers.ChoiceField(["standing", "undone"], required=False, help_text="By default both")
+
+
+class CorrectionOut(serializers.ModelSerializer[Correction]):
+    mote = serializers.CharField(source="mote.code")
+    site = serializers.CharField(source="mote.site.code")
+    channel = serializers.CharField(help_text="Empty: all channels")
+    kind = serializers.CharField(help_text="exclude or offset")
+    starts_at = Instant()
+    ends_at = Instant()
+    made_at = Instant()
+    made_by = serializers.CharField(source="made_by.username", default=None, allow_null=True)
+    undone_at = Instant(allow_null=True)
+    undone_by = serializers.CharField(source="undone_by.username", default=None, allow_null=True)
+
+    class Meta:
+        model = Correction
+        fields = (
+            "id", "mote", "site", "channel", "kind", "offset", "starts_at", "ends_at", "why", "made_at", "made_by",
+            "undone_at", "undone_by",
+        )  # fmt: skip
+
+
+class NewCorrection(SiteQuery):
+    mote = serializers.CharField(max_length=64, help_text="Code of the mote")
+    kind = serializers.ChoiceField(Correction.Kind.values, help_text="exclude or offset")
+    channel = serializers.SlugField(required=False, default="", allow_blank=True, help_text="Empty: all channels")
+    offset = serializers.FloatField(required=False, default=0.0, help_text="Added to what was measured")
+    starts_at = Instant()
+    ends_at = Instant(help_text="The first instant that is no longer corrected; may lie ahead")
+    why = serializers.CharField(max_length=300)
+    is_rehearsal = serializers.BooleanField(
+        required=False, default=False, help_text="Only count the readings that it would touch"
+    )
+
+
+class Touched(serializers.Serializer[Any]):
+    n_readings = serializers.IntegerField(help_text="Readings of the hot store that it touches")

@@ -48,6 +48,7 @@ def spoken(batch: Batch, fleet: Fleet) -> list[Spoken]:
             "values": {name: None if value != value else value for name, value in zip(names, values, strict=True)},
             "quality": trusted,
             "flags": quality.names(flags) if flags else [],
+            "suspect": quality.channels(flags, batch.profile) if flags else [],
             "score": scored,
             "surprise": surprise,
             "severity": None if scored is None else severity(scored),
@@ -60,7 +61,9 @@ def spoken(batch: Batch, fleet: Fleet) -> list[Spoken]:
 
 def spoken_table(table: pl.DataFrame, profile_code: str, fleet: Fleet) -> list[Spoken]:
     """The same of rows that the hot store gave."""
-    return spoken(from_table(fleet.profiles[profile_code], table, np.zeros(len(table), dtype=np.int64)), fleet)
+    told = spoken(from_table(fleet.profiles[profile_code], table, np.zeros(len(table), dtype=np.int64)), fleet)
+    judged_by = table["profile_version"].to_list()
+    return [{**one, "profile_version": version} for one, version in zip(told, judged_by, strict=True)]
 
 
 def _known(numbers: Floats) -> list[float | None]:

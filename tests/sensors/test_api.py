@@ -100,8 +100,9 @@ def test_the_latest_of_all_has_one_reading_a_mote_with_its_score_and_the_word_fo
     assert seven == {
         "mote": "7", "site": "main", "profile": "indoor", "at": "2026-03-02T12:00:30Z",
         "values": {"temperature": 45.0, "humidity": 40.0, "light": 300.0, "voltage": 2.6},
-        "quality": 1.0, "flags": [], "score": 0.6, "surprise": pytest.approx(2 * onset, abs=1e-4), "severity": "high",
-        "is_anomaly": True, "model_version": 3,
+        "quality": 1.0, "flags": [], "suspect": [], "score": 0.6,
+        "surprise": pytest.approx(2 * onset, abs=1e-4), "severity": "high",
+        "is_anomaly": True, "model_version": 3, "profile_version": 1,
     }  # fmt: skip
     assert (eight["flags"], eight["quality"], eight["score"], eight["severity"]) == (["stuck"], 0.75, None, None)
 
