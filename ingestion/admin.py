@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ingestion import devices
 from ingestion.api import payload_text
-from ingestion.models import Checkpoint, LedgerHour, QualityReport, Quarantined, StateSnapshot
+from ingestion.models import (
+    Checkpoint,
+    DeviceKey,
+    IntakeReceipt,
+    LedgerHour,
+    QualityReport,
+    Quarantined,
+    StateSnapshot,
+)
 from ingestion.wire import KEPT_BYTES
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, shown_json
+from sensors.roles import person
 
 
 @admin.register(Checkpoint)
@@ -76,3 +89,34 @@ class QualityReportAdmin(ReadOnlyAdmin):
     readonly_fields = ("shown_checks", "shown_detail")
     shown_checks = shown_json("checks")
     shown_detail = shown_json("detail")
+
+
+@admin.register(DeviceKey)
+class DeviceKeyAdmin(ReadOnlyAdmin):
+    """Made on the Devices page, by the API or by manage.py device_key, which show the secret once."""
+
+    list_display = ("name", "public_id", "site", "mote", "made_at", "made_by", "last_used_at", "revoked_at")
+    list_filter = ("site", "revoked_at")
+    search_fields = ("name", "public_id", "mote__code")
+    list_select_related = ("site", "mote__site", "made_by")
+    exclude = ("secret_sha256",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, chosen: QuerySet[DeviceKey]) -> None:
+        n = sum(devices.revoke_key(key, who=person(request), now=timezone.now()) for key in chosen)
+        self.message_user(request, f"{n} revoked; nothing is taken with them any more.")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and admin.ModelAdmin.has_change_permission(self, request, obj)
+
+
+@admin.register(IntakeReceipt)
+class IntakeReceiptAdmin(ReadOnlyAdmin):
+    list_display = ("key", "idempotency_key", "made_at")
+    search_fields = ("idempotency_key", "key__name", "key__public_id")
+    list_select_related = ("key",)
+    date_hierarchy = "made_at"
+    exclude = ("answer",)
+    readonly_fields = ("shown_answer",)
+    shown_answer = shown_json("answer")

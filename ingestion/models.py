@@ -140,3 +140,48 @@ class QualityReport(models.Model):
 
     def __str__(self) -> str:
         return f"{self.profile.code} {self.site.code if self.site else 'all sites'} {self.asked_at:%Y-%m-%d %H:%M}"
+
+
+class DeviceKey(models.Model):
+    """What a mote or a gateway sends readings with by HTTP. The secret is shown once and kept as its hash only."""
+
+    name = models.CharField(max_length=120, help_text="Whose key it is, for people")
+    public_id = models.CharField(max_length=16, unique=True, help_text="The part of the key that may be seen")
+    secret_sha256 = models.CharField(max_length=64)
+    site = models.ForeignKey("sensors.Site", models.CASCADE, related_name="device_keys")
+    mote = models.ForeignKey(
+        "sensors.Mote", models.CASCADE, null=True, blank=True, related_name="device_keys",
+        help_text="Empty: a gateway that speaks for all motes of the site",
+    )  # fmt: skip
+    made_at = models.DateTimeField()
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute")
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.public_id})"
+
+    @property
+    def is_revoked(self) -> bool:
+        return self.revoked_at is not None
+
+
+class IntakeReceipt(models.Model):
+    """What a device was answered under an idempotency key: a retry gets the same answer, and nothing goes in twice."""
+
+    key = models.ForeignKey(DeviceKey, models.CASCADE, related_name="receipts")
+    idempotency_key = models.CharField(max_length=200)
+    body_sha256 = models.CharField(max_length=64)
+    answer = models.JSONField(null=True, blank=True, help_text="Empty while the first request is under way")
+    made_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ("-pk",)
+        constraints = (models.UniqueConstraint(fields=("key", "idempotency_key"), name="one_receipt_a_key"),)
+
+    def __str__(self) -> str:
+        return f"{self.key.public_id} {self.idempotency_key}"

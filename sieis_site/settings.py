@@ -299,7 +299,10 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "sensors.problems.problem_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"user": "1200/minute"},
+    "DEFAULT_THROTTLE_RATES": {
+        "user": "1200/minute",
+        "ingest": f"{ENV['SIEIS_INGEST_PER_MINUTE']}/minute",
+    },
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {

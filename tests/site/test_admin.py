@@ -9,7 +9,15 @@ from django.contrib.auth.models import Group, User
 from django.urls import reverse
 
 from alerts.models import Alert, Event, MaintenanceWindow
-from ingestion.models import Checkpoint, LedgerHour, QualityReport, Quarantined, StateSnapshot
+from ingestion.models import (
+    Checkpoint,
+    DeviceKey,
+    IntakeReceipt,
+    LedgerHour,
+    QualityReport,
+    Quarantined,
+    StateSnapshot,
+)
 from mlops.models import Label, ModelVersion, ServingPeriod, TrainingJob
 from sensors import registry, roles
 from sensors.models import AuditEntry, Correction, Mote, ProcessHeartbeat, Profile, SensorGrade, Site, Zone
@@ -23,7 +31,7 @@ pytestmark = pytest.mark.django_db
 OURS = [model for app in OUR_APPS for model in apps.get_app_config(app).get_models()]
 MACHINES = (
     Alert, Event, ModelVersion, TrainingJob, ServingPeriod, StateSnapshot, LedgerHour, Quarantined, AuditEntry,
-    ProcessHeartbeat, QualityReport, SensorGrade, Correction,
+    ProcessHeartbeat, QualityReport, SensorGrade, Correction, DeviceKey, IntakeReceipt,
 )  # fmt: skip
 
 
@@ -72,6 +80,10 @@ def everything(db):
         mote=mote, channel="temperature", grade="B", starts_at=NOON, ends_at=later, graded_at=later
     )
     QualityReport.objects.create(profile=profile, asked_at=NOON)
+    key = DeviceKey.objects.create(
+        name="gateway", public_id="abc", secret_sha256="0" * 64, site=mote.site, made_at=NOON
+    )
+    IntakeReceipt.objects.create(key=key, idempotency_key="k", body_sha256="0" * 64, made_at=NOON)
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
