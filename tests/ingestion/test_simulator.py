@@ -149,6 +149,18 @@ def test_normal_is_truncated_at_100_000_draws_of_each_machine_channel():
     assert (values.std(axis=0) > 0.03 * (high - low)).all()
 
 
+@pytest.mark.parametrize("name", ["machine", "climate"])
+def test_normal_values_do_not_heap_up_on_the_edges_of_their_band(name):
+    sim = simulator(name, anomaly_rate=0.0)
+
+    values = sim.produce(START, START + DAY, 4).values
+
+    for i, channel in enumerate(sim.profile.channels):
+        steps = (channel.normal[1] - channel.normal[0]) / channel.resolution
+        shares = [np.mean(np.abs(values[:, i] - edge) < channel.resolution / 2) for edge in channel.normal]
+        assert max(shares) < 3.0 / steps  # no more than anywhere else
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_sensors_report_whole_steps_of_their_resolution(name):
     sim = simulator(name, anomaly_rate=0.3)
@@ -187,6 +199,52 @@ def test_days_and_weeks_show_in_temperature_and_light():
     assert light[midday & ~weekend].mean() > 200
     assert light[midday & weekend].mean() < 100
     assert light[night].max() < 5
+
+
+def test_people_come_at_eight_go_for_lunch_and_leave_in_the_evening():
+    """They breathe: humidity against what the room's temperature alone explains is their trace."""
+    sim = simulator(anomaly_rate=0.0)
+    at, table = by_mote(sim.produce(START, START + 28 * DAY, 600), 42)
+    hours, weekend = local_hours(at, "Europe/Berlin"), is_weekend(local_days(at, "Europe/Berlin"))
+
+    damp = (table[:, :, 1] + 2.1 * table[:, :, 0]).mean(axis=1)
+    usual = [damp[(hours >= hour) & (hours < hour + 1) & ~weekend].mean() for hour in range(24)]
+    alone = [damp[(hours >= hour) & (hours < hour + 1) & weekend].mean() for hour in range(24)]
+    people = np.array(usual) - np.array(alone)
+    people -= people[:5].mean()
+
+    assert people[10] > people[7] + 0.4
+    assert people[12] < min(people[10], people[15]) - 0.15
+    assert people[21] < people[15] - 0.4
+
+
+def test_heating_begins_before_people_do_and_is_turned_down_at_weekends():
+    sim = simulator(anomaly_rate=0.0)
+    at, table = by_mote(sim.produce(START, START + 28 * DAY, 600), 42)
+    hours, weekend = local_hours(at, "Europe/Berlin"), is_weekend(local_days(at, "Europe/Berlin"))
+    warm = table[:, :, 0].mean(axis=1)
+    early, night = (hours > 7) & (hours < 7.5), (hours > 3) & (hours < 5)
+
+    workday, free = ((warm[early & days].mean() - warm[night & days].mean()) for days in (~weekend, weekend))
+
+    assert workday > 0.7
+    assert 0.1 < free < workday / 2
+
+
+def test_lamps_are_switched_by_the_room():
+    sim = simulator(anomaly_rate=0.0)
+    monday = START - START % DAY + 5 * HOUR
+    _, table = by_mote(sim.produce(monday, monday + 4 * HOUR, 10), 42)
+
+    in_a_minute = table[6:, :, 2] - table[:-6, :, 2]
+    switched = np.argmax(in_a_minute, axis=0)
+    by_room = defaultdict(set)
+    for room, row in zip(sim.world.rooms, switched, strict=True):
+        by_room[room].add(int(row))
+
+    assert in_a_minute.max(axis=0).min() > 90
+    assert all(max(rows) - min(rows) <= 3 for rows in by_room.values())
+    assert len({min(rows) for rows in by_room.values()}) == len(by_room) > 3
 
 
 def test_the_day_is_the_sites_own():
@@ -441,6 +499,35 @@ def test_stopping_while_the_stream_is_away_ends_with_what_was_sent():
     assert "stayed away until the end" in told[-1]
 
 
+def test_a_fault_that_was_under_way_is_told_when_a_laptop_wakes():
+    steps, labels, sim = Steps(), Flaky(0), simulator(anomaly_rate=0.2)
+    sink = Flaky(0)
+
+    sent = run(
+        steps, sink, simulator=sim, labels=labels, stop_after=42 * 3,
+        clock=lambda: steps.now_us + (8 * HOUR if sink.values else 0), tell=lambda words: None,
+    )  # fmt: skip
+
+    woken = START + 8 * HOUR
+    told = {(one["mote_id"], one["kind"], one["starts_at"]) for one in map(json.loads, labels.values)}
+    under_way = [fault for fault in sim.faults(woken, sent.until_us) if fault.starts_us < woken]
+    assert under_way
+    assert {(fault.mote, fault.kind, fault.starts_us / US) for fault in under_way} <= told
+
+
+def test_no_fault_is_told_beyond_the_last_reading_that_was_asked_for():
+    steps, sink, labels, sim = Steps(), Flaky(0), Flaky(0), simulator(anomaly_rate=0.2)
+
+    sent = run(
+        steps, sink, simulator=sim, labels=labels, stop_after=42 * 60, speed=0.0, start_us=START - HOUR, end_us=START
+    )
+
+    assert sent.readings == 42 * 60
+    last = max(json.loads(value)["starts_at"] for value in labels.values)
+    assert last <= sent.until_us / US < (START - 55 * 60 * US) / US
+    assert sent.faults == len(labels.values)
+
+
 def test_a_laptop_that_slept_makes_no_readings_for_the_night():
     steps, sink, told = Steps(), Flaky(0), []
 
@@ -481,6 +568,23 @@ def test_simulate_stops_after_so_many_readings_and_reports_them(capsys):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("pack", "words", "first"),
+    [
+        ("indoor", "42 motes of “indoor” send every 30 s", ("mote_id", "1")),
+        ("machine", "5 motes of “machine” send every 1 s", ("machine_id", "MACHINE_001")),
+        ("climate", "5 motes of “climate” send every 12 s", ("sensor_id", "SENSOR_001")),
+    ],
+)
+def test_each_pack_has_its_motes_and_pace(pack, words, first, capsys):
+    call_command("simulate", "--pack", pack, "--speed", "0", "--duration", "5m", "--stop-after", "100")
+
+    assert words in capsys.readouterr().out
+    name, code = first
+    assert json.loads(everything("readings")[0])[name] == code
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_simulate_told_to_stop_flushes_and_reports(number, capsys):
     before = signal.getsignal(number)
@@ -508,6 +612,11 @@ def test_simulate_told_to_stop_flushes_and_reports(number, capsys):
     [
         (("--pack", "outdoor"), "“outdoor” is neither a pack"),
         (("--motes", "0"), "--motes is 0; expected a number above 0"),
+        (("--motes", "many"), "“many” is no whole number; expected one such as 5"),
+        (("--speed", "fast"), "“fast” is no number; expected one such as 0.5"),
+        (("--interval", "nan"), "“nan” is no number"),
+        (("--interval", "1e-9"), "--interval is 1e-09; expected 0.001 or more"),
+        (("--speed", "0", "--duration", "99999d"), "--duration reaches back 99,999 days, to before 1970"),
         (("--interval", "-1"), "--interval is -1; expected a number above 0"),
         (("--speed", "3600"), "--speed 3600 needs --duration"),
         (("--speed", "-1"), "--speed is -1"),
