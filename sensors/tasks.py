@@ -7,8 +7,10 @@ from datetime import timedelta
 import structlog
 from celery import shared_task
 from django.conf import settings
+from django.utils import timezone
 
-from sensors import retention
+from sensors import grading, retention
+from sensors.lake import lake
 from sensors.stores import hot
 
 log = structlog.get_logger(__name__)
@@ -19,3 +21,9 @@ def forget_old_readings() -> None:
     keep = timedelta(days=settings.SIEIS_HOT_DAYS)
     n_motes = retention.forget_old_readings(hot(), keep=keep)
     log.info("old_readings_forgotten", motes=n_motes, kept_days=settings.SIEIS_HOT_DAYS)
+
+
+@shared_task
+def grade_sensors() -> None:
+    kept = grading.grade_motes(lake=lake(), store=hot(), now=timezone.now())
+    log.info("sensors_graded", grades=len(kept), below_b=sum(one.grade > "B" for one in kept))

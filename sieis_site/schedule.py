@@ -23,6 +23,7 @@ def install_schedule() -> list[str]:
     wanted: dict[str, dict[str, Any]] = {
         "Expire training leases": {"task": "mlops.tasks.expire_leases", "interval": every_minute},
         "Forget old hot readings": {"task": "sensors.tasks.forget_old_readings", "crontab": _crontab(NIGHTLY)},
+        "Grade sensors": {"task": "sensors.tasks.grade_sensors", "crontab": _crontab(NIGHTLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
     }

@@ -25,6 +25,7 @@ def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(ind
     assert install_schedule() == [
         "Expire training leases",
         "Forget old hot readings",
+        "Grade sensors",
         "Compact the lake",
         "Retrain indoor",
     ]
