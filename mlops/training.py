@@ -30,7 +30,7 @@ from mlops.parameters import Parameters
 from mlops.probes import probe
 from sensors import audit, live
 from sensors.lake import lake
-from sensors.models import Profile
+from sensors.models import Profile, ProfileVersion
 from sensors.registry import current_fleet
 
 LEASE = timedelta(seconds=60)
@@ -87,7 +87,7 @@ def request(
     parameters: Mapping[str, Any] | None = None,
 ) -> TrainingJob:
     """Queues a job for the profile; the constraint lets only one be unfinished."""
-    asked = Parameters.parse(parameters or {})
+    asked = Parameters.parse({**_of_pack(profile_code), **(parameters or {})})
     profile = Profile.objects.filter(code=profile_code).first()
     if profile is None:
         known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet; load a pack first"
@@ -110,6 +110,12 @@ def request(
         raise AlreadyTraining(running) from None
     _announce(job)
     return job
+
+
+def _of_pack(profile_code: str) -> dict[str, Any]:
+    """What the pack's `[detector]` table says of a training that nobody asked otherwise."""
+    current = ProfileVersion.objects.filter(profile__code=profile_code, is_current=True)
+    return dict((current.values_list("settings", flat=True).first() or {}).get("detector", {}))
 
 
 def _unfinished(profile: Profile) -> TrainingJob | None:

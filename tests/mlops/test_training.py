@@ -64,6 +64,14 @@ def test_a_second_request_is_refused_with_the_job_that_is_there(job):
     assert refused.value.job == job
 
 
+def test_what_the_pack_says_of_its_detector_holds_until_somebody_asks_otherwise(indoor):
+    ProfileVersion.objects.update(settings={"detector": {"days": 21.0, "promote": "never"}})
+
+    queued = training.request("indoor", trigger="person", who=None, now=END, parameters={"promote": "gate"})
+
+    assert (queued.parameters["days"], queued.parameters["promote"]) == (21.0, "gate")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_two_requests_at_once_one_makes_a_job(indoor):
     together, refused = threading.Barrier(2), []
