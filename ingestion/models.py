@@ -121,12 +121,17 @@ class QualityReport(models.Model):
     )
     starts_at = models.DateTimeField(null=True, blank=True, help_text="Asked for; empty: from the first reading")
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Asked for; empty: to the newest reading")
+    interval_s = models.FloatField(
+        null=True, blank=True, help_text="Seconds between two readings that were asked to be expected; empty: see docs"
+    )
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     trigger = models.CharField(max_length=16, default="person", help_text="person, command, api or schedule")
     who = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
     asked_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)
     seconds = models.FloatField(null=True, blank=True)
+    progress = models.FloatField(default=0.0)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
     n_readings = models.PositiveBigIntegerField(default=0)
     quality_percent = models.FloatField(null=True, blank=True)
     has_passed = models.BooleanField(null=True)
@@ -137,6 +142,13 @@ class QualityReport(models.Model):
     class Meta:
         ordering = ("-pk",)
         indexes = (models.Index(fields=("profile", "site", "-asked_at")),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("profile", "site"),
+                condition=models.Q(state__in=("queued", "running")),
+                name="one_unfinished_report_a_scope",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.profile.code} {self.site.code if self.site else 'all sites'} {self.asked_at:%Y-%m-%d %H:%M}"

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts import api as alerts
 from ingestion import api as ingestion
+from ingestion import report_api as quality
 from mlops import api as mlops
 from sensors import api as sensors
 from sensors import profile_api as profiles
@@ -32,6 +33,9 @@ urlpatterns = [
     path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
     path("ml/jobs/<int:pk>", mlops.Job.as_view(), name="job"),
     path("quarantine", ingestion.Quarantine.as_view(), name="quarantine"),
+    path("quality/reports", quality.Reports.as_view(), name="quality-reports"),
+    path("quality/reports/<int:pk>", quality.OneReport.as_view(), name="quality-report"),
+    path("quality/reports/<int:pk>/readings", quality.FailingReadings.as_view(), name="quality-readings"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     re_path("", NoSuchAddress.as_view(), name="unknown"),
 ]

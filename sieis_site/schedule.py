@@ -24,6 +24,8 @@ def install_schedule() -> list[str]:
         "Expire training leases": {"task": "mlops.tasks.expire_leases", "interval": every_minute},
         "Forget old hot readings": {"task": "sensors.tasks.forget_old_readings", "crontab": _crontab(NIGHTLY)},
         "Grade sensors": {"task": "sensors.tasks.grade_sensors", "crontab": _crontab(NIGHTLY)},
+        "Expire quality reports": {"task": "ingestion.tasks.expire_reports", "interval": every_minute},
+        "Validate the data": {"task": "ingestion.tasks.validate_all", "crontab": _crontab(NIGHTLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
     }

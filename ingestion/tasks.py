@@ -1,0 +1,47 @@
+"""Celery's doors to what the reading path's side does by order and by schedule."""
+
+from __future__ import annotations
+
+import structlog
+from celery import shared_task
+from django.utils import timezone
+
+from ingestion.models import QualityReport
+from ingestion.validation import reports
+from sensors import registry
+from sensors.lake import lake
+from sensors.stores import hot
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def make_report(report_id: int) -> None:
+    report = QualityReport.objects.select_related("profile", "site").get(pk=report_id)
+    made = reports.make_report(
+        report, lake=lake(), hot=hot(), fleet=registry.current_fleet(), now=timezone.now(), limits=reports.limits()
+    )
+    log.info("report_made", report=made.pk, state=made.state, quality=made.quality_percent, seconds=made.seconds)
+
+
+@shared_task
+def validate_all() -> None:
+    """Asks for a report of each profile and site with motes, unless one is being made."""
+    try:
+        wanted = reports.scopes()
+    except reports.CannotValidate as nobody:
+        log.info("nothing_to_validate", reason=str(nobody))
+        return
+    for scope in wanted:
+        try:
+            report = reports.ask(scope, reports.Span(), trigger="schedule", who=None, now=timezone.now())
+        except reports.AlreadyValidating as error:
+            log.info("report_not_needed", reason=str(error))
+        else:
+            reports.dispatch(report)
+
+
+@shared_task
+def expire_reports() -> None:
+    for waiting in reports.expire(timezone.now()):
+        reports.dispatch(waiting)
