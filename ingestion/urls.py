@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import TemplateView
 
-from ingestion import views
+from ingestion import profile_pages, views
 
 urlpatterns = [
     path("", views.live, name="live"),
@@ -16,6 +16,9 @@ urlpatterns = [
     path("system/", views.system, name="system"),
     path("quality/", views.quality, name="quality"),
     path("models/", views.models, name="models"),
+    path("profiles/", profile_pages.profiles, name="profiles"),
+    path("profiles/<slug:code>/", profile_pages.profile, name="profile"),
+    path("profiles/<slug:code>/pack.toml", profile_pages.profile_pack, name="profile-pack"),
     path("login/", views.Login.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(next_page="logged_out"), name="logout"),
     path(
