@@ -40,3 +40,12 @@ def test_every_reading_sent_is_heard_on_the_websocket(where: tuple[str, ...]) ->
     assert told["mode"] == ("servers" if where else "embedded")
     assert told["sent"] == told["heard"] > 100
     assert 0 < told["p50_ms"] <= told["p99_ms"] <= told["max_ms"]
+
+
+def test_a_quality_report_of_the_benchmark_finds_every_reading() -> None:
+    told = run("validation", "--readings", "20000", "--motes", "5")
+
+    assert told["readings"] == 20_000
+    assert told["motes"] == 5
+    assert 0 < told["bare_scan_s"] < told["seconds"]
+    assert told["failed"] == []
