@@ -83,7 +83,9 @@ def fit(history: History) -> Arrays:
             values, local_s = steps.values[begin:end, c][there], steps.local_s[begin:end][there]
             if len(values) >= WARM:
                 traced = np.zeros((len(values), N_STATISTICS))
-                trace(np.ascontiguousarray(values), np.ascontiguousarray(local_s), habit(history.profile.step_s), traced)
+                trace(
+                    np.ascontiguousarray(values), np.ascontiguousarray(local_s), habit(history.profile.step_s), traced
+                )
                 reached.append(traced[min(len(traced) // 3, WARM) :])
         if not reached:
             continue

@@ -44,7 +44,8 @@ NEAR = 3.0  # off
 BACK = 0.7  # of the way out that remains: off too, it is on its way back
 LASTS = 3  # steps
 HOLD_STEPS = 720  # unconditional release: the world has changed
-ASIDE = 0.6  # of onset: on, and no worse than told
+ASIDE = 0.6  # of onset: on, and not much worse than told
+WORSE = 1.5
 
 
 def prior(profile: Profile) -> Arrays:
@@ -160,7 +161,7 @@ def advance(rows: Rows, scales: Array, kept: Kept, raw: Array, middle: Array, sc
                 raw[i, c] = 0.0
                 continue
             said = z / FAR
-            if said > kept.told[slot, c]:
+            if said > WORSE * kept.told[slot, c]:
                 kept.told[slot, c] = raw[i, c] = max(said, 1.0)
             else:
                 raw[i, c] = ASIDE
