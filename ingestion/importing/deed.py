@@ -49,6 +49,7 @@ CHUNK = 20_000
 LOOKED_UP = 100_000
 SAMPLE = 20_000
 LONGEST_CODE = 64
+MANY_MOTES = 100
 LOCK = 0x51E15  # PostgreSQL's advisory lock of imports
 
 
@@ -108,7 +109,10 @@ class Look:
         parts += [f"{len(self.retired):,} retired ({_some(self.retired)})"] if self.retired else []
         parts += [f"{len(self.foreign):,} of another profile ({_some(self.foreign)})"] if self.foreign else []
         zone = request.times_in or self.site_zone
-        lines += [f"Motes: {', '.join(parts) or 'none'}", *report.times(self.rows, zone, site_zone=self.site_zone)]
+        lines += [f"Motes: {', '.join(parts) or 'none'}"]
+        if len(new) > MANY_MOTES and len(self.rows) < 10 * len(new):
+            lines.append(f"  only {len(self.rows) / len(new):.1f} rows for each: is this really the column of motes?")
+        lines += [*report.times(self.rows, zone, site_zone=self.site_zone)]
         lines += ["Channels:", *report.channels(self.rows, self.figures)]
         lines += report.fates(self.by_fate, "What will become of the rows")
         return [*lines, self.estimate]
@@ -159,12 +163,13 @@ def look(request: Request, *, now: datetime) -> Look:
     there = {mote.code: mote for mote in Mote.objects.filter(site=site).select_related("profile")} if site else {}
     known = [code for code in codes if code in there and there[code].profile.code == profile.code]
     retired = [code for code in known if there[code].state == Mote.State.RETIRED]
-    new = [code for code in codes if code not in there and len(code) <= LONGEST_CODE]
+    new = [code for code in codes if code not in there and _is_code(code)]
     keys = {code: there[code].pk for code in known if code not in retired}
     fate = fates.fates(
         rows,
         latest_us=micros(now) + int(settings.SIEIS_FUTURE_S * 1e6),
-        unknown={*retired, *(code for code in codes if len(code) > LONGEST_CODE)},
+        unknown=[code for code in codes if not _is_code(code)],
+        retired=retired,
         stored=_stored(rows, profile, keys),
     )
     return Look(
@@ -174,6 +179,10 @@ def look(request: Request, *, now: datetime) -> Look:
         by_fate=fates.counts(fate, len(rows.misfits)), figures=fates.figures_of(rows),
         estimate=_estimate(rows, request.site, codes),
     )  # fmt: skip
+
+
+def _is_code(code: str) -> bool:
+    return len(code) <= LONGEST_CODE and code.isprintable()
 
 
 def _only(pack: Pack, codes: Sequence[str]) -> Pack:

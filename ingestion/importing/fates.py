@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -29,7 +29,9 @@ class ChannelFigures:
     example: str | None
 
 
-def fates(rows: Rows, *, latest_us: int, unknown: Collection[str], stored: pl.DataFrame) -> pl.Series:
+def fates(
+    rows: Rows, *, latest_us: int, unknown: Collection[str], retired: Collection[str], stored: pl.DataFrame
+) -> pl.Series:
     """For each row of the table: stored, duplicate, held, or the reason of its quarantine.
 
     `unknown` are the codes that will not be registered; `stored` what the stores have at (mote, at) already.
@@ -42,6 +44,7 @@ def fates(rows: Rows, *, latest_us: int, unknown: Collection[str], stored: pl.Da
         .when(at.is_null() & pl.col(said("at")).is_null()).then(pl.lit("no_timestamp"))
         .when(at.is_null() | (at < 0) | (at > LAST_INSTANT_US)).then(pl.lit("bad_timestamp"))
         .when(at > latest_us).then(pl.lit("future_timestamp"))
+        .when(pl.col("mote").is_in(list(retired))).then(pl.lit("retired_mote"))
         .when(pl.col("mote").is_in(list(unknown))).then(pl.lit(HELD))
         .when(pl.all_horizontal(pl.col(names).is_null())).then(pl.lit("no_values"))
     )  # fmt: skip
@@ -100,9 +103,3 @@ def counts(fate: pl.Series, n_misfits: int) -> dict[str, int]:
     """How many rows for each fate, the most frequent first."""
     found = {str(name): int(n) for name, n in fate.value_counts(sort=True).iter_rows()}
     return found | ({"malformed": n_misfits} if n_misfits else {})
-
-
-def total(by_fate: Mapping[str, int]) -> dict[str, int]:
-    """Stored, duplicate, held and quarantined."""
-    rest = sum(n for name, n in by_fate.items() if name not in (STORED, DUPLICATE, HELD))
-    return {name: by_fate.get(name, 0) for name in (STORED, DUPLICATE, HELD)} | {"quarantined": rest}

@@ -12,6 +12,8 @@ from ingestion.importing.rows import Rows, said
 
 # The wire would read some texts as UTC that were not read here: it must not guess.
 NO_TIME = " (no time that import_readings knows)"
+# Of what is no reading: enough to see what it was, and never more than a stream takes.
+SHOWN, SHOWN_BYTES = 200, 4096
 
 
 def write(rows: Rows, first: int, n: int, *, site: str, keys: Mapping[str, bytes]) -> tuple[list[bytes], list[bytes]]:
@@ -21,13 +23,13 @@ def write(rows: Rows, first: int, n: int, *, site: str, keys: Mapping[str, bytes
     default = site.encode()
     routes = [keys.get(code, default) for code in part["mote"].to_list()]
     after = max(first - len(rows.table), 0)
-    misfits = list(rows.misfits[after : after + n - len(values)])
+    misfits = [line[:SHOWN_BYTES] for line in rows.misfits[after : after + n - len(values)]]
     return values + misfits, routes + [default] * len(misfits)
 
 
 def _message(part: pl.DataFrame, rows: Rows, site: str) -> pl.Expr:
     stamp = (part["at"] / 1_000_000).cast(pl.String)
-    unread = _quoted(part[said("at")] + NO_TIME)
+    unread = _quoted(part[said("at")].str.slice(0, SHOWN - len(NO_TIME)) + NO_TIME)
     parts: list[Any] = [
         pl.lit('{"timestamp": '), stamp.fill_null(unread).fill_null("null"),
         pl.lit(', "mote_id": '), _quoted(part["mote"]).fill_null("null"),
@@ -42,6 +44,5 @@ def _message(part: pl.DataFrame, rows: Rows, site: str) -> pl.Expr:
 def _quoted(text: pl.Series) -> pl.Series:
     """As JSON strings; null stays null."""
     different = text.unique().drop_nulls().to_list()
-    return text.replace_strict(
-        different, [msgspec.json.encode(each).decode() for each in different], default=None, return_dtype=pl.String
-    )
+    quoted = [msgspec.json.encode(each[:SHOWN]).decode() for each in different]
+    return text.replace_strict(different, quoted, default=None, return_dtype=pl.String)

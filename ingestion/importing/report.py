@@ -14,7 +14,7 @@ from sensors.readings import Channel
 FATES = {
     STORED: "stored",
     DUPLICATE: "duplicates: mote and time are there already with the same values",
-    HELD: "held: their motes are retired, or their codes are too long to be registered",
+    HELD: "held: their motes' codes are too long or not printable, and cannot be registered",
 }
 
 
@@ -26,7 +26,7 @@ def times(rows: Rows, zone: str, *, site_zone: str) -> list[str]:
     first, last = (_local(int(each), site_zone) for each in (at.min(), at.max()))  # type: ignore[arg-type]
     kinds = ", ".join(f"{n:,} {name}" for name, n in rows.kinds.items() if n)
     lines = [f"Times: {first} to {last} {site_zone} ({kinds})"]
-    if rows.kinds.get("local time"):
+    if rows.kinds.get("without an offset"):
         lines.append(f"  what has no offset is read as local time of {zone}")
     if rows.n_first or rows.n_second:
         lines.append(
@@ -75,17 +75,21 @@ def _beyond(each: ChannelFigures, channel: Channel) -> list[str]:
         sides = [f"{each.n_below:,} below {_short(low)}"] if each.n_below else []
         sides += [f"{each.n_above:,} above {_short(high)}"] if each.n_above else []
         lines.append(
-            f"{out:,} ({out / n:.1%}) out of the physical range {_short(low)} to {_unit(high, channel)}: "
+            f"{out:,} ({_share(out / n)}) out of the physical range {_short(low)} to {_unit(high, channel)}: "
             f"{', '.join(sides)}; stored and flagged"
         )
     if each.n_abnormal:
         band = f"{_short(channel.normal[0])} to {_unit(channel.normal[1], channel)}"
-        lines.append(f"{each.n_abnormal:,} ({each.n_abnormal / n:.1%}) outside the normal band {band}")
+        lines.append(f"{each.n_abnormal:,} ({_share(each.n_abnormal / n)}) outside the normal band {band}")
     return lines
 
 
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:,.6g}".replace("-", "−")
+
+
+def _share(part: float) -> str:
+    return "under 0.1%" if part < 0.0005 else f"{part:.1%}"
 
 
 def _unit(value: float | None, channel: Channel) -> str:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,6 @@ HEAD_BYTES = 1 << 16
 LOOKED_AT = 100  # lines
 # A first line with a number or a date in it is no header.
 DATUM = re.compile(r"[+-]?[\d.,' ]*\d|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}\b.*")
-# A quote that is never closed swallows line after line.
-SWALLOWED = 1_000
 
 
 class BadFile(Exception):
@@ -92,9 +91,11 @@ def _parquet(path: Path, raw: bytes) -> pl.DataFrame:
 
 def _text(path: Path, digest: str, raw: bytes) -> Source:
     text, encoding = _decoded(path, raw)
-    head = text[:HEAD_BYTES].splitlines()[:LOOKED_AT]
-    separator = _separator(path, head)
-    first = next(csv.reader(head, delimiter=separator))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    separator = _separator(path, _head(text))
+    before = _preamble(_head(text), separator)
+    text = text.split("\n", before)[before]
+    first = next(csv.reader(_head(text), delimiter=separator))
     has_header = not any(DATUM.fullmatch(cell.strip()) for cell in first)
     names = _names(first) if has_header else [str(i + 1) for i in range(len(first))]
     if has_header and "\n" not in text.strip():
@@ -102,8 +103,14 @@ def _text(path: Path, digest: str, raw: bytes) -> Source:
     table, misfits = _rows(text, separator, has_header, names)
     is_empty = pl.all_horizontal(pl.all().is_null())
     filled = table.filter(~is_empty)
-    words = f"CSV, separated by {SEPARATORS[separator]}, {encoding}" + ("" if has_header else ", without a header")
-    return Source(path, digest, filled, words, misfits, len(table) - len(filled))
+    words = [f"CSV, separated by {SEPARATORS[separator]}, {encoding}"]
+    words += [] if has_header else ["without a header"]
+    words += [f"{before} lines before the header left out"] if before else []
+    return Source(path, digest, filled, ", ".join(words), misfits, len(table) - len(filled))
+
+
+def _head(text: str) -> list[str]:
+    return text[:HEAD_BYTES].split("\n")[:LOOKED_AT]
 
 
 def _decoded(path: Path, raw: bytes) -> tuple[str, str]:
@@ -122,11 +129,11 @@ def _decoded(path: Path, raw: bytes) -> tuple[str, str]:
 
 
 def _separator(path: Path, head: Sequence[str]) -> str:
-    """The one by which most lines have as many fields as the first one."""
+    """The one by which most lines have equally many fields."""
     best, best_share = "", 0.0
     for separator in SEPARATORS:
-        widths = [len(row) for row in csv.reader(head, delimiter=separator) if row]
-        share = sum(width == widths[0] for width in widths) / len(widths) if widths and widths[0] > 1 else 0.0
+        widths = Counter(len(row) for row in csv.reader(head, delimiter=separator) if row)
+        share = max((n for width, n in widths.items() if width > 1), default=0) / max(widths.total(), 1)
         if share > best_share:
             best, best_share = separator, share
     if not best:
@@ -134,6 +141,12 @@ def _separator(path: Path, head: Sequence[str]) -> str:
             f"{path} has one column only (it begins “{head[0][:60]}”): expected fields separated by , ; | or tab"
         )
     return best
+
+
+def _preamble(head: Sequence[str], separator: str) -> int:
+    """How many lines before the first one with several fields: blank ones, titles, comments, Excel's sep=;."""
+    rows = [next(csv.reader([line], delimiter=separator), []) for line in head]
+    return next(i for i, row in enumerate(rows) if len(row) > 1 and not row[0].startswith(("#", "sep=")))
 
 
 def _names(first: Sequence[str]) -> list[str]:
@@ -151,10 +164,16 @@ def _rows(text: str, separator: str, has_header: bool, names: list[str]) -> tupl
         )
     except pl.exceptions.PolarsError:
         return _line_by_line(text, separator, has_header, names)
-    longest = table.select(pl.max_horizontal(pl.all().str.len_bytes().max())).item() or 0
-    if table.width != len(names) or longest > SWALLOWED:
+    if table.width != len(names) or _has_swallowed(table, separator):
         return _line_by_line(text, separator, has_header, names)
     return table.slice(1) if has_header else table, ()
+
+
+def _has_swallowed(table: pl.DataFrame, separator: str) -> bool:
+    """Whether a quote that nobody closed made a field of whole lines."""
+    cell = pl.all().str
+    is_lines = cell.contains("\n", literal=True) & (cell.count_matches(separator, literal=True) >= table.width - 1)
+    return bool(table.select(pl.any_horizontal(is_lines.any())).item())
 
 
 def _line_by_line(
@@ -163,8 +182,10 @@ def _line_by_line(
     """For a file with lines that do not fit: those are kept aside, and the others read each for itself."""
     rows: list[list[str | None]] = []
     misfits = []
-    for line in text.splitlines()[1 if has_header else 0 :]:
+    for line in text.rstrip("\n").split("\n")[1 if has_header else 0 :]:
         cells = next(csv.reader([line], delimiter=separator), [])
+        while len(cells) > len(names) and not cells[-1]:  # a separator that ends the line
+            cells.pop()
         if len(cells) > len(names):
             misfits.append(line.encode())
         else:

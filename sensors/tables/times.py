@@ -45,7 +45,7 @@ class Times:
 
     @property
     def n_local(self) -> int:
-        return self.kinds.get("local time", 0)
+        return self.kinds.get("without an offset", 0)
 
 
 # ---- 02/03/2004 ---------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def read(column: pl.Series, *, zone: str, motes: pl.Series, order: Order) -> Tim
     nothing = pl.Series([None] * len(column), dtype=pl.String)
     if column.dtype.is_numeric():
         at, said = _epochs(column.cast(pl.Float64), column.cast(pl.Float64).cast(pl.String))
-        return Times(at, said, {"number": int(at.is_not_null().sum())})
+        return Times(at, said, {"as numbers since 1970": int(at.is_not_null().sum())})
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
         at = column.dt.convert_time_zone("UTC").dt.cast_time_unit("us").cast(pl.Int64)
         return Times(at, nothing, {"with an offset": int(at.is_not_null().sum())})
@@ -120,7 +120,10 @@ def _texts(column: pl.Series, zone: str, motes: pl.Series, order: Order) -> Time
     at = (naive.cast(pl.Int64) - offset.fill_null(0)).fill_null(epochs)
     said = pl.select(pl.when(at.is_null() & text.is_not_null()).then(text)).to_series()
     is_local = naive.is_not_null() & offset.is_null()
-    counts = {"with an offset": offset.is_not_null() & naive.is_not_null(), "number": epochs.is_not_null()}
+    counts = {
+        "with an offset": offset.is_not_null() & naive.is_not_null(),
+        "as numbers since 1970": epochs.is_not_null(),
+    }
     times = Times(at, said, {name: int(mask.sum()) for name, mask in counts.items() if mask.any()})
     _localise(times, naive, is_local, text, zone, motes)
     return times
@@ -179,7 +182,7 @@ def _localise(
     """Puts local times into UTC; one that never was is none."""
     if not is_local.any():
         return
-    times.kinds["local time"] = int(is_local.sum())
+    times.kinds["without an offset"] = int(is_local.sum())
     local = pl.select(pl.when(is_local).then(naive)).to_series()
     first = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     second = local.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")

@@ -168,8 +168,8 @@ def messy(folder: Path) -> Path:
 
 
 FATES = {
-    "stored": 12, "duplicate": 1, "conflict": 1, "no_values": 1, "no_mote": 1, "held": 2, "no_timestamp": 1,
-    "bad_timestamp": 3, "future_timestamp": 1, "malformed": 1,
+    "stored": 12, "duplicate": 1, "conflict": 1, "no_values": 1, "no_mote": 1, "held": 1, "retired_mote": 1,
+    "no_timestamp": 1, "bad_timestamp": 3, "future_timestamp": 1, "malformed": 1,
 }  # fmt: skip
 
 

@@ -234,7 +234,7 @@ def test_times_with_and_without_offsets_may_stand_in_one_column(tmp_path):
 
     hours = [datetime.fromtimestamp(at / 1e6, UTC).hour for at in found.table["at"].to_list()]
     assert sorted(hours) == [6, 10, 10, 20]
-    assert found.kinds == {"with an offset": 3, "local time": 1}
+    assert found.kinds == {"with an offset": 3, "without an offset": 1}
 
 
 # ---- files that are not as they should be -------------------------------------------------------------------
@@ -266,6 +266,21 @@ def test_a_field_in_quotes_may_hold_the_separator_and_a_line_break(tmp_path):
     assert source.table.rows() == [("2024-06-01", "7", "moved,\nagain", "21.5")]
 
 
+def test_lines_that_a_stray_quote_would_join_stay_lines(tmp_path):
+    source = files.read(written(tmp_path / "a.csv", 'at;mote;temp\n2024-06-01;"7;21\n2024-06-02;8";22\n'))
+
+    assert source.n_rows == 2
+
+
+def test_what_stands_before_the_header_is_left_out_and_said(tmp_path):
+    text = "sep=;\n# Logger 4711\nStation north\n\nat;mote;temp;\n2024-06-01;7;21,5;\n"
+
+    source = files.read(written(tmp_path / "a.csv", text))
+
+    assert source.table.select("at", "mote", "temp").rows() == [("2024-06-01", "7", "21,5")]
+    assert "4 lines before the header left out" in source.words
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -291,6 +306,19 @@ def test_a_file_that_is_not_there_and_a_folder_without_files_are_said(tmp_path):
         files.read(tmp_path / "none.csv")
     with pytest.raises(BadFile, match="has no file that ends in"):
         files.find([tmp_path])
+
+
+@given(lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters='"\r\n\0'))))
+def test_whatever_the_lines_are_each_is_a_row_a_misfit_or_empty(tmp_path_factory, lines):
+    fine = "2024-06-01;7;21\n" * (len(lines) + 1)  # whoever is in the minority does not choose the separator
+    text = "at;mote;temp\n" + fine + "".join(f"{line}\n" for line in lines)
+    path = written(tmp_path_factory.mktemp("odd") / "odd.csv", text)
+
+    source = files.read(path)
+    found = join([source], INDOOR, How(BERLIN))
+
+    assert source.n_rows + source.n_empty == 1 + 2 * len(lines)
+    assert len(found) == source.n_rows
 
 
 # ---- which column is what -----------------------------------------------------------------------------------
