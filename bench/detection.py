@@ -77,7 +77,7 @@ def _batches(simulator: Any, begin: int, end: int, interval_s: float) -> Iterabl
     from sensors.readings import Batch
 
     for start in range(begin, end, CHUNK_US):
-        said = simulator.produce(start, min(start + CHUNK_US, end), interval_s)
+        said = simulator.produce(start, min(start + CHUNK_US, end), interval_s).once()  # as the path takes them
         if len(said):
             n = len(said)
             yield Batch(

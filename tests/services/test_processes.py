@@ -262,6 +262,27 @@ def test_verify_follows_a_reading_through_everything(sieis: Stack) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
 
 
+def labels(sieis: Stack, profile: str) -> int:
+    with psycopg.connect(sieis.environment["DATABASE_URL"]) as asking:
+        found = asking.execute(
+            "SELECT count(*) FROM mlops_label JOIN sensors_mote ON mote_id = sensors_mote.id "
+            "JOIN sensors_profile ON profile_id = sensors_profile.id WHERE sensors_profile.code = %s",
+            [profile],
+        ).fetchone()
+    return int(found[0]) if found else 0
+
+
+def test_every_injected_fault_lies_in_the_table_of_labels(sieis: Stack) -> None:
+    assert labels(sieis, "indoor") > 0  # the demo's day of history
+
+    asked = ("--pack", "machine", "--interval", "30", "--anomaly-rate", "0.3", "--speed", "0", "--duration", "10m")
+    said = sieis.manage("simulate", *asked).stdout
+
+    n = int(said.partition(" readings and ")[2].partition(" injected")[0])
+    assert n > 0
+    sieis.wait_until(lambda: labels(sieis, "machine") == n, "consumer", wait_s=30)
+
+
 def test_a_server_that_is_down_at_start_is_told_in_a_sentence_and_waited_for(sieis: Stack, tmp_path: Path) -> None:
     nowhere = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{stack.free_port()}"}
     lonely = Stack(tmp_path, {**sieis.environment, **nowhere, "SIEIS_DATA": str(tmp_path)})
