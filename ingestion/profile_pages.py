@@ -24,7 +24,7 @@ from sensors import registry
 from sensors.installation import CannotInstall, Installed
 from sensors.models import Mote, Profile, Site
 from sensors.packs import BadPack, Pack
-from sensors.packs.changes import battery_words, duration, formula_words, imputation_words, number, span
+from sensors.packs.changes import duration, formula_words, imputation_words, number, span
 from sensors.readings import Channel
 from sensors.readings import Profile as Told
 from sensors.roles import ENGINEERING, demand, may, person, role_required
@@ -114,8 +114,18 @@ class ProfileCard:
         return duration(self.told.silent_after_s)
 
     @property
-    def battery(self) -> str:
-        return battery_words(self.told.battery)
+    def battery_low(self) -> str:
+        return self._battery(self.told.battery.low) if self.told.battery else ""
+
+    @property
+    def battery_empty(self) -> str:
+        return self._battery(self.told.battery.empty) if self.told.battery else ""
+
+    def _battery(self, level: float) -> str:
+        unit = next(
+            one.unit for one in self.told.channels if self.told.battery and one.code == self.told.battery.channel
+        )
+        return f"{number(level)} {unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)

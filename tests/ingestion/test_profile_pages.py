@@ -69,10 +69,10 @@ def test_a_profile_shows_everything_that_its_pack_says(charlie_client):
 
     shown = words(charlie_client.get("/profiles/office/"))
 
-    assert "Co2 ppm co2 0 10000 normal 400–1200 ppm 1 ppm 50 ppm/s 2 h never yes" in shown
+    assert "Co2 ppm co2 0 10000 normal 400–1200 ppm 1 ppm 50 ppm 2 h never yes" in shown
     assert "Noise dB noise also sound , Noise[dB] 20 130 normal 30–70 dB" in shown
     assert "loudness_of_air ratio of co2 and noise × 0.5" in shown
-    assert "low below 30.0 of noise; empty at 20.0" in shown
+    assert "low below 30 dB noise; empty at 20 dB" in shown
     assert "a gap after 10 min, judged in steps of 1 min" in shown
     assert charlie_client.get("/profiles/nothing/").status_code == 404
 
