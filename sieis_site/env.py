@@ -118,6 +118,8 @@ VARIABLES: tuple[Variable, ...] = (
              "Redis for jobs (its database n), live channel (n+1) and cache (n+2)", is_secret=True),
     Variable("KAFKA_BOOTSTRAP_SERVERS", _servers, "", "host:port, comma-separated", "Kafka instead of the segment log",
              ("KAFKA_BROKER", "KAFKA_BROKERS")),
+    Variable("MQTT_URL", _url("mqtt", "mqtts"), "", "mqtt://user:password@host:1883", "What `manage.py bridge_mqtt` listens to",
+             is_secret=True),
     Variable("INFLUXDB_V2_URL", _url("http", "https"), "", "http://host:8086", "InfluxDB 2 instead of the embedded hot store",
              ("INFLUXDB_URL", "INFLUX_URL")),
     Variable("INFLUXDB_V2_ORG", _text, "sieis", "an organisation", "InfluxDB's organisation", ("INFLUXDB_ORG", "INFLUX_ORG")),

@@ -1,0 +1,1 @@
+"""Other protocols' messages, made readings and appended to the stream."""
