@@ -107,9 +107,11 @@ class TomlParser(BaseParser):
 
     media_type = "application/toml"
 
-    def parse(self, stream: Any, media_type: str | None = None, context: Mapping[str, Any] | None = None) -> bytes:
+    def parse(
+        self, stream: Any, media_type: str | None = None, context: Mapping[str, Any] | None = None
+    ) -> dict[str, bytes]:
         # One byte more than allowed: enough to refuse it.
-        return bytes(stream.read(profiles.MAX_BYTES + 1))
+        return {"pack": stream.read(profiles.MAX_BYTES + 1)}
 
 
 @extend_schema(tags=["profiles"])
@@ -160,12 +162,12 @@ class Profiles(APIView):
 
 def _sent(request: Request) -> tuple[bytes, str]:
     """What came, and the name by which errors call it."""
-    if isinstance(request.data, bytes):
-        return request.data, "pack.toml"
-    file = request.data.get("pack")
-    if not isinstance(file, UploadedFile):
-        raise ValidationError({"pack": "No file came; send the TOML as the body, or as the file “pack” of a form."})
-    return file.read(profiles.MAX_BYTES + 1), file.name or "pack.toml"
+    came = request.data.get("pack") if isinstance(request.data, Mapping) else None
+    if isinstance(came, bytes):
+        return came, "pack.toml"
+    if isinstance(came, UploadedFile):
+        return came.read(profiles.MAX_BYTES + 1), came.name or "pack.toml"
+    raise ValidationError({"pack": "No file came; send the TOML as the body, or as the file “pack” of a form."})
 
 
 @extend_schema(tags=["profiles"])

@@ -108,7 +108,8 @@ def parse_pack(text: str, *, source: str = "pack") -> Pack:
 
 def _pack(root: Table, source: str) -> Pack:
     profile = _profile(root)
-    pack = Pack(source, profile, *_part(root, "layout", _layout, ((), ())))
+    layout = root.table("layout")
+    pack = Pack(source, profile, *(_layout(layout) if layout else ()))
     pack = replace(
         pack,
         simulator=_part(root, "simulator", lambda table: simulated.settings(table, pack.measured), {}),
