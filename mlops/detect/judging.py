@@ -13,7 +13,7 @@ import polars as pl
 from alerts.events import EventChange
 from mlops.detect.learning import learn, profile_of, training_part
 from mlops.detect.reading import Readings, Request, read
-from mlops.detection import EngineState, FittedEngine, words
+from mlops.detection import FittedEngine, words
 from sensors import quality
 from sensors.readings import INSTANT, Batch, Bools, Floats, Ints, Profile, score, severity
 from sensors.tables.progress import Tell
@@ -130,7 +130,8 @@ def _batch(readings: Readings, profile: Profile) -> Batch:
 def _judge(
     engine: FittedEngine, batch: Batch, tell: Tell | None
 ) -> tuple[Floats, Bools, Ints, Floats, Mapping[tuple[int, int], EventChange]]:
-    state, changes, parts = engine.start(), {}, []
+    state, parts = engine.start(), []
+    changes: dict[tuple[int, int], EventChange] = {}
     for begin, rows in _chunks(batch):
         out, said = engine.judge(
             state, rows.mote, rows.at, rows.at // 1_000_000, rows.values, rows.flags & quality.LATE != 0, rows.flags
@@ -149,7 +150,11 @@ def _chunks(batch: Batch) -> Iterator[tuple[int, Batch]]:
 
 
 def _found(
-    readings: Readings, profile: Profile, is_training: Bools, changes: Mapping[tuple[int, int], EventChange], event: Ints
+    readings: Readings,
+    profile: Profile,
+    is_training: Bools,
+    changes: Mapping[tuple[int, int], EventChange],
+    event: Ints,
 ) -> tuple[tuple[Found, ...], Ints]:
     """Events numbered in the order in which they were noticed, and the number of each row's."""
     ordered = sorted(changes.values(), key=lambda change: (change.noticed_at, change.mote))
@@ -164,9 +169,16 @@ def _found(
         value = float(score(change.peak_surprise, profile.onset))
         found.append(
             Found(
-                k, readings.codes[change.mote - 1], change, value, severity(value), words(change, profile),
-                int(rows[first]) + 1, int(rows[last]) + 1, bool(learnt[first]),
-            )  # fmt: skip
+                k,
+                readings.codes[change.mote - 1],
+                change,
+                value,
+                severity(value),
+                words(change, profile),
+                int(rows[first]) + 1,
+                int(rows[last]) + 1,
+                bool(learnt[first]),
+            )
         )
     return tuple(found), of_row
 

@@ -69,7 +69,9 @@ def read(path: Path, ask: Request) -> Readings:
     except files.BadFile as error:
         raise CannotJudge(str(error)) from None
     table = source.table
-    notes = [f"{len(source.misfits):,} lines have more fields than the header and were left out"] if source.misfits else []
+    notes = (
+        [f"{len(source.misfits):,} lines have more fields than the header and were left out"] if source.misfits else []
+    )
     time = _time_column(table, ask)
     by = _named(table, ask.by, "--by") if ask.by else None
     columns, left_out = _channels(table, ask, {time, by})
@@ -189,7 +191,7 @@ def _checked(columns: dict[str, str]) -> dict[str, str]:
 def _of_profile(table: pl.DataFrame, profile: Profile, wanted: Sequence[str]) -> dict[str, str]:
     """By code, label or alias, whatever the case."""
     plain = {name.strip().casefold(): name for name in table.columns}
-    found = {}
+    found: dict[str, str] = {}
     for channel in profile.channels:
         for name in (channel.code, channel.label, *channel.aliases):
             if column := plain.get(name.casefold()):
@@ -219,9 +221,7 @@ def _is_number(column: pl.Series) -> bool:
     return n_numbers > 0 and n_numbers >= MOSTLY * (n_numbers + n_text)
 
 
-def _values(
-    table: pl.DataFrame, columns: dict[str, str], ask: Request
-) -> tuple[Floats, Notation, list[str]]:
+def _values(table: pl.DataFrame, columns: dict[str, str], ask: Request) -> tuple[Floats, Notation, list[str]]:
     cells = [table[name] for name in columns.values()]
     notation = Notation(ask.decimal) if ask.decimal else figures.recognise(cells)
     if notation.doubt:
@@ -231,7 +231,9 @@ def _values(
         number, text = figures.read(column, notation)
         if n_text := len(text) - text.null_count():
             example = text.drop_nulls()[0]
-            notes.append(f"“{column.name}”: {n_text:,} cells are no numbers, such as “{example}”; taken as not measured")
+            notes.append(
+                f"“{column.name}”: {n_text:,} cells are no numbers, such as “{example}”; taken as not measured"
+            )
         if n_empty := number.null_count() - n_text:
             notes.append(f"“{column.name}”: {n_empty:,} cells are empty; taken as not measured")
         numbers.append(number.fill_null(float("nan")).to_numpy())

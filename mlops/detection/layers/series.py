@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def fit(history: History) -> Arrays:
     bounds = np.searchsorted(steps.mote, np.append(steps.ids, np.iinfo(np.int64).max))
     for c, channel in enumerate(history.profile.channels):
         reached = []
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for begin, end in pairwise(bounds.tolist()):
             there = np.isfinite(steps.values[begin:end, c])
             values, local_s = steps.values[begin:end, c][there], steps.local_s[begin:end][there]
             if len(values) >= WARM:

@@ -8,6 +8,7 @@ after a fault is no fault.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ SEEN = 4.0  # farthest that normal readings were seen
 NEAR = 3.0  # off
 BACK = 0.7  # of the way out that remains: off too, it is on its way back
 LASTS = 3  # steps
+FADES = 1 / 1000  # a step, of the bar that a shift leaves behind: the same again, soon, is no news
 HOLD_STEPS = 720  # unconditional release: the world has changed
 ASIDE = 0.6  # of onset: on, and not much worse than told
 WORSE = 1.5
@@ -60,7 +62,7 @@ def fit(history: History) -> Arrays:
     steps = history.some_motes(FLEET_SAMPLE).on_steps()
     bounds = np.searchsorted(steps.mote, np.append(steps.ids, np.iinfo(np.int64).max))
     for c, channel in enumerate(history.profile.channels):
-        series = [steps.values[begin:end, c] for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        series = [steps.values[begin:end, c] for begin, end in pairwise(bounds.tolist())]
         series = [values[np.isfinite(values)] for values in series]
         wanders = [wander(values) for values in series if len(values) >= WARM + 3 * BLOCK]
         if wanders:
@@ -79,8 +81,20 @@ def wander(values: Floats) -> float:
     errors = np.abs(errors[WARM // BLOCK - 1 :])
     # Noise alone moves the level as far as this.
     least = float(values.std()) * (LEVEL / (2.0 - LEVEL)) ** 0.5
-    typical, largest = float(np.sqrt(np.mean(errors**2))), float(errors.max())
-    return max(typical * growth(blocks), largest / SEEN, least)
+    typical = float(np.sqrt(np.mean(errors**2)))
+    return max(typical * growth(blocks), farthest(np.ascontiguousarray(values)) / SEEN, least)
+
+
+@compiled
+def farthest(values: Array) -> float:
+    """That the level ever was from the baseline."""
+    level, baseline, most = values[0], values[0], 0.0
+    for n in range(len(values)):
+        level += max(LEVEL, 1.0 / (n + 1)) * (values[n] - level)
+        if n >= WARM:
+            most = max(most, abs(level - baseline))
+        baseline += max(BASELINE, 1.0 / (n + 1)) * (values[n] - baseline)
+    return most
 
 
 def growth(blocks: Floats) -> float:
@@ -136,8 +150,7 @@ def advance(rows: Rows, scales: Array, kept: Kept, raw: Array, middle: Array, sc
             z = abs(kept.level[slot, c] - baseline) / scales[c] if n >= WARM else 0.0
 
             if kept.is_on[slot, c] == 0:
-                if z < NEAR:
-                    kept.bar[slot, c] = FAR
+                kept.bar[slot, c] = max(FAR, kept.bar[slot, c] * (1.0 - FADES))
                 kept.run[slot, c] = min(kept.run[slot, c] + 1, LASTS) if z >= kept.bar[slot, c] else 0
                 if kept.run[slot, c] >= LASTS:
                     kept.is_on[slot, c] = 1
