@@ -42,13 +42,18 @@ class AlertOut(serializers.ModelSerializer[Alert]):
     acknowledged_by = serializers.CharField(source="acknowledged_by.username", default=None, allow_null=True)
     resolved_at = Instant(allow_null=True)
     resolved_by = serializers.CharField(source="resolved_by.username", default=None, allow_null=True)
+    peak_channel = serializers.CharField(allow_null=True, help_text="Of its worst event")
+    grade = serializers.CharField(allow_null=True, help_text="Of that channel's sensor, A to F")
+    grade_reasons = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="Why the grade is no better, the worst first"
+    )
 
     class Meta:
         model = Alert
         fields = (
             "id", "subject", "mote", "site", "kind", "status", "severity", "words", "score", "peak_surprise",
             "n_events", "first_seen_at", "last_seen_at", "acknowledged_at", "acknowledged_by", "resolved_at",
-            "resolved_by",
+            "resolved_by", "peak_channel", "grade", "grade_reasons",
         )  # fmt: skip
 
 
@@ -81,7 +86,7 @@ class Pages(LimitOffsetPagination):
 
 
 def alerts_as_told() -> QuerySet[Alert]:
-    return Alert.objects.newest_first().select_related("mote__site", "acknowledged_by", "resolved_by")
+    return Alert.objects.with_grades().newest_first().select_related("mote__site", "acknowledged_by", "resolved_by")
 
 
 @extend_schema(tags=["alerts"], parameters=[AlertsQuery])

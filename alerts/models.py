@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from sensors.models import Mote, Zone
+from sensors.models import Mote, SensorGrade, Zone
 
 
 class Severity(models.TextChoices):
@@ -20,6 +20,14 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
     def newest_first(self) -> AlertQuerySet:
         return self.order_by("-last_seen_at", "-id")
+
+    def with_grades(self) -> AlertQuerySet:
+        """With the channel of the worst event, and what that sensor's grade and its reasons are: null where unknown."""
+        worst = Event.objects.filter(alert=models.OuterRef("pk")).order_by("-peak_surprise", "-pk")
+        kept = SensorGrade.objects.filter(mote=models.OuterRef("mote"), channel=models.OuterRef("peak_channel"))
+        return self.annotate(peak_channel=models.Subquery(worst.values("peak_channel")[:1])).annotate(
+            grade=models.Subquery(kept.values("grade")[:1]), grade_reasons=models.Subquery(kept.values("reasons")[:1])
+        )
 
 
 class Alert(models.Model):

@@ -43,11 +43,11 @@ def instant(at_us: int) -> datetime:
 
 @transaction.atomic
 def record_events(told: Sequence[Told], *, fleet: Fleet, is_history: bool = False) -> list[Alert]:
-    """Keeps each event as it now stands, and answers the alerts that were opened or changed by it.
+    """Keeps each event as it now stands, and answers the alerts that were opened or changed by it, with grades.
 
     Telling the same change twice changes nothing, and never reopens what a person resolved.
     """
-    changed: dict[int, Alert] = {}
+    changed: set[int] = set()
     under_maintenance = _under_maintenance(told, fleet)
     for one in told:
         mote = fleet.by_id[one.change.mote]
@@ -61,8 +61,8 @@ def record_events(told: Sequence[Told], *, fleet: Fleet, is_history: bool = Fals
                 "event_noticed", correlation_id=one.message, mote=mote.subject, words=one.words, alert=event.alert_id
             )
         if alert is not None:
-            changed[alert.pk] = alert
-    return list(changed.values())
+            changed.add(alert.pk)
+    return list(Alert.objects.with_grades().filter(pk__in=changed)) if changed else []
 
 
 def _keep_event(one: Told, is_history: bool) -> Event:

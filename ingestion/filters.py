@@ -27,7 +27,8 @@ class AlertFilter(forms.Form):
     def found(self) -> QuerySet[Alert]:
         """The last seen first; an address that makes no sense finds what an empty one does."""
         asked: dict[str, Any] = self.cleaned_data if self.is_valid() else {}
-        alerts = Alert.objects.newest_first().select_related("mote__site", "acknowledged_by", "resolved_by")
+        alerts = Alert.objects.with_grades().newest_first()
+        alerts = alerts.select_related("mote__site", "acknowledged_by", "resolved_by")
         status, severity, words = (asked.get(name, "") for name in ("status", "severity", "q"))
         if status != "all":
             alerts = alerts.filter(status=status) if status else alerts.filter(status__in=Alert.ACTIVE)

@@ -102,7 +102,8 @@ def context(*, store: HotStore, now: datetime, may_act: bool) -> dict[str, Any]:
     latest, rate, fault = _heard(store, fleet, now)
     plans = {site: lay_out([_spot(mote) for mote in motes if mote.site.code == site]) for site in _sites(motes)}
     rows = [_row(mote, fleet, latest.get(mote.pk), plans[mote.site.code], now) for mote in motes]
-    alerts = list(Alert.objects.active().select_related("mote__site", "acknowledged_by").newest_first()[:SHOWN_ALERTS])
+    active = Alert.objects.active().with_grades().select_related("mote__site", "acknowledged_by")
+    alerts = list(active.newest_first()[:SHOWN_ALERTS])
     return {
         "groups": _groups(rows, fleet),
         "plans": [_site_plan(site, label, plans[site], rows) for site, label in _sites(motes).items()],

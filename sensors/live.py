@@ -205,6 +205,8 @@ def spoken_alert(alert: AlertLike) -> dict[str, Any]:
         "first_seen_at": alert.first_seen_at,
         "last_seen_at": alert.last_seen_at,
         "n_events": alert.n_events,
+        # Where it was looked up: a message without them leaves what a page knows.
+        **{name: getattr(alert, name) for name in ("peak_channel", "grade", "grade_reasons") if hasattr(alert, name)},
     }
 
 

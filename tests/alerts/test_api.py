@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.models import Alert
-from sensors.models import AuditEntry, Mote
+from alerts.models import Alert, Event
+from sensors.live import spoken_alert
+from sensors.models import AuditEntry, Mote, SensorGrade
 from tests import builders
 from tests.conftest import NOON
 from tests.people import *  # noqa: F403
@@ -119,3 +120,43 @@ def test_charlie_may_look_and_not_act(charlie_client):
     assert [answer.status_code for answer in answers] == [403, 403]
     assert "operator" in answers[0].json()["detail"]
     assert Alert.objects.get().status == "open"
+
+
+# ---- the sensor's grade -------------------------------------------------------------------------------------
+
+
+def event(of: Alert, channel: str, surprise: float, minute: int) -> Event:
+    at = NOON + timedelta(minutes=minute)
+    return Event.objects.create(
+        mote=of.mote, alert=of, noticed_at=at, started_at=at, last_at=at, n_readings=3, peak_surprise=surprise,
+        peak_at=at, peak_channel=channel, layer="level", words="far off", model_version=1,
+    )  # fmt: skip
+
+
+def test_an_alert_says_how_good_the_sensor_of_its_worst_event_is(charlie_client):
+    graded, other = alert("7"), alert("8")
+    event(graded, "humidity", 5.0, 0)
+    event(graded, "temperature", 9.0, 1)
+    event(other, "light", 5.0, 2)
+    for channel, grade, reasons in (("temperature", "D", ["flat line for 31 % of the time"]), ("humidity", "A", [])):
+        SensorGrade.objects.create(
+            mote=graded.mote, channel=channel, grade=grade, reasons=reasons, starts_at=NOON - timedelta(days=7),
+            ends_at=NOON, graded_at=NOON,
+        )  # fmt: skip
+
+    one = charlie_client.get(f"/api/v1/alerts/{graded.pk}").json()
+    two = charlie_client.get(f"/api/v1/alerts/{other.pk}").json()
+
+    assert (one["peak_channel"], one["grade"], one["grade_reasons"]) == (
+        "temperature", "D", ["flat line for 31 % of the time"],
+    )  # fmt: skip
+    assert (two["peak_channel"], two["grade"], two["grade_reasons"]) == ("light", None, None)
+    assert "sensor grade D" in charlie_client.get("/alerts/").content.decode()
+
+
+def test_the_live_channel_tells_the_grade_where_it_was_looked_up_and_leaves_it_out_elsewhere():
+    shown = alert("7")
+    event(shown, "temperature", 9.0, 1)
+
+    assert spoken_alert(Alert.objects.with_grades().get())["peak_channel"] == "temperature"
+    assert "grade" not in spoken_alert(shown)

@@ -56,6 +56,7 @@ function fill(row, alert) {
     say(where, `Mote ${alert.mote}`);
     where.search = `?mote=${encodeURIComponent(alert.site)}/${encodeURIComponent(alert.mote)}`;
   }
+  fillGrade(find(".sensor-grade", row), alert);
   find("time", row).dateTime = alert.last_seen_at;
   fillStatus(find(".status", row), alert);
   const isOver = alert.status === "resolved" || alert.status === "closed";
@@ -63,6 +64,14 @@ function fill(row, alert) {
     button.hidden = isOver || (button.dataset.deed === "acknowledge" && alert.status !== "open");
   }
   tellTimes(row);
+}
+
+/** How much the sensor that raised it is worth; a message that does not say leaves what is known. */
+function fillGrade(grade, alert) {
+  if (alert.grade === undefined) return;
+  grade.hidden = !alert.grade;
+  say(grade, `sensor grade ${alert.grade}`);
+  grade.title = (alert.grade_reasons ?? []).join("; ");
 }
 
 /** The API says who; the live channel does not, and must not wipe out what is known. */
