@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -77,7 +78,7 @@ class Look:
     """Everything about an import before it happens. `pack` has only the motes that are new at the site."""
 
     request: Request
-    sources: list[files.Source]
+    files: list[dict[str, Any]]  # name, sha256 and rows of each
     rows: Rows
     pack: Pack
     site_zone: str
@@ -173,7 +174,9 @@ def look(request: Request, *, now: datetime) -> Look:
         stored=_stored(rows, profile, keys),
     )
     return Look(
-        request=request, sources=sources, rows=rows, pack=_only(request.pack, new), site_zone=site_zone,
+        request=request, rows=rows,
+        files=[{"name": each.path.name, "sha256": each.sha256, "rows": each.n_rows} for each in sources],
+        pack=_only(request.pack, new), site_zone=site_zone,
         is_new_site=site is None, n_known=len(keys), retired=retired,
         foreign=[code for code in codes if code in there and code not in known],
         by_fate=fates.counts(fate, len(rows.misfits)), figures=fates.figures_of(rows),
@@ -345,7 +348,7 @@ def _keep_audit(view: Look, done: Brought, who: User | None, now: datetime) -> N
     audit.record(
         who=who, deed=DEED, subject=f"site:{view.request.site}", now=now,
         detail={
-            "files": [{"name": each.path.name, "sha256": each.sha256, "rows": each.n_rows} for each in view.sources],
+            "files": view.files,
             "profile": view.rows.profile.code, "rows": done.n_rows, "sent": done.n_sent, "became": done.by_fate,
             "waiting": done.n_waiting, "is_complete": done.is_complete, "seconds": round(done.seconds, 1),
             "account": _account(),

@@ -21,6 +21,7 @@ DMY, MDY = "dmy", "mdy"
 ORDERS = {DMY: "day/month/year", MDY: "month/day/year"}
 US = 1_000_000
 DAY_US = 86_400 * US
+SLICE = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Times:
 def order_of(columns: Sequence[pl.Series]) -> Order:
     """Decided by the data: by a day above 12, else by which order leaves the smaller holes between days."""
     texts = [column.str.strip_chars() for column in columns if column.dtype == pl.String]
-    parts = [text.str.extract_groups(DAY_FIRST).struct.unnest() for text in texts]
+    dates = [text.str.extract(r"^(\d{1,2}[/-]\d{1,2}[/-]\d{4})").unique() for text in texts]
+    parts = [each.str.extract_groups(DAY_FIRST).struct.unnest() for each in dates]
     found = pl.concat(parts).filter(pl.col("mark").is_in(["/", "-"])) if parts else pl.DataFrame()
     if not len(found):
         return Order()
@@ -108,15 +110,9 @@ def read(column: pl.Series, *, zone: str, motes: pl.Series, order: Order) -> Tim
 def _texts(column: pl.Series, zone: str, motes: pl.Series, order: Order) -> Times:
     text = column.str.strip_chars()
     text = pl.select(pl.when(text.str.len_bytes() > 0).then(text)).to_series()
-    iso = text.str.extract_groups(ISO).struct.unnest()
-    other = text.str.extract_groups(DAY_FIRST).struct.unnest()
-    iso_date = iso.select(pl.concat_str("y", pl.lit("-"), "a", pl.lit("-"), "b")).to_series()
-    other_date = pl.select(
-        pl.when(other["mark"] == ".").then(_dates(other, DMY)).otherwise(_dates(other, order.chosen))
-    ).to_series()
-    naive = (_dated(iso_date.str.to_date("%Y-%m-%d", strict=False), iso)).fill_null(_dated(other_date, other))
-    offset = _offsets(iso["z"])
-    epochs, _ = _epochs(pl.select(pl.when(text.str.contains(NUMBER)).then(text)).to_series().cast(pl.Float64), text)
+    # In slices: the pieces of a time take ten times its own memory.
+    parts = pl.concat([_parsed(text.slice(i, SLICE), order) for i in range(0, max(len(text), 1), SLICE)])
+    naive, offset, epochs = parts.get_columns()
     at = (naive.cast(pl.Int64) - offset.fill_null(0)).fill_null(epochs)
     said = pl.select(pl.when(at.is_null() & text.is_not_null()).then(text)).to_series()
     is_local = naive.is_not_null() & offset.is_null()
@@ -127,6 +123,19 @@ def _texts(column: pl.Series, zone: str, motes: pl.Series, order: Order) -> Time
     times = Times(at, said, {name: int(mask.sum()) for name, mask in counts.items() if mask.any()})
     _localise(times, naive, is_local, text, zone, motes)
     return times
+
+
+def _parsed(text: pl.Series, order: Order) -> pl.DataFrame:
+    """Date and time as they are written, the offset from UTC beside them, and instants that are written as numbers."""
+    iso = text.str.extract_groups(ISO).struct.unnest()
+    other = text.str.extract_groups(DAY_FIRST).struct.unnest()
+    iso_date = iso.select(pl.concat_str("y", pl.lit("-"), "a", pl.lit("-"), "b")).to_series()
+    other_date = pl.select(
+        pl.when(other["mark"] == ".").then(_dates(other, DMY)).otherwise(_dates(other, order.chosen))
+    ).to_series()
+    naive = (_dated(iso_date.str.to_date("%Y-%m-%d", strict=False), iso)).fill_null(_dated(other_date, other))
+    epochs, _ = _epochs(pl.select(pl.when(text.str.contains(NUMBER)).then(text)).to_series().cast(pl.Float64), text)
+    return pl.DataFrame({"naive": naive, "offset": _offsets(iso["z"]), "epoch": epochs})
 
 
 def _dated(date: pl.Series, parts: pl.DataFrame) -> pl.Series:
