@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import TemplateView
 
-from ingestion import profile_pages, views
+from ingestion import profile_pages, report_pages, views
 
 urlpatterns = [
     path("", views.live, name="live"),
@@ -15,6 +15,9 @@ urlpatterns = [
     path("alerts/", views.alerts, name="alerts"),
     path("system/", views.system, name="system"),
     path("quality/", views.quality, name="quality"),
+    path("quality/reports/", report_pages.all_reports, name="reports"),
+    path("quality/reports/<int:pk>/", report_pages.report, name="report"),
+    path("quality/reports/<int:pk>/readings", report_pages.report_readings, name="report-readings"),
     path("models/", views.models, name="models"),
     path("profiles/", profile_pages.profiles, name="profiles"),
     path("profiles/<slug:code>/", profile_pages.profile, name="profile"),

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from alerts.models import Event
-from ingestion import health, live_page, models_page, quality_page
+from ingestion import health, live_page, models_page, quality_page, report_page
 from ingestion.filters import AlertFilter, QuarantineFilter
 from ingestion.models import Quarantined
 from mlops.models import ModelVersion
@@ -121,6 +121,7 @@ def quality(request: HttpRequest) -> HttpResponse:
             "query": _query(request),
             "books": quality_page.books_of_today(timezone.now()),
             "reasons": quality_page.reasons(),
+            "reports": report_page.latest(),
         },
     )
 

@@ -209,7 +209,7 @@ def _dates(evidence: Evidence, found: Found) -> Check:
         mote, at, waited_s = found.gaps.sort("waited_s").row(-1)
         begun = _before(at, waited_s)
         sentence += (
-            f" The longest gap of a mote is {words.duration(waited_s)}: {evidence.codes[mote]}, from "
+            f" The longest gap of a mote is {words.duration(waited_s)}: mote {evidence.codes[mote]}, from "
             f"{words.instant(begun)} to {words.instant(at)}."
         )
     if found.silence:
@@ -262,8 +262,8 @@ def _missing(evidence: Evidence, found: Found) -> Check:
     codes, limit = evidence.codes, evidence.limits.missing
     sentence = (
         f"From each mote's first to its last reading {words.count(delivered)} of about {words.count(expected)} "
-        f"expected readings came ({words.percent(delivered / expected)}): fewest of {codes[worst]}, "
-        f"{words.percent(low.share)}; most of {codes[best]}, {words.percent(high.share)}. {_yardstick(evidence)}"
+        f"expected readings came ({words.percent(delivered / expected)}): fewest of mote {codes[worst]}, "
+        f"{words.percent(low.share)}; most of mote {codes[best]}, {words.percent(high.share)}. {_yardstick(evidence)}"
     )
     return _check(
         "missing", "Missing readings", sentence, _part(round(missing), round(expected)), words.limit(limit),

@@ -94,7 +94,7 @@ def _battery(row: Mapping[str, Any], battery: Battery, channels: tuple[Channel, 
         return ""
     channel = next(one for one in channels if one.code == battery.channel)
     until = row["last_not_low"]
-    since = f", for good from {words.instant(until)} on" if until and until < row["last"] else ""
+    since = f" and was not seen above it after {words.instant(until)}" if until and until < row["last"] else ""
     sentence = (
         f"{channel.label} first fell below {words.value(battery.low, channel)} on {words.instant(row['first_low'])}"
         f"{since}: {words.percent(row['low'] / row['n'])} of the readings."

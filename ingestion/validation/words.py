@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from ingestion.words import NOTHING, decimals_of, number
 from sensors.readings import Channel
 
 NAMED = 8  # motes in one sentence
@@ -52,19 +53,24 @@ def duration(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def value(number: float | None, channel: Channel) -> str:
-    """
+def value(measured: float | None, channel: Channel) -> str:
+    """As finely as the channel resolves it.
+
     >>> value(None, Channel("t", "T", "°C", (0, 1), (0, 1), 0.1, 1, 1))
     '–'
+    >>> value(-38.43, Channel("t", "T", "°C", (0, 1), (0, 1), 0.1, 1, 1))
+    '−38.4 °C'
     """
-    if number is None:
-        return "–"
-    unit = f" {channel.unit}" if channel.unit else ""
-    return f"{number:.6g}{unit}".replace("-", "−")
+    return _with_unit(number(measured, decimals_of(channel.resolution)), channel)
 
 
 def band(bounds: tuple[float, float], channel: Channel) -> str:
-    return f"{value(bounds[0], channel).split(' ')[0]} to {value(bounds[1], channel)}"
+    low, high = (f"{bound:g}".replace("-", "−") for bound in bounds)
+    return f"{low} to {_with_unit(high, channel)}"
+
+
+def _with_unit(figure: str, channel: Channel) -> str:
+    return f"{figure} {channel.unit}" if channel.unit and figure != NOTHING else figure
 
 
 def some(names: Sequence[str]) -> str:

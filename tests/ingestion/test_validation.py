@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from io import StringIO
 
 import numpy as np
@@ -19,87 +18,15 @@ from ingestion import tasks
 from ingestion.models import LedgerHour, QualityReport, Quarantined
 from ingestion.validation import failing, reports, words
 from ingestion.validation.figures import COUNTS, Bounds, Tally
-from ingestion.validation.limits import Limits
 from ingestion.validation.rows import Scope, days, walk
 from sensors import corrections, quality, registry
 from sensors.lake import lake
-from sensors.models import Correction, Mote, Profile, Site
-from sensors.readings import Battery, micros
-from sensors.stores import StoreUnavailable, hot
+from sensors.models import Correction, Mote
+from sensors.readings import micros
+from sensors.stores import StoreUnavailable
 from tests import builders
 from tests.conftest import NOON
-
-LIMITS = Limits()
-INDOOR = builders.profile(
-    builders.channel(),
-    builders.channel("humidity", physical=(0.0, 100.0), normal=(20.0, 70.0), unit="%"),
-    builders.channel("voltage", physical=(2.0, 3.0), normal=(2.4, 3.0), unit="V"),
-    battery=Battery("voltage", 2.4, 2.0),
-)
-GOOD = (21.0, 45.0, 2.8)
-HOUR = 120  # readings, one every 30 s
-
-
-def table(mote: int, values, *, start: datetime = NOON, step_s: float = 30.0, profile=INDOOR) -> pl.DataFrame:
-    batch = builders.batch(profile, values, mote=mote, start_us=micros(start), step_s=step_s)
-    return replace(batch, flags=quality.range_flags(profile, batch.values)).to_table()
-
-
-def good(mote: int, n: int = HOUR, **options) -> pl.DataFrame:
-    return table(mote, [GOOD] * n, **options)
-
-
-class Place:
-    """A site with a lake, a hot store and books that agree until a test makes them differ."""
-
-    def __init__(self) -> None:
-        self.keys = dict(Mote.objects.values_list("code", "pk"))
-        self.offset = 0
-
-    def keep(self, *tables: pl.DataFrame, in_lake=True, in_hot=True, in_books=True) -> None:
-        rows = pl.concat(tables).with_columns(offset=pl.int_range(pl.len(), dtype=pl.Int64) + self.offset)
-        self.offset += len(rows)
-        if in_lake:
-            lake().append("silver/indoor", rows, app_ids={0: "t/0"}, next_offsets={0: self.offset})
-        if in_hot:
-            hot().write(INDOOR, rows)
-        if in_books:
-            self.book(rows)
-
-    def book(self, rows: pl.DataFrame, **more: int) -> None:
-        for (hour,), part in rows.group_by(pl.col("at").dt.truncate("1h")):
-            line, _ = LedgerHour.objects.get_or_create(hour=hour, profile="indoor", topic="t", partition=0)
-            for mote, n in part.group_by("mote").len().iter_rows():
-                line.motes[str(mote)] = line.motes.get(str(mote), 0) + n
-            line.stored += len(part)
-            line.received += len(part)
-            line.save()
-
-    def ask(
-        self, span: reports.Span | None = None, *, site: str = "main", now: datetime | None = None
-    ) -> QualityReport:
-        scope = Profile.objects.get(code="indoor"), Site.objects.get(code=site)
-        moment = now or NOON + timedelta(days=90)
-        return reports.ask(scope, span or reports.Span(), trigger="person", who=None, now=moment)
-
-    def report(self, span: reports.Span | None = None, **options) -> QualityReport:
-        return self.made(self.ask(span, **options))
-
-    def made(self, report: QualityReport, **parts) -> QualityReport:
-        given = {"lake": lake(), "hot": hot(), "fleet": registry.current_fleet(), "limits": LIMITS}
-        return reports.make_report(report, **{**given, "now": report.asked_at, **parts})
-
-    def behind(self, report: QualityReport, check: str, **asked) -> failing.Page:
-        mote = asked.pop("mote", "")
-        return reports.failing_readings(
-            report, failing.Asked(check, **asked), mote=mote, lake=lake(), hot=hot(), fleet=registry.current_fleet()
-        )
-
-
-@pytest.fixture
-def place(db) -> Place:
-    builders.install_fleet(motes=("7", "8"), profile=INDOOR)
-    return Place()
+from tests.ingestion.quality_site import GOOD, HOUR, INDOOR, LIMITS, good, quality_site, table  # noqa: F401
 
 
 def check(report: QualityReport, name: str) -> dict:
@@ -205,7 +132,7 @@ def test_a_gap_of_more_than_a_day_fails_the_range_and_says_between_what(place):
 
     found = check(report, "dates")
     assert found["has_passed"] is False
-    assert "31.9 h: 7, from 2026-03-02 12:04 UTC to 2026-03-03 20:00 UTC" in found["words"]
+    assert "31.9 h: mote 7, from 2026-03-02 12:04 UTC to 2026-03-03 20:00 UTC" in found["words"]
     assert "2 of 2 days have readings" in found["words"]
     assert place.behind(report, "dates").rows["at"].to_list() == [NOON + timedelta(hours=32)]
 
@@ -236,7 +163,7 @@ def test_missing_readings_are_counted_from_each_motes_first_to_its_last(place):
 
     found = check(report, "missing")
     assert (found["n"], found["of"], found["has_passed"]) == (60, 301, False)
-    assert "fewest of 7, 66.85%" in found["words"]
+    assert "fewest of mote 7, 66.85%" in found["words"]
     assert len(place.behind(report, "missing").rows) == 60
 
 
@@ -333,9 +260,11 @@ def test_a_dying_battery_is_told_mote_by_mote_with_what_it_did(place):
     assert "battery" in failed(report)
     assert check(report, "battery")["n"] == 20
     told, silent = [one["battery"] for one in report.detail["motes"]]
-    assert "first fell below 2.4 V on 2026-03-02 12:50 UTC" in told
+    assert (
+        "first fell below 2.40 V on 2026-03-02 12:50 UTC and was not seen above it after 2026-03-02 12:49 UTC" in told
+    )
     assert "out of range in 50.00% of them (in the others in 0.00%)" in told
-    assert "as far as 122 °C" in told
+    assert "as far as 122.00 °C" in told
     assert silent == ""
 
 
