@@ -16,7 +16,7 @@ from alerts.models import Alert
 from ingestion import words
 from ingestion.floor_plan import Plan, Spot, lay_out
 from mlops.models import ModelVersion
-from sensors import registry
+from sensors import corrections, quality, registry
 from sensors.fleet import Fleet
 from sensors.live import spoken_alert
 from sensors.models import Mote
@@ -27,6 +27,7 @@ from sensors.stores import HotStore, StoreUnavailable
 
 SHOWN_ALERTS = 100
 RATE_S = 10
+TOLD = ("at", "values", "quality", "flags", "suspect", "score", "is_anomaly")
 TRAIL_S, TRAIL_STEPS = 600, 40
 TRAIL_READINGS = (
     60_000  # what a sparkline request may read from the store; a fleet that is larger sees less of the past
@@ -39,6 +40,7 @@ class Cell:
 
     channel: Channel
     text: str
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _heard(
     count = 0
     try:
         for code, members in _members(fleet).items():
-            table = store.latest(fleet.profiles[code], members)
+            table = corrections.latest(store, fleet.profiles[code], members)
             latest |= zip(table["mote"].to_list(), spoken_table(table, code, fleet), strict=True)
             count += store.count(fleet.profiles[code], now - timedelta(seconds=RATE_S), now)
     except StoreUnavailable as error:
@@ -172,7 +174,8 @@ def _row(mote: Mote, fleet: Fleet, reading: Spoken | None, plan: Plan, now: date
 
 def _cell(channel: Channel, reading: Spoken | None) -> Cell:
     value = reading["values"].get(channel.code) if reading else None
-    return Cell(channel, words.number(value, words.decimals_of(channel.resolution)))
+    is_suspect = reading is not None and channel.code in reading["suspect"]
+    return Cell(channel, words.number(value, words.decimals_of(channel.resolution)), is_suspect)
 
 
 def silent_after_s(profile: Profile) -> float:
@@ -252,6 +255,7 @@ def _told(profile: Profile) -> dict[str, Any]:
         "label": profile.label,
         "intervalS": profile.interval_s,
         "silentAfterS": silent_after_s(profile),
+        "gapAfterS": profile.silent_after_s,
         "channels": [
             {
                 "code": channel.code,
@@ -278,7 +282,7 @@ def _mote(row: Row) -> dict[str, Any]:
         "state": row.mote.state,
         "x": row.x,
         "y": row.y,
-        **{name: reading.get(name) for name in ("at", "values", "quality", "flags", "score", "is_anomaly")},
+        **{name: reading.get(name) for name in TOLD},
     }
 
 
@@ -293,7 +297,7 @@ def trails(*, store: HotStore, now: datetime) -> dict[str, Any]:
     found: dict[str, dict[str, list[float | None]]] = {}
     for code, members in _members(fleet).items():
         start = datetime.fromtimestamp(first * step_s, UTC)
-        table = store.between(fleet.profiles[code], members, start, now + timedelta(seconds=1))
+        table = corrections.between(store, fleet.profiles[code], members, start, now + timedelta(seconds=1))
         found |= _stepped(table, fleet, fleet.profiles[code], first, step_s)
     return {"stepS": step_s, "first": first, "n": TRAIL_STEPS, "motes": found}
 
@@ -301,7 +305,12 @@ def trails(*, store: HotStore, now: datetime) -> dict[str, Any]:
 def _stepped(
     table: pl.DataFrame, fleet: Fleet, profile: Profile, first: int, step_s: int
 ) -> dict[str, dict[str, list[float | None]]]:
-    """Each mote's channels as means a step, None where nothing was measured."""
+    """Each mote's channels as means a step of what is clean, None where nothing was."""
+    is_suspect = quality.suspects(table["flags"].to_numpy(), len(profile.names))
+    table = table.with_columns(
+        pl.when(pl.Series(is_suspect[:, place])).then(None).otherwise(pl.col(name)).alias(name)
+        for place, name in enumerate(profile.names)
+    )
     step = (pl.col("at").cast(pl.Int64) // (step_s * 1_000_000) - first).alias("step")
     means = table.group_by("mote", step).agg(pl.col(profile.names).mean()).filter(pl.col("step") < TRAIL_STEPS)
     motes = means["mote"].unique().sort()

@@ -5,11 +5,14 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import TemplateView
 
-from ingestion import profile_pages, report_pages, views
+from ingestion import mote_pages, profile_pages, report_pages, views
 
 urlpatterns = [
     path("", views.live, name="live"),
     path("live/trails", views.trails, name="trails"),
+    path("motes/", mote_pages.motes, name="motes"),
+    path("motes/state", mote_pages.change_states, name="motes-state"),
+    path("motes/<slug:site>/<str:code>/", mote_pages.mote, name="mote"),
     path("history/", views.history, name="history"),
     path("insights/", views.insights, name="insights"),
     path("alerts/", views.alerts, name="alerts"),

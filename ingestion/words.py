@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 NOTHING = "–"
 
@@ -49,3 +50,20 @@ def ago(seconds: float | None) -> str:
         if seconds < limit:
             return f"{round(seconds) if size == 1 else int(seconds // size)} {unit} ago"
     return f"{int(seconds // 86_400)} d ago"
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """A key that sorts codes as people count them: 2 before 10.
+
+    >>> sorted(["m10", "m2", "7"], key=natural)
+    ['7', 'm2', 'm10']
+    """
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text.lower()) if part]
+
+
+def count(n: int) -> str:
+    """
+    >>> count(1234567) == "1\\u202f234\\u202f567"
+    True
+    """
+    return f"{n:,}".replace(",", "\u202f")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError as Invalid
@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
 from rest_framework.views import APIView
 
-from sensors import corrections, registry, services
+from sensors import corrections, imputing, registry, services
 from sensors.fleet import Fleet, MoteRef
 from sensors.lake import lake
 from sensors.models import Correction, Mote
@@ -47,6 +47,7 @@ from sensors.spoken import Spoken, spoken_table
 from sensors.stores import hot
 
 Answer = TypeVar("Answer")
+MICROSECOND = timedelta(microseconds=1)
 
 
 class _Asked(APIView):
@@ -192,6 +193,9 @@ class Readings(APIView):
         start, end, limit = asked["start"], asked["end"], asked["limit"]
         # One more than asked for: it is where the next page starts.
         table = corrections.between(hot(), fleet.profiles[mote.profile], [mote.id], start, end, limit=limit + 1)
+        if asked["impute"]:
+            until = table["at"][limit] + MICROSECOND if len(table) > limit else end
+            table = imputing.between(hot(), fleet, mote, start, until).head(limit + 1)
         rows = spoken_table(table, mote.profile, fleet)
         following = rows[limit]["at"] if len(rows) > limit else None
         span = ReadingsPage({"start": start, "end": end, "readings": [], "next": None}).data

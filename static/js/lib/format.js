@@ -45,6 +45,19 @@ export function clock(ms, { seconds = true } = {}) {
   return seconds ? `${minutes}:${two(at.getSeconds())}` : minutes;
 }
 
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** A tick of an axis that is so many milliseconds long: with the day where one alone would not do. */
+export function tick(ms, spanMs) {
+  const at = new Date(ms);
+  const day = `${at.getDate()} ${MONTHS[at.getMonth()]}`;
+  if (spanMs < 180_000) return clock(ms);
+  if (spanMs <= 43_200_000) return clock(ms, { seconds: false });
+  const isMidnight = at.getHours() === 0 && at.getMinutes() === 0;
+  if (spanMs <= 259_200_000) return isMidnight ? day : clock(ms, { seconds: false });
+  return isMidnight ? day : `${day} ${two(at.getHours())} h`;
+}
+
 /** Day and time: 2026-03-02 09:05:03. */
 export function instant(ms) {
   const at = new Date(ms);
@@ -67,6 +80,9 @@ const FLAGS = {
   jump: "jump",
   low_battery: "low battery",
   gap: "after a gap",
+  excluded: "left out by a person",
+  corrected: "recalibrated",
+  imputed: "imputed",
 };
 
 export function flagWords(flags) {

@@ -19,11 +19,18 @@ export function merge(motes, readings) {
     mote.values = reading.values;
     mote.quality = reading.quality;
     mote.flags = reading.flags;
+    mote.suspect = reading.suspect ?? [];
     mote.score = reading.score;
     mote.isAnomaly = reading.is_anomaly;
     changed.add(key);
   }
   return { changed, unknown };
+}
+
+/** What of a reading may be averaged: a channel in trouble is as if it were not there. */
+export function trusted({ values, suspect }) {
+  if (!suspect?.length) return values;
+  return Object.fromEntries(Object.entries(values).filter(([code]) => !suspect.includes(code)));
 }
 
 const ACTIVE = new Set(["open", "acknowledged", "in_progress"]);

@@ -108,7 +108,8 @@ export function field(points, { width, height, columns, rows, reach }) {
   return out;
 }
 
-const STEPS_S = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+const STEPS_S = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 432_000,
+  864_000, 2_592_000];
 
 /** Round times of the reader's day between two instants, `most` at most. */
 export function timeTicks(low, high, most, offsetMs = new Date(low).getTimezoneOffset() * -60_000) {

@@ -20,15 +20,16 @@ const PACE_OF = 7; // steps
 const LEAST_GAP_MS = 3000;
 
 /**
- * The points with an empty one wherever nothing was heard for three times as long as the mote's pace just before:
- * the same mote may report every 30 s today and every second tomorrow.
+ * The points with an empty one wherever nothing was heard for three times as long as the mote's pace just before,
+ * for the same mote may report every 30 s today and every second tomorrow; after `silentMs` in any case.
  */
-export function withGaps(points) {
+export function withGaps(points, silentMs = Infinity) {
   const out = points.slice(0, 1);
   const steps = [];
   for (let i = 1; i < points.length; i += 1) {
     const step = points[i].x - points[i - 1].x;
-    if (steps.length && step > Math.max(3 * median(steps), LEAST_GAP_MS)) out.push({ x: points[i - 1].x + 1, y: NaN });
+    const isSlow = steps.length > 0 && step > Math.max(3 * median(steps), LEAST_GAP_MS);
+    if (isSlow || step > silentMs) out.push({ x: points[i - 1].x + 1, y: NaN });
     steps.push(step);
     if (steps.length > PACE_OF) steps.shift();
     out.push(points[i]);
@@ -60,6 +61,33 @@ export function thin(points, most) {
     out.push(...kept.sort((a, b) => a.x - b.x));
   }
   return out;
+}
+
+/**
+ * What is clean of a channel, for its line, and what is flagged, for hollow marks. Where something flagged lies between
+ * two clean points the line goes on: it was heard, it is only not believed.
+ */
+export function parted(points, code) {
+  const clean = [];
+  const flagged = [];
+  for (const { x, values, suspect } of points) {
+    const y = values[code];
+    if (!Number.isFinite(y)) clean.push({ x, y: NaN });
+    else if (suspect?.includes(code)) flagged.push({ x, y });
+    else clean.push({ x, y });
+  }
+  return { clean, flagged };
+}
+
+/** Marks beyond the scale are drawn at its edge; answers them, and how many these are. */
+export function within(points, [low, high]) {
+  let nBeyond = 0;
+  const shown = points.map((point) => {
+    const y = Math.min(high, Math.max(low, point.y));
+    if (y !== point.y) nBeyond += 1;
+    return { ...point, y };
+  });
+  return { shown, nBeyond };
 }
 
 /** The points at least so far apart that their marks do not cover each other. */

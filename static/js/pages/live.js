@@ -1,7 +1,7 @@
 /** The Live page: what the server drew first is kept up from the live channel; one draw a frame, of what changed. */
 import { number, percent, severity } from "../lib/format.js";
 import { onceAFrame } from "../lib/frame.js";
-import { Rate, inOrder, keyOf, merge, mergeAlert } from "../lib/merge.js";
+import { Rate, inOrder, keyOf, merge, mergeAlert, trusted } from "../lib/merge.js";
 import { linePath } from "../lib/scale.js";
 import { Trail } from "../lib/trail.js";
 import { format, parse } from "../lib/url-state.js";
@@ -67,7 +67,7 @@ function takeReadings(readings, skipped) {
   rate.add(now(), readings.length + skipped);
   absorb(readings);
   for (const reading of readings) {
-    trails.get(keyOf(reading))?.push(Date.parse(reading.at), reading.values);
+    trails.get(keyOf(reading))?.push(Date.parse(reading.at), trusted(reading));
     if (keyOf(reading) === state.mote) panel.add(reading);
   }
   if (skipped) askForHole();

@@ -1,12 +1,16 @@
-/** One channel's line over time, by Chart.js: normal band behind it, anomalies as triangles, gaps as gaps. */
-import { clock, number } from "../lib/format.js";
+/**
+ * One channel's line over time, by Chart.js: normal band and events behind it, anomalies as triangles, flagged points
+ * hollow, gaps as gaps, imputed values dashed.
+ */
+import { number, tick } from "../lib/format.js";
 import { calmDomain, timeTicks } from "../lib/scale.js";
-import { nearest, spaced, thin, withGaps } from "../lib/series.js";
+import { nearest, parted, spaced, thin, within, withGaps } from "../lib/series.js";
 import { colour } from "./page.js";
 
 const MOST_POINTS = 900;
 const MOST_MARKS = 30;
 const AXIS_PX = 46;
+const LEAST_SPAN_PX = 2;
 
 /** The colours of all charts, read once a theme. */
 export function palette() {
@@ -17,6 +21,8 @@ export function palette() {
     ink: colour("ink-3"),
     cursor: colour("line-strong"),
     bad: colour("bad-fill"),
+    event: colour("bad-soft"),
+    chosen: colour("accent-soft"),
     font: getComputedStyle(document.body).fontFamily,
   };
 }
@@ -31,6 +37,26 @@ const band = {
     ctx.save();
     ctx.fillStyle = options.palette.band;
     ctx.fillRect(chartArea.left, top, chartArea.width, bottom - top);
+    ctx.restore();
+  },
+};
+
+/** Stretches of time behind the line: events, and what the person is choosing. */
+const spans = {
+  id: "spans",
+  beforeDatasetsDraw({ ctx, chartArea, scales, options, shaded }) {
+    const draw = ({ start, end }, fill, edge) => {
+      const left = Math.max(chartArea.left, scales.x.getPixelForValue(start));
+      const right = Math.min(chartArea.right, Math.max(left + LEAST_SPAN_PX, scales.x.getPixelForValue(end)));
+      if (right <= left) return;
+      ctx.fillStyle = fill;
+      ctx.fillRect(left, chartArea.top, right - left, chartArea.height);
+      ctx.fillStyle = edge;
+      ctx.fillRect(left, chartArea.top, right - left, 3);
+    };
+    ctx.save();
+    for (const event of shaded.events) draw(event, options.palette.event, options.palette.bad);
+    if (shaded.chosen) draw(shaded.chosen, options.palette.chosen, options.palette.line);
     ctx.restore();
   },
 };
@@ -51,15 +77,16 @@ const cursor = {
 };
 
 export class ChannelChart {
-  constructor(canvas, channel, { hasTimes, palette: colours }) {
+  constructor(canvas, channel, { hasTimes, palette: colours, gapMs = Infinity }) {
     this.channel = channel;
+    this.gapMs = gapMs;
     // A band's tenth at least, so that noise does not look like news.
     this.least = (channel.normal[1] - channel.normal[0]) / 10;
     canvas.setAttribute("aria-label", `${channel.label} over time`);
     this.chart = new globalThis.Chart(canvas, {
       type: "line",
       data: { datasets: looks(colours).map((look) => ({ data: [], ...look })) },
-      plugins: [band, cursor],
+      plugins: [{ id: "shaded", beforeInit: (chart) => (chart.shaded = { events: [], chosen: null }) }, band, spans, cursor],
       options: this.options(hasTimes, colours),
     });
   }
@@ -112,24 +139,48 @@ export class ChannelChart {
       axis.ticks.font.family = colours.font;
     }
     looks(colours).forEach((look, i) => Object.assign(data.datasets[i], look));
+    this.chart.update("none");
   }
 
-  /** Points are {x, values, isAnomaly}, in order of time. */
+  /** Points are {x, values, suspect, isAnomaly}, in order of time. */
   draw(points, { start, end }) {
-    const code = this.channel.code;
-    const own = points.map((point) => ({ x: point.x, y: point.values[code] ?? NaN }));
-    const odd = points.map(({ x, isAnomaly, values }) => ({ x, y: isAnomaly ? (values[code] ?? NaN) : NaN }));
-    const [line, stretches, marks] = this.chart.data.datasets;
-    line.data = thin(withGaps(own), MOST_POINTS);
-    stretches.data = thin(withGaps(odd), MOST_POINTS);
-    marks.data = spaced(odd.filter(({ y }) => Number.isFinite(y)), (end - start) / MOST_MARKS);
-    this.points = own;
-    Object.assign(this.chart.options.scales.x, { min: start, max: end });
-    const isKnown = own.some(({ y }) => Number.isFinite(y));
+    const { clean, flagged } = parted(points, this.channel.code);
+    const oddAt = new Set(points.filter(({ isAnomaly }) => isAnomaly).map(({ x }) => x));
+    const odd = clean.map(({ x, y }) => ({ x, y: oddAt.has(x) ? y : NaN }));
+    this.fill({
+      line: thin(withGaps(clean, this.gapMs), MOST_POINTS),
+      odd: thin(withGaps(odd, this.gapMs), MOST_POINTS),
+      marks: spaced(odd.filter(({ y }) => Number.isFinite(y)), (end - start) / MOST_MARKS),
+      flagged,
+      start,
+      end,
+    });
+  }
+
+  /** What was thinned already, with its gaps in it; answers how many flagged points lie beyond the scale. */
+  fill({ line, odd = [], marks = [], flagged = [], imputed = [], events = [], start, end }) {
+    const { datasets } = this.chart.data;
     const { normal, physical } = this.channel;
-    const [low, high] = isKnown ? calmDomain(own.map(({ y }) => y), this.least, physical) : normal;
+    const seen = [...line, ...imputed].map(({ y }) => y).filter(Number.isFinite);
+    const plausible = flagged.map(({ y }) => y).filter((y) => y >= physical[0] && y <= physical[1]);
+    const known = seen.length ? [...seen, ...plausible] : plausible;
+    const [low, high] = known.length ? calmDomain(known, this.least, physical) : normal;
+    const { shown, nBeyond } = within(flagged, [low, high]);
+    [line, odd, marks, shown, imputed].forEach((points, i) => {
+      datasets[i].data = points;
+    });
+    this.points = [...line, ...flagged].filter(({ y }) => Number.isFinite(y)).sort((a, b) => a.x - b.x);
+    this.chart.shaded.events = events;
+    Object.assign(this.chart.options.scales.x, { min: start, max: end });
     Object.assign(this.chart.options.scales.y, { suggestedMin: low, suggestedMax: high });
     this.chart.update("none");
+    return nBeyond;
+  }
+
+  /** Shows a stretch as being chosen; null ends it. */
+  choose(span) {
+    this.chart.shaded.chosen = span;
+    this.chart.draw();
   }
 
   /** Marks an instant and answers the value there; null ends it. */
@@ -152,19 +203,29 @@ export class ChannelChart {
   }
 }
 
-/** The line, what of it is anomalous, and the marks that say so without colour. */
-function looks({ line, bad }) {
+/** The line, what of it is anomalous, the marks that say so without colour, what is flagged, what is imputed. */
+function looks({ line, bad, ink }) {
   const drawn = { borderWidth: 1.5, pointRadius: 0, spanGaps: false };
+  const mark = { showLine: false, backgroundColor: bad, borderWidth: 0 };
   return [
-    { ...drawn, borderColor: line },
+    // A point between two gaps would be no line at all.
+    { ...drawn, borderColor: line, backgroundColor: line, pointRadius: isLone },
     { ...drawn, borderColor: bad, borderWidth: 2 },
-    { showLine: false, pointStyle: "triangle", pointRadius: 4, backgroundColor: bad, borderWidth: 0 },
+    { ...mark, pointStyle: "triangle", pointRadius: 4 },
+    { ...mark, pointStyle: "circle", pointRadius: 2.5, backgroundColor: "transparent", borderColor: ink, borderWidth: 1 },
+    { ...drawn, borderColor: ink, borderDash: [4, 3] },
   ];
+}
+
+function isLone({ dataset, dataIndex }) {
+  const { data } = dataset;
+  const isBreak = (i) => !Number.isFinite(data[i]?.y);
+  return isBreak(dataIndex - 1) && isBreak(dataIndex + 1) ? 1.5 : 0;
 }
 
 /** Chart.js calls the ticks' words on their axis. */
 function timeTick(at) {
-  return clock(at, { seconds: this.max - this.min < 180_000 });
+  return tick(at, this.max - this.min);
 }
 
 function valueTick(value, i, ticks) {

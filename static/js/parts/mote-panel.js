@@ -51,7 +51,7 @@ export function motePanel(card, { profiles, now, onWindow }) {
     });
     charts.replaceChildren(...drawn.map(({ figure }) => figure));
     drawn.forEach((one, i) => {
-      one.chart = new ChannelChart(find("canvas", one.figure), one.channel, { hasTimes: i === last, palette: colours });
+      one.chart = new ChannelChart(find("canvas", one.figure), one.channel, { hasTimes: i === last, palette: colours, gapMs: profile.gapAfterS * 1000 });
     });
   }
 
@@ -155,6 +155,7 @@ const pointOf = (reading) => ({
   score: reading.score,
   quality: reading.quality,
   flags: reading.flags,
+  suspect: reading.suspect,
   isAnomaly: reading.is_anomaly,
 });
 
@@ -188,7 +189,8 @@ function readingsTable(points, profile) {
     const row = body.insertRow();
     row.insertCell().textContent = instant(one.x);
     for (const { code, resolution } of profile.channels) {
-      row.insertCell().textContent = number(one.values[code], decimalsOf(resolution));
+      const mark = one.suspect?.includes(code) ? "○ " : "";
+      row.insertCell().textContent = `${mark}${number(one.values[code], decimalsOf(resolution))}`;
     }
     row.insertCell().textContent = percent(one.quality);
     row.insertCell().textContent = `${one.isAnomaly ? "▲ " : ""}${number(one.score, 2)}`;

@@ -61,6 +61,11 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
 
   function drawCell(cell, channel, mote, trail, profile) {
     say(cell.value, number(mote.values?.[channel.code], decimalsOf(channel.resolution)));
+    const isSuspect = mote.suspect?.includes(channel.code) ?? false;
+    if (cell.value.classList.contains("is-suspect") !== isSuspect) {
+      cell.value.classList.toggle("is-suspect", isSuspect);
+      cell.value.title = isSuspect ? `Not to be trusted: ${flagWords(mote.flags)}` : "";
+    }
     const values = trail.line(channel.code, Math.ceil((2000 * profile.intervalS) / trail.stepMs));
     const least = (channel.normal[1] - channel.normal[0]) / 8;
     cell.path.setAttribute("d", linePath(values, 64, 22, calmDomain(values, least, channel.physical)));

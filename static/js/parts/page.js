@@ -30,10 +30,13 @@ export async function get(path) {
   return answered(await fetched(path, { headers: { Accept: "application/json" } }));
 }
 
-export async function post(path, body = {}) {
+export const post = (path, body = {}) => send("POST", path, body);
+
+/** Asks the API to do something; answers what it says. */
+export async function send(method, path, body = {}) {
   const token = find("[name=csrfmiddlewaretoken]").value;
   const headers = { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": token };
-  return answered(await fetched(path, { method: "POST", headers, body: JSON.stringify(body) }));
+  return answered(await fetched(path, { method, headers, body: JSON.stringify(body) }));
 }
 
 async function fetched(path, options) {
