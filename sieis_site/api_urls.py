@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts import api as alerts
 from ingestion import api as ingestion
+from ingestion import intake_api as intake
 from ingestion import report_api as quality
 from mlops import api as mlops
 from sensors import api as sensors
@@ -33,6 +34,9 @@ urlpatterns = [
     path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
     path("ml/jobs/<int:pk>", mlops.Job.as_view(), name="job"),
     path("quarantine", ingestion.Quarantine.as_view(), name="quarantine"),
+    path("ingest", intake.Ingest.as_view(), name="ingest"),
+    path("devices", intake.DeviceKeys.as_view(), name="devices"),
+    path("devices/<int:pk>", intake.OneDeviceKey.as_view(), name="device"),
     path("quality/reports", quality.Reports.as_view(), name="quality-reports"),
     path("quality/reports/<int:pk>", quality.OneReport.as_view(), name="quality-report"),
     path("quality/reports/<int:pk>/readings", quality.FailingReadings.as_view(), name="quality-readings"),
