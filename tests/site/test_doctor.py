@@ -135,7 +135,7 @@ def test_the_marked_mote_alerts_nobody_and_is_gone_afterwards(pack):
         assert (seen.id, seen.state) == (mote.pk, "commissioning")
         assert revision > before
 
-    assert registry.current_fleet().find("verify") is None
+    assert "verify" not in [mote.code for mote in registry.current_fleet().motes]
     assert Mote.objects.get(code="verify").state == Mote.State.RETIRED
 
 
