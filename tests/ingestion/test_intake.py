@@ -33,7 +33,8 @@ def fleet(db):
 
 @pytest.fixture
 def own_stream(settings, tmp_path):
-    settings.SIEIS_STREAM = {**settings.SIEIS_STREAM, "OPTIONS": {**settings.SIEIS_STREAM["OPTIONS"], "folder": tmp_path}}
+    options = {**settings.SIEIS_STREAM["OPTIONS"], "folder": tmp_path}
+    settings.SIEIS_STREAM = {**settings.SIEIS_STREAM, "OPTIONS": options}
     return stream("readings")
 
 
