@@ -12,9 +12,14 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from ingestion.validation import reports
 from mlops import registry, training
-from sensors.models import Mote
+from sensors import grading
+from sensors.lake import lake
+from sensors.models import Mote, SensorGrade
+from sensors.registry import current_fleet
 from sensors.roles import create_demo_accounts, install_roles
+from sensors.stores import hot
 from sieis_site import demo
 from sieis_site.schedule import install_schedule
 from sieis_site.telling import step
@@ -71,6 +76,18 @@ def _demo(history_days: float) -> None:
             demo.load_past(history_days, tell)
     if registry.production(demo.PACK) is None:
         _train()
+    if not SensorGrade.objects.exists():
+        _look_at_the_data()
+
+
+def _look_at_the_data() -> None:
+    """What each night looks at: grades and a quality report, so that their pages have something to show at once."""
+    with step("Grading sensors and checking what is stored"):
+        now = timezone.now()
+        grading.grade_motes(lake=lake(), store=hot(), now=now)
+        for scope in reports.scopes():
+            asked = reports.ask(scope, reports.Span(), trigger="schedule", who=None, now=now)
+            reports.make_report(asked, lake=lake(), hot=hot(), fleet=current_fleet(), now=now, limits=reports.limits())
 
 
 def _train() -> None:
