@@ -260,10 +260,14 @@ def _missing(evidence: Evidence, found: Found) -> Check:
     ranked = sorted(deliveries.items(), key=lambda item: item[1].share)
     (worst, low), (best, high) = ranked[0], ranked[-1]
     codes, limit = evidence.codes, evidence.limits.missing
+    extremes = (
+        f": fewest of mote {codes[worst]}, {words.percent(low.share)}; most of mote {codes[best]}, "
+        f"{words.percent(high.share)}"
+    )
     sentence = (
         f"From each mote's first to its last reading {words.count(delivered)} of about {words.count(expected)} "
-        f"expected readings came ({words.percent(delivered / expected)}): fewest of mote {codes[worst]}, "
-        f"{words.percent(low.share)}; most of mote {codes[best]}, {words.percent(high.share)}. {_yardstick(evidence)}"
+        f"expected readings came ({words.percent(delivered / expected)}){extremes if low.share < high.share else ''}. "
+        f"{_yardstick(evidence)}"
     )
     return _check(
         "missing", "Missing readings", sentence, _part(round(missing), round(expected)), words.limit(limit),
