@@ -98,10 +98,14 @@ class Judged:
 def judge_file(path: Path, ask: Request, tell: Tell | None = None) -> Judged:
     """Raises CannotJudge."""
     readings = read(path, ask)
+    if tell:
+        tell("read", len(readings.table), len(readings.table))
     is_training = training_part(readings, ask)
     profile = ask.profile or profile_of(readings, is_training)
     batch = _batch(readings, profile)
     engine, silent = learn(batch.take(is_training), is_pack=ask.profile is not None)
+    if tell:
+        tell("learnt from", int(is_training.sum()), int(is_training.sum()))
     surprise, is_anomaly, event, by_channel, changes = _judge(engine, batch, tell)
     of_file = [profile.names.index(name) for name in readings.names]
     heard = np.maximum(np.nan_to_num(by_channel[:, of_file]), 0.0)

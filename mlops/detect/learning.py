@@ -18,6 +18,8 @@ FEWEST = 20  # readings
 RESTING_STEPS = 60  # a lively channel that has not moved for so long, and longer than ever before, is stuck
 UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
 MOST_DECIMALS = 6
+REPEATED = 5  # times that a value of a sensor with steps occurs at least
+SINGLE = 2e-7  # how exact a number is that was kept in single precision
 
 
 def training_part(readings: Readings, ask: Request) -> Bools:
@@ -79,12 +81,22 @@ def channel_of(name: str, values: Floats, step_s: float, *, is_long: bool) -> Ch
 
 
 def resolution(values: Floats) -> float:
-    """The decimal place to which values are written; 0 where they have more than any sensor."""
+    """What usually lies between two values that occur, at least the decimal place to which they are written.
+
+    0 where nearly every value is another one.
+    """
+    distinct = np.unique(values)
+    if len(distinct) * REPEATED > len(values):
+        return 0.0
+    apart = float(np.median(np.diff(distinct))) if len(distinct) > 1 else 0.0
     some = values[:: max(1, len(values) // 5000)]
+    exact = max(1e-9, SINGLE * float(np.abs(some).max()))
     for decimals in range(MOST_DECIMALS + 1):
-        if np.allclose(some, np.round(some, decimals), rtol=0.0, atol=1e-9):
-            return float(10.0**-decimals)
-    return 0.0
+        if 10.0**-decimals < 4.0 * exact:
+            break
+        if np.allclose(some, np.round(some, decimals), rtol=0.0, atol=exact):
+            return max(float(10.0**-decimals), apart)
+    return apart
 
 
 def learn(history: Batch, *, is_pack: bool) -> tuple[FittedEngine, Sequence[str]]:
