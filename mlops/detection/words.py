@@ -35,7 +35,7 @@ def number(value: float, channel: Channel) -> str:
     ('45.2', '410', '2.71')
     """
     width = channel.normal[1] - channel.normal[0]
-    finest = max(0, math.ceil(-math.log10(channel.resolution))) if channel.resolution > 0 else 2
+    finest = max(0, math.ceil(-math.log10(channel.resolution))) if channel.resolution > 0 else 6
     useful = max(0, math.ceil(2.0 - math.log10(width))) if width > 0 else 2
     return f"{value:.{min(finest, useful, 6)}f}"
 
