@@ -50,7 +50,7 @@ def gather(
     """Reads the books first: whatever they know by then, the lake knows already."""
     scope, codes = scope_of(report, fleet)
     books = books_of(scope)
-    planned, found, hot_from = _walked(report, scope, lake, now, limits, tell)
+    planned, found, hot_from = _walked(report, scope, lake, hot, now, limits, tell)
     return Evidence(
         scope=scope,
         codes=codes,
@@ -66,7 +66,7 @@ def gather(
 
 
 def _walked(
-    report: QualityReport, scope: Scope, lake: Lake, now: datetime, limits: Limits, tell: Tell
+    report: QualityReport, scope: Scope, lake: Lake, hot: HotStore, now: datetime, limits: Limits, tell: Tell
 ) -> tuple[pl.DataFrame | None, Found | None, datetime | None]:
     table = f"silver/{scope.profile.code}"
     try:
@@ -74,7 +74,7 @@ def _walked(
     except NoSuchTable:
         return None, None, None
     planned = days(source, scope)
-    hot_from = _hot_from(report, scope, source, limits)
+    hot_from = _hot_from(report, scope, hot, planned, limits)
     hot_us = micros(hot_from) if hot_from else 0
     tally = Tally(scope, Bounds.of(scope, limits, dict.fromkeys(scope.motes, hot_us), now))
     for share, rows in walk(source, scope, planned):
@@ -83,14 +83,17 @@ def _walked(
     return planned, tally.found(), hot_from
 
 
-def _hot_from(report: QualityReport, scope: Scope, source: pl.LazyFrame, limits: Limits) -> datetime | None:
+def _hot_from(
+    report: QualityReport, scope: Scope, hot: HotStore, planned: pl.DataFrame, limits: Limits
+) -> datetime | None:
     """The hot store keeps its days back from the newest reading of all motes of a site, the retired among them."""
     members = Mote.objects.filter(profile=report.profile)
     keys = list((members.filter(site=report.site) if report.site else members).values_list("pk", flat=True))
-    newest: datetime | None = source.filter(pl.col("mote").is_in(keys)).select(pl.col("at").max()).collect().item()
-    if newest is None:
+    instants = [*hot.latest(scope.profile, keys)["at"].to_list(), *planned["newest"].to_list()]
+    if not instants:
         return None
-    return max(newest - limits.hot_keeps, scope.start) if scope.start else newest - limits.hot_keeps
+    first: datetime = max(instants) - limits.hot_keeps
+    return max(first, scope.start) if scope.start else first
 
 
 def _n_hot(hot: HotStore, scope: Scope, hot_from: datetime, found: Found) -> int:

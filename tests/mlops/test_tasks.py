@@ -26,6 +26,8 @@ def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(ind
         "Expire training leases",
         "Forget old hot readings",
         "Grade sensors",
+        "Expire quality reports",
+        "Validate the data",
         "Compact the lake",
         "Retrain indoor",
     ]
