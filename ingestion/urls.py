@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import TemplateView
 
-from ingestion import mote_pages, profile_pages, report_pages, views
+from ingestion import device_pages, mote_pages, profile_pages, report_pages, views
 
 urlpatterns = [
     path("", views.live, name="live"),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("motes/", mote_pages.motes, name="motes"),
     path("motes/state", mote_pages.change_states, name="motes-state"),
     path("motes/<slug:site>/<str:code>/", mote_pages.mote, name="mote"),
+    path("devices/", device_pages.devices, name="devices"),
     path("history/", views.history, name="history"),
     path("insights/", views.insights, name="insights"),
     path("alerts/", views.alerts, name="alerts"),
