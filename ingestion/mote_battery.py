@@ -29,15 +29,15 @@ class Power:
     outlook: Estimate | Unknown
 
     @property
-    def days(self) -> str:
-        """The band of days that are left, in words."""
+    def left(self) -> str:
+        """The band of days that were left at its newest reading, in words."""
         found = self.outlook
         if isinstance(found, Unknown):
             return ""
         if found.high < 1.0:
-            return "empty" if found.high == 0.0 else "less than a day"
+            return "empty" if found.high == 0.0 else "less than a day left"
         low, high = round(found.low), round(found.high)
-        return f"{low} days" if low == high else f"{low}–{high} days"
+        return f"{low} days left" if low == high else f"{low}–{high} days left"
 
     @property
     def why(self) -> str:
@@ -73,10 +73,8 @@ def _outlooks(store: HotStore, profile: Profile, newest: dict[int, datetime]) ->
 def _asked(store: HotStore, profile: Profile, motes: Sequence[int], end: datetime) -> dict[int, Estimate | Unknown]:
     assert profile.battery is not None
     width = timedelta(seconds=MINUTES_OF_A_DAY * profile.interval_s)
-    tables = [
-        corrections.between(store, profile, motes, end - timedelta(days=day) - width, end - timedelta(days=day))
-        for day in range(LOOKBACK_DAYS)
-    ]
+    ends = [end + timedelta(microseconds=1) - timedelta(days=day) for day in range(LOOKBACK_DAYS)]
+    tables = [corrections.between(store, profile, motes, at - width, at) for at in ends]
     volts = pl.concat(tables).select("mote", pl.col("at").cast(pl.Int64), profile.battery.channel)
     found: dict[int, Estimate | Unknown] = {}
     for mote in motes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -126,10 +125,12 @@ def _reasons(channel: Channel, values: Floats, flags: Ints) -> dict[str, int]:
 
 
 def _line(at: Ints, values: Floats, breaks: Ints, span: tuple[int, int]) -> list[Point]:
-    rows = thinned(at, values, breaks, span, MOST_POINTS)
+    rows = thinned(at, values, span, MOST_POINTS)
+    # Two points of one pixel are drawn together, whatever silence lies between them: it has no width there.
+    place = _pixels(at[rows], span, MOST_POINTS) if len(rows) < len(at) else rows
     points: list[Point] = []
     for i, row in enumerate(rows.tolist()):
-        if i and breaks[row] != breaks[rows[i - 1]]:
+        if i and breaks[row] != breaks[rows[i - 1]] and place[i] != place[i - 1]:
             points.append([int(at[row]) / 1000 - 1, None])
         points.append([int(at[row]) / 1000, float(values[row])])
     return points
@@ -137,19 +138,22 @@ def _line(at: Ints, values: Floats, breaks: Ints, span: tuple[int, int]) -> list
 
 def _points(at: Ints, values: Floats, flags: Ints, span: tuple[int, int]) -> list[list[float]]:
     """Instant, value and kinds of trouble of each."""
-    rows = thinned(at, values, np.zeros(len(at), dtype=np.int64), span, MOST_FLAGGED)
+    rows = thinned(at, values, span, MOST_FLAGGED)
     kinds = (flags & quality.KINDS)[rows]
     return [list(one) for one in zip((at[rows] / 1000).tolist(), values[rows].tolist(), kinds.tolist(), strict=True)]
 
 
-def thinned(at: Ints, values: Floats, breaks: Ints, span: tuple[int, int], most: int) -> Any:
-    """Rows to draw: of each pixel's stretch the lowest and the highest, so that no spike and no gap is lost."""
+def _pixels(at: Ints, span: tuple[int, int], most: int) -> Ints:
+    starts_us, ends_us = span
+    return (at - starts_us) * (most // 2) // max(ends_us - starts_us, 1)
+
+
+def thinned(at: Ints, values: Floats, span: tuple[int, int], most: int) -> Ints:
+    """Rows to draw: of each pixel's stretch the lowest and the highest, so that no spike is lost."""
     if len(at) <= most:
         return np.arange(len(at))
-    starts_us, ends_us = span
-    pixel = (at - starts_us) * (most // 2) // max(ends_us - starts_us, 1)
-    table = pl.DataFrame({"row": np.arange(len(at)), "value": values, "pixel": pixel, "part": breaks})
-    ends = table.group_by("pixel", "part").agg(
+    table = pl.DataFrame({"row": np.arange(len(at)), "value": values, "pixel": _pixels(at, span, most)})
+    ends = table.group_by("pixel").agg(
         pl.col("row").get(pl.col("value").arg_min()).alias("low"),
         pl.col("row").get(pl.col("value").arg_max()).alias("high"),
     )

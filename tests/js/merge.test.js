@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Rate, inOrder, merge, mergeAlert } from "../../static/js/lib/merge.js";
+import { Rate, inOrder, merge, mergeAlert, trusted } from "../../static/js/lib/merge.js";
 
 const NOON = Date.parse("2026-03-02T12:00:00Z");
 const fleet = () => new Map([["main/7", { code: "7", at: NOON, values: { temperature: 21 }, score: 0.1 }]]);
@@ -70,4 +70,10 @@ test("a rate is told once there is something to tell, over the last seconds only
   for (let second = 4; second <= 30; second += 1) rate.add(second * 1000, 42);
   assert.equal(rate.perSecond(30_000), 42);
   assert.equal(rate.perSecond(60_000), 0);
+});
+
+test("a channel in trouble is not averaged", () => {
+  const values = { temperature: 122, humidity: 40 };
+  assert.equal(trusted({ values, suspect: [] }), values);
+  assert.deepEqual(trusted({ values, suspect: ["temperature"] }), { humidity: 40 });
 });

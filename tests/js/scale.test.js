@@ -65,3 +65,10 @@ test("ticks stand at round times of the reader's day", () => {
   assert.deepEqual(minutes(timeTicks(noon, noon + 900_000, 4, 0)), ["12:05", "12:10", "12:15"]);
   assert.deepEqual(minutes(timeTicks(noon, noon + 6 * 3_600_000, 4, 1_800_000)), ["13:30", "15:30", "17:30"]);
 });
+
+test("a month has days for ticks, not hours", () => {
+  const start = Date.UTC(2004, 2, 1);
+  const ticks = timeTicks(start, start + 30 * 86_400_000, 5, 0);
+  assert.ok(ticks.length >= 3 && ticks.length <= 5);
+  assert.ok(ticks.every((at) => at % 86_400_000 === 0));
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { insert, nearest, spaced, thin, trim, withGaps } from "../../static/js/lib/series.js";
+import { insert, nearest, parted, spaced, thin, trim, withGaps, within } from "../../static/js/lib/series.js";
 
 const at = (...xs) => xs.map((x) => ({ x, y: x }));
 
@@ -55,4 +55,30 @@ test("the nearest point is found from either side, and none among none", () => {
   const points = at(0, 10, 20);
   assert.deepEqual([-5, 4, 6, 14, 99].map((x) => nearest(points, x).x), [0, 0, 10, 10, 20]);
   assert.equal(nearest([], 3), null);
+});
+
+test("a silence is a gap however slow the mote's pace is", () => {
+  const hourly = at(0, 3_600_000, 7_200_000);
+  assert.equal(withGaps(hourly).length, 3);
+  assert.equal(withGaps(hourly, 300_000).filter((point) => Number.isNaN(point.y)).length, 2);
+  assert.equal(withGaps(at(0, 300_000), 300_000).length, 2);
+});
+
+test("what is flagged is no part of the line, and what was not measured breaks it", () => {
+  const points = [
+    { x: 0, values: { t: 20 }, suspect: [] },
+    { x: 1, values: { t: 122 }, suspect: ["t"] },
+    { x: 2, values: { t: null }, suspect: [] },
+    { x: 3, values: { t: 21 } },
+  ];
+  const { clean, flagged } = parted(points, "t");
+  assert.deepEqual(clean.map((point) => point.x), [0, 2, 3]);
+  assert.ok(Number.isNaN(clean[1].y));
+  assert.deepEqual(flagged, [{ x: 1, y: 122 }]);
+});
+
+test("marks beyond the scale stand at its edge and are counted", () => {
+  const { shown, nBeyond } = within([{ x: 0, y: 122 }, { x: 1, y: 20 }, { x: 2, y: -40 }], [10, 30]);
+  assert.deepEqual(shown.map((point) => point.y), [30, 20, 10]);
+  assert.equal(nBeyond, 2);
 });

@@ -49,8 +49,10 @@ const spans = {
       const left = Math.max(chartArea.left, scales.x.getPixelForValue(start));
       const right = Math.min(chartArea.right, Math.max(left + LEAST_SPAN_PX, scales.x.getPixelForValue(end)));
       if (right <= left) return;
+      ctx.globalAlpha = 0.6;
       ctx.fillStyle = fill;
       ctx.fillRect(left, chartArea.top, right - left, chartArea.height);
+      ctx.globalAlpha = 1;
       ctx.fillStyle = edge;
       ctx.fillRect(left, chartArea.top, right - left, 3);
     };
