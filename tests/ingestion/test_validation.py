@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import json
+import secrets
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 
@@ -20,12 +22,14 @@ from ingestion.validation import failing, reports, words
 from ingestion.validation.figures import COUNTS, Bounds, Tally
 from ingestion.validation.rows import Scope, days, walk
 from sensors import corrections, quality, registry
-from sensors.lake import lake
-from sensors.models import Correction, Mote
+from sensors.lake import Lake, lake
+from sensors.models import Correction, Mote, Profile, Site
 from sensors.readings import micros
 from sensors.stores import StoreUnavailable, hot
 from tests import builders
 from tests.conftest import NOON
+from tests.contracts.test_hot_store import influx
+from tests.contracts.test_lake import empty, s3_options
 from tests.ingestion.quality_site import GOOD, HOUR, INDOOR, LIMITS, good, quality_site, table  # noqa: F401
 
 
@@ -566,6 +570,37 @@ def test_several_scopes_must_be_told_apart(place):
 
     with pytest.raises(reports.CannotValidate, match="indoor at lab; indoor at main"):
         reports.one_scope("indoor", None)
+
+
+@pytest.mark.service
+def test_a_report_is_the_same_on_servers(db, addresses):
+    profile = replace(INDOOR, code=f"test-{secrets.token_hex(4)}")
+    builders.install_fleet(motes=("7", "8"), profile=profile)
+    keys = list(Mote.objects.values_list("pk", flat=True))
+    s3, prefix = s3_options(addresses), profile.code
+    bucket, store = Lake(f"s3://{addresses['S3_BUCKET']}/{prefix}", s3), influx(addresses)
+    rows = pl.concat(table(key, [(60.0, 45.0, 2.8)] * 120, profile=profile) for key in keys)
+    rows = rows.with_columns(offset=pl.int_range(len(rows), dtype=pl.Int64))
+    scope = Profile.objects.get(), Site.objects.get()
+    later = NOON + timedelta(days=1)
+    asked = reports.ask(scope, reports.Span(), trigger="person", who=None, now=later)
+    try:
+        bucket.append(f"silver/{profile.code}", rows, app_ids={0: "t/0"}, next_offsets={0: len(rows)})
+        store.write(profile, rows)
+        made = reports.make_report(
+            asked, lake=bucket, hot=store, fleet=registry.current_fleet(), now=later, limits=LIMITS
+        )
+        page = reports.failing_readings(
+            made, failing.Asked("range:temperature"), lake=bucket, hot=store, fleet=registry.current_fleet()
+        )
+    finally:
+        store.forget(profile, keys, NOON + timedelta(days=9))
+        store.close()
+        empty(addresses["S3_BUCKET"], prefix, s3)
+
+    assert failed(made) == ["records", "range:temperature"]
+    assert (check(made, "hot")["of"], check(made, "hot")["n"]) == (240, 0)
+    assert len(page.rows) == 100
 
 
 # ---- its doors ----
