@@ -23,7 +23,7 @@ BLOCK_READINGS = 20  # noise is judged by blocks of about so many readings
 LEAST_MOTES = 3  # of a profile, before it says what is usual for its kind
 LEAST_HOURS = 12  # with neighbours, before a mote's own difference from them is known
 # What is unusual, in multiples of what the middle mote of the fleet does.
-NOISY, WIDE, FAR = 3.0, 1.5, 2.0
+NOISY, WIDE, LONG, FAR = 3.0, 1.5, 3.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +158,26 @@ def _spoken_s(rows: Rows, who: Ints, at: Ints, ends_us: int) -> Floats:
 
 
 def _flat(channel: Channel, rows: Rows, who: Ints, at: Ints, values: Floats, ends_us: int) -> Floats:
-    """The share of time in runs of one value that last at least the channel's flat-line duration."""
+    """The share of time in runs of one value that are too long for the channel, or for its kind."""
     if not len(who):
         return np.full(rows.n_motes, np.nan)
     spoken_s = _spoken_s(rows, who, at, ends_us)
     is_new = (who[1:] != who[:-1]) | (values[1:] != values[:-1]) | (at[1:] - at[:-1] > rows.silent_us)
     starts = np.flatnonzero(np.append(True, is_new))
     ends = np.append(starts[1:], len(who)) - 1
-    is_flat = (at[ends] - at[starts]) / 1e6 >= channel.flat_after_s
+    lasted_s = (at[ends] - at[starts]) / 1e6
+    is_flat = lasted_s >= min(channel.flat_after_s, _longest_s(rows, who[starts], lasted_s))
     flat_s = _per_mote(who[starts], rows.n_motes, np.where(is_flat, np.add.reduceat(spoken_s, starts), 0.0))
     return flat_s / _per_mote(who, rows.n_motes, spoken_s)
+
+
+def _longest_s(rows: Rows, who: Ints, lasted_s: Floats) -> float:
+    """A run that is longer than any of the middle mote of the fleet, with room to spare."""
+    longest = np.full(rows.n_motes, np.nan)
+    np.fmax.at(longest, who, lasted_s)
+    if np.isfinite(longest).sum() < LEAST_MOTES:
+        return np.inf
+    return float(max(LONG * np.nanmedian(longest), BLOCK_READINGS * rows.interval_us / 1e6))
 
 
 def _pairs(rows: Rows, who: Ints, at: Ints) -> Bools:

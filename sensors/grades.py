@@ -22,7 +22,7 @@ LIMITS: Mapping[str, tuple[float, float, float, float]] = {
     "noise": (2.0, 3.0, 5.0, 10.0),  # times what is usual for its kind
     "noisy": (0.01, 0.05, 0.15, 0.40),  # share of time with far more noise than its kind
     "drift": (0.1, 0.2, 0.4, 0.8),  # from its neighbours, in widths of the normal band
-    "apart": (0.01, 0.05, 0.15, 0.40),  # share of hours far from its neighbours
+    "apart": (0.05, 0.10, 0.20, 0.40),  # share of hours far from its neighbours
     "low_battery": (0.001, 0.05, 0.20, 0.60),  # share of readings on a low battery
 }
 LEAST_EXPECTED = 20  # readings, before anything is said of a mote
@@ -106,7 +106,7 @@ def _derived(channel: Channel, mote: int, found: Mapping[tuple[int, str], Grade]
     if not sources:
         return None
     sources.sort(key=lambda one: -LETTERS.index(one.letter))
-    reasons = tuple(f"{one.channel}: {reason}" for one in sources for reason in one.reasons)
+    reasons = tuple(f"{one.channel} is {one.letter}: {one.reasons[0]}" for one in sources if one.reasons)
     return Grade(mote, channel.code, sources[0].letter, reasons, {})
 
 
@@ -169,10 +169,10 @@ class _Words:
 def share(figure: float) -> str:
     """In percent, with a decimal where it is small.
 
-    >>> share(0.312), share(0.0042), share(1.0)
-    ('31 %', '0.4 %', '100 %')
+    >>> share(0.312), share(0.0042), share(0.996), share(1.0)
+    ('31 %', '0.42 %', '99.6 %', '100 %')
     """
     percent = 100.0 * figure
-    if percent < 0.95 or 99.0 < percent < 100.0:
-        return f"{percent:.2g} %" if percent < 0.95 else f"{percent:.1f} %"
-    return f"{percent:.0f} %"
+    if percent < 0.95:
+        return f"{percent:.2g} %"
+    return f"{percent:.1f} %" if 99.0 < percent < 99.95 else f"{percent:.0f} %"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -189,7 +191,7 @@ def test_a_derived_channel_is_as_good_as_what_it_follows_from():
     found = graded(table, wide)
 
     assert found[ONE, "dew_point"].letter == found[ONE, "temperature"].letter == "F"
-    assert found[ONE, "dew_point"].reasons[0] == f"temperature: {found[ONE, 'temperature'].reasons[0]}"
+    assert found[ONE, "dew_point"].reasons[0] == f"temperature is F: {found[ONE, 'temperature'].reasons[0]}"
     assert found[0, "dew_point"].letter == "A"
 
 
@@ -247,3 +249,17 @@ def test_a_worse_figure_never_gets_a_better_letter(what, one, other):
     low, high = sorted((one, other))
 
     assert letter_of(what, low) <= letter_of(what, high)
+
+
+def test_the_document_has_the_limits_that_are_applied():
+    page = (Path(__file__).parents[2] / "docs" / "data-quality.md").read_text()
+    table = page.partition("## Sensor grades")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [a-z ]+ \| (\d.*?) \| (\d.*?) \| (\d.*?) \| (\d.*?) \|", table, re.MULTILINE)
+
+    told = [tuple(number(cell) for cell in row) for row in rows]
+
+    assert told == [pytest.approx(limits) for limits in LIMITS.values()]
+
+
+def number(cell: str) -> float:
+    return float(cell.split()[0]) / (100.0 if cell.endswith("%") else 1.0)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 from tests.environment import ADDRESSES
@@ -49,3 +53,50 @@ def test_a_quality_report_of_the_benchmark_finds_every_reading() -> None:
     assert told["motes"] == 5
     assert told["bare_scan_s"] > 0
     assert told["failed"] == []
+
+
+def test_the_share_of_faults_that_flags_and_grades_find_is_told_by_kind() -> None:
+    told = run("quality", "--days", "2", "--clean-days", "1", "--motes", "8", "--fallback")
+
+    assert told["readings"] > 40_000
+    assert told["faults"] == sum(kind["faults"] for kind in told["found"].values()) > 0
+    assert all(kind["either"] >= max(kind["flags"], kind["grades"]) for kind in told["found"].values())
+    assert told["clean"]["flagged_share"] < 0.01
+
+
+@pytest.fixture
+def a_lab(tmp_path: Path) -> Path:
+    """A folder with a file in the form of the Intel lab's: three motes of one room that run down in twelve days."""
+    hours = np.arange(0.0, 12 * 24, 1 / 60)
+    table = pl.concat(
+        pl.DataFrame(
+            {
+                "ts": datetime(2004, 2, 28) + pl.Series(hours * 3.6e9).cast(pl.Duration("us")),  # noqa: DTZ001
+                "moteid": np.full(len(hours), mote, dtype=np.int32),
+                "temperature": 20.0 + mote + 3.0 * np.sin(hours * np.pi / 12),
+                "humidity": 40.0 - np.sin(hours * np.pi / 12),
+                "light": 100.0 + 50.0 * np.sin(hours * np.pi / 12),
+                "voltage": 2.72 - 0.05 * hours / 24,
+            }
+        )
+        for mote in (1, 2, 3)
+    )
+    table.write_parquet(tmp_path / "intel_lab.parquet")
+    return tmp_path
+
+
+def test_the_error_of_each_way_to_impute_is_told_by_channel_and_length(a_lab: Path) -> None:
+    told = run("imputation", "--data", str(a_lab), "--stretches", "1")
+
+    assert set(told["mae"]) == {"temperature", "humidity", "light", "voltage"}
+    assert set(told["mae"]["temperature"]) == {"5 min", "30 min", "3 h", "12 h"}
+    assert told["mae"]["temperature"]["12 h"]["neighbours"][0] < told["mae"]["temperature"]["12 h"]["hold"][0]
+    assert told["best"]["temperature"]["12 h"] in ("seasonal", "neighbours")
+
+
+def test_how_well_a_batterys_days_are_estimated_is_told(a_lab: Path) -> None:
+    told = run("battery", "--data", str(a_lab), "--empty", "2.2")
+
+    assert told["motes"] == 3
+    assert told["estimates"] > 0
+    assert told["band_held"] == 1.0
