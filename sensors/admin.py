@@ -156,21 +156,25 @@ class MoteAdmin(FleetAdmin):
     list_select_related = ("site", "zone__site", "profile")
     search_fields = ("code", "label")
     readonly_fields = ("last_seen_at",)
-    actions = ("activate", "maintain", "retire")
+    actions = ("commission", "activate", "maintain", "retire")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         # Stored readings and alerts are filed under these.
         return ("site", "code", "profile", *self.readonly_fields) if obj else self.readonly_fields
 
+    @admin.action(description="Into commissioning: no alerts, no training", permissions=["change"])
+    def commission(self, request: HttpRequest, chosen: QuerySet[Mote]) -> None:
+        self._move(request, chosen, Mote.State.COMMISSIONING)
+
     @admin.action(description="Set active: readings may raise alerts", permissions=["change"])
     def activate(self, request: HttpRequest, chosen: QuerySet[Mote]) -> None:
         self._move(request, chosen, Mote.State.ACTIVE)
 
-    @admin.action(description="Put into maintenance: no alerts", permissions=["change"])
+    @admin.action(description="Into maintenance: no new alerts, no training", permissions=["change"])
     def maintain(self, request: HttpRequest, chosen: QuerySet[Mote]) -> None:
         self._move(request, chosen, Mote.State.MAINTENANCE)
 
-    @admin.action(description="Retire: readings are held, pages leave it out", permissions=["change"])
+    @admin.action(description="Retire: messages are put aside, open alerts resolved", permissions=["change"])
     def retire(self, request: HttpRequest, chosen: QuerySet[Mote]) -> None:
         self._move(request, chosen, Mote.State.RETIRED)
 

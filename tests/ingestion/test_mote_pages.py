@@ -325,6 +325,36 @@ def test_no_page_has_inline_script_or_style_whatever_a_label_says(fleet, alice_c
         assert not re.search(r"<script(?![^>]*(src=|application/json))|<style|\sstyle=|\son\w+=", page), path
 
 
+# ---- the Live page ------------------------------------------------------------------------------------------
+
+
+def test_the_live_page_marks_what_is_suspect_and_averages_it_into_no_sparkline(fleet, charlie_client):
+    now = timezone.now()
+    store([[20.0, 2.7]] * 3 + [[122.0, 2.7]], start=now - timedelta(seconds=8), step_s=2.0)
+
+    page = charlie_client.get("/").content.decode()
+    trail = charlie_client.get("/live/trails").json()["motes"]["main/7"]
+
+    row = re.search(r'<tr data-key="main/7".*?</tr>', page, re.S)[0]
+    assert re.search(r'class="value is-suspect">122\.00<', row)
+    assert re.search(r'class="value">2\.70<', row)
+    assert {value for value in trail["temperature"] if value is not None} == {20.0}
+
+
+def test_the_live_page_shows_readings_as_they_are_corrected(fleet, charlie_client):
+    now = timezone.now()
+    store([[20.0, 2.7]], start=now - timedelta(seconds=4))
+    corrections.correct(
+        mote(), kind="offset", channel="temperature", offset=5.0, starts_at=now - timedelta(hours=1),
+        ends_at=now + timedelta(hours=1), why="checked", who=None, now=now,
+    )  # fmt: skip
+
+    row = re.search(r'<tr data-key="main/7".*?</tr>', charlie_client.get("/").content.decode(), re.S)[0]
+
+    assert "25.00" in row
+    assert 25.0 in charlie_client.get("/live/trails").json()["motes"]["main/7"]["temperature"]
+
+
 # ---- what is drawn of a long stretch ------------------------------------------------------------------------
 
 
