@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 
 from alerts.events import EventChange
-from mlops.detect.learning import learn, profile_of, training_part
+from mlops.detect.learning import FILE, learn, profile_of, training_part
 from mlops.detect.reading import Readings, Request, read
 from mlops.detection import FittedEngine, words
+from mlops.detection.words import number, quantity
 from sensors import quality
 from sensors.readings import INSTANT, Batch, Bools, Floats, Ints, Profile, score, severity
 from sensors.tables.progress import Tell
@@ -166,9 +167,10 @@ def _found(
     keys = zip(readings.series.tolist(), event.tolist(), strict=True)
     of_row = np.array([numbers[key] if key[1] else 0 for key in keys], dtype=np.int64)
     found = []
+    places = {mote: np.flatnonzero(readings.series == mote) for mote in {change.mote for change in ordered}}
+    at_of = {mote: readings.at[own] for mote, own in places.items()}
     for k, change in enumerate(ordered, 1):
-        own = readings.series == change.mote if len(readings.codes) > 1 else slice(None)
-        at, rows, learnt = readings.at[own], readings.row[own], is_training[own]
+        own, at = places[change.mote], at_of[change.mote]
         first, last = np.searchsorted(at, change.started_at), np.searchsorted(at, change.last_at)
         value = float(score(change.peak_surprise, profile.onset))
         found.append(
@@ -178,13 +180,22 @@ def _found(
                 change,
                 value,
                 severity(value),
-                words(change, profile),
-                int(rows[first]) + 1,
-                int(rows[last]) + 1,
-                bool(learnt[first]),
+                _words(change, profile),
+                int(readings.row[own[first]]) + 1,
+                int(readings.row[own[last]]) + 1,
+                bool(is_training[own[first]]),
             )
         )
     return tuple(found), of_row
+
+
+def _words(change: EventChange, profile: Profile) -> str:
+    if change.layer != "gate" or profile.code != FILE:
+        return words(change, profile)
+    # What a sensor can measure is not known of a file: its range is as wide again as what was learnt from.
+    channel = profile.channels[profile.names.index(change.peak_channel)]
+    low, high = (number(bound, channel) for bound in channel.physical)
+    return f"{channel.label} {quantity(change.peak_value, channel)}, far beyond all that was learnt from ({low}–{high})"
 
 
 def _remarks(readings: Readings, profile: Profile, is_training: Bools, silent: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from sensors.readings import Batch, Bools, Channel, Floats, Ints, Profile, micro
 
 # A limit that one normal reading in ten thousand passes cannot be learnt from fewer; what goes on learning can.
 ENOUGH = 10_000
+FILE = "file"  # the code of a profile that nobody wrote
 LEARNS_ON = ("series", "shift")
 FEWEST = 20  # readings
 RESTING_STEPS = 60  # a lively channel that has not moved for so long, and longer than ever before, is stuck
@@ -53,7 +54,7 @@ def profile_of(readings: Readings, is_training: Bools) -> Profile:
         channel_of(name, values[:, c][np.isfinite(values[:, c])], step_s, is_long=is_long)
         for c, name in enumerate(readings.names)
     )
-    return Profile("file", 1, "A file", step_s, step_s, channels)
+    return Profile(FILE, 1, "A file", step_s, step_s, channels)
 
 
 def typical_step_s(series: Ints, at: Ints) -> float:

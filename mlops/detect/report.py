@@ -42,7 +42,7 @@ def page(judged: Judged) -> str:
 def verdict(judged: Judged) -> str:
     """What was found, in a sentence."""
     at = judged.readings.at
-    span = f"{len(at):,} readings from {instant(int(at[0]))} to {instant(int(at[-1]))}"
+    span = f"{len(at):,} readings from {_second(at[0])} to {_second(at[-1])}"
     later = [found for found in judged.events if not found.is_training]
     if not later:
         return f"Nothing odd after the part that was learnt from: {span}."
@@ -88,7 +88,7 @@ def _charts(judged: Judged) -> Iterator[str]:
         own = readings.series == readings.codes.index(code) + 1
         events = [found for found in judged.events if found.series == code]
         if code:
-            yield f"<h2>{escape(code)}</h2>"
+            yield f"<h2>Series {escape(code)}</h2>"
         learnt = readings.at[own & judged.is_training]
         until = int(learnt.max()) if len(learnt) else None
         for c, name in enumerate(readings.names):
@@ -134,6 +134,7 @@ def chart(
         parts.append(
             f'<text x="{x(when)}" y="{HEIGHT - 6}" text-anchor="{anchor}">{_when(int(when), end - begin)}</text>'
         )
+    free_from = 0.0  # where the next number fits
     for found in events:
         left, right = x(max(found.change.started_at, begin)), x(min(found.change.last_at, end))
         kind = "high" if found.severity == "high" else ""
@@ -142,8 +143,9 @@ def chart(
             f'<rect class="event {kind.strip()}" x="{left}" y="{TOP}" width="{max(right - left, 2.0):.1f}" '
             f'height="{bottom - TOP}"><title>{found.id}. {escape(found.words)}</title></rect>'
         )
-        if found.change.peak_channel == name:
+        if found.change.peak_channel == name and left >= free_from:
             parts.append(f'<text x="{left}" y="{TOP - 4}">{found.id}</text>')
+            free_from = left + 8.0 * (len(str(found.id)) + 1)
     path = _path(at[there], values[there], gap_us, x, y)
     return "".join([*parts, f'<path class="trace" d="{path}"/></svg>'])
 
@@ -177,6 +179,10 @@ def _figure(value: float, span: float) -> str:
     return f"{value:.4g}" if abs(value) >= 1e6 else f"{value:.{decimals}f}"
 
 
+def _second(at: int) -> str:
+    return instant(at)[:19]
+
+
 def _when(at: int, span: int) -> str:
     text = instant(at)
     return text[:10] if span > 4 * 86_400_000_000 else text[5:16] if span > 86_400_000_000 else text[11:19]
@@ -207,19 +213,20 @@ def _events(events: Sequence[Found]) -> Iterator[str]:
 def _row(found: Found, has_series: bool) -> str:
     change = found.change
     shares = sorted(change.contributions.items(), key=lambda item: -item[1])
-    blamed = ", ".join(f"{escape(name)} {share:.0%}" for name, share in shares[:3] if share >= 0.05)
+    blamed = ", ".join(f"{escape(name)} {share:.0%}" for name, share in shares[:3] if share >= 0.1)
     learnt = '<br><span class="small">in the part that was learnt from</span>' if found.is_training else ""
+    n_rows = found.last_row - found.first_row + 1
     late = change.noticed_at - change.started_at
     cells = [
         f'<td class="n">{found.id}</td>',
         f'<td><span class="{found.severity}-word">{found.severity}</span> '
         f'<span class="small">{found.score:.2f}</span></td>',
         *([f"<td>{escape(found.series)}</td>"] if has_series else []),
-        f"<td>{escape(found.words)}{learnt}</td>",
-        f'<td class="t">{instant(change.started_at)}</td>',
-        f'<td class="t">{duration(change.last_at - change.started_at)}</td>',
+        f'<td class="what">{escape(found.words)}{learnt}</td>',
+        f'<td class="t">{_second(change.started_at)}</td>',
+        f'<td class="t">{duration(change.last_at - change.started_at) if n_rows > 1 else "1 reading"}</td>',
         f'<td class="t">{"at once" if late <= 0 else f"after {duration(late)}"}</td>',
-        f'<td class="n">{found.first_row:,}{f"–{found.last_row:,}" if found.last_row > found.first_row else ""}</td>',
+        f'<td class="n">{found.first_row:,}{f"–{found.last_row:,}" if n_rows > 1 else ""}</td>',
         f"<td>{blamed}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>"
