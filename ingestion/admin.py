@@ -14,12 +14,15 @@ from django.utils.safestring import SafeString
 from ingestion import devices
 from ingestion.api import payload_text
 from ingestion.models import (
+    Booked,
     Checkpoint,
     DeviceKey,
+    HourDifference,
     IntakeReceipt,
     LedgerHour,
     QualityReport,
     Quarantined,
+    Reconciliation,
     StateSnapshot,
 )
 from ingestion.wire import KEPT_BYTES
@@ -74,9 +77,39 @@ class LedgerHourAdmin(ReadOnlyAdmin):
     list_filter = ("profile", "topic")
     search_fields = ("profile", "topic")
     date_hierarchy = "hour"
+    exclude = ("motes", "others")
+    readonly_fields = ("shown_motes", "shown_others")
+    shown_motes = shown_json("motes", "readings stored by mote key")
+    shown_others = shown_json("others", "the other fates by mote")
+
+
+@admin.register(Booked)
+class BookedAdmin(ReadOnlyAdmin):
+    list_display = ("topic", "topic_id", "partition", "next_offset", "received_at")
+    list_filter = ("topic",)
+    search_fields = ("topic", "topic_id")
+
+
+@admin.register(Reconciliation)
+class ReconciliationAdmin(ReadOnlyAdmin):
+    list_display = ("asked_at", "state", "heals", "trigger", "who", "n_hours", "n_differing", "n_left", "seconds")
+    list_filter = ("state", "heals", "trigger")
+    search_fields = ("error", "who__username")
+    date_hierarchy = "asked_at"
+    exclude = ("did",)
+    readonly_fields = ("shown_did",)
+    shown_did = shown_json("did", "what it did")
+
+
+@admin.register(HourDifference)
+class HourDifferenceAdmin(ReadOnlyAdmin):
+    list_display = ("hour", "profile", "site", "booked", "cold", "due", "hot", "found_at", "equal_at")
+    list_filter = ("profile", "site")
+    search_fields = ("profile__code", "site__code")
+    date_hierarchy = "hour"
     exclude = ("motes",)
     readonly_fields = ("shown_motes",)
-    shown_motes = shown_json("motes", "readings stored by mote key")
+    shown_motes = shown_json("motes")
 
 
 @admin.register(QualityReport)

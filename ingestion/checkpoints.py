@@ -17,8 +17,8 @@ from django.db import transaction
 from django.db.models import F
 
 from alerts.services import instant
-from ingestion.ledger import Counts, Entry
-from ingestion.models import Checkpoint, LedgerHour, StateSnapshot
+from ingestion.ledger import MOST_NAMES, Counts, Entry
+from ingestion.models import Booked, Checkpoint, LedgerHour, StateSnapshot
 from ingestion.pipeline import PartitionState
 from ingestion.streams import StreamClosed
 from sensors.stores import StoreUnavailable
@@ -41,6 +41,7 @@ class Claim:
     next_offset: int | None
     snapshot: StateSnapshot | None
     configuration: dict[str, Any]
+    booked_until: int = 0
     state: PartitionState = field(default_factory=PartitionState)
 
     @property
@@ -67,6 +68,7 @@ def claim(topic: str, partition: int, *, owner: str, identity: str) -> Claim:
             )
         Checkpoint.objects.filter(pk=row.pk).update(epoch=F("epoch") + 1, owner=owner, topic_id=identity)
         row.refresh_from_db()
+        booked = Booked.objects.filter(topic=topic, topic_id=identity, partition=partition).first()
     return Claim(
         topic=topic,
         partition=partition,
@@ -75,6 +77,7 @@ def claim(topic: str, partition: int, *, owner: str, identity: str) -> Claim:
         next_offset=row.next_offset if row.snapshot_id else None,
         snapshot=row.snapshot,
         configuration=row.configuration,
+        booked_until=booked.next_offset if booked else 0,
     )
 
 
@@ -130,21 +133,28 @@ def save(
     claims: Mapping[int, Claim],
     snapshots: Mapping[int, StateSnapshot],
     books: Mapping[Entry, Counts],
+    received: Mapping[int, int],
     *,
     configuration: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """Offsets, state and books in one transaction: they are true together or not at all, and never twice."""
+    """Offsets, state and books in one transaction: they are true together or not at all, and never twice.
+
+    `received` is when each partition's newest message of these books came.
+    """
     with transaction.atomic():
         if all(_is_saved(claims[partition], snapshot) for partition, snapshot in snapshots.items()):
             log.info("checkpoint_was_saved", reason="the answer to the last attempt was lost, not the attempt")
         else:
             for partition, snapshot in snapshots.items():
                 _move(claims[partition], snapshot, configuration, now)
+                if partition in received:
+                    _note_booked(claims[partition], snapshot.next_offset, received[partition])
             for entry, counts in books.items():
                 _book(next(iter(claims.values())).topic, entry, counts)
     for partition, snapshot in snapshots.items():
         claims[partition].next_offset = snapshot.next_offset
+        claims[partition].booked_until = max(claims[partition].booked_until, snapshot.next_offset)
 
 
 def _is_saved(held: Claim, snapshot: StateSnapshot) -> bool:
@@ -161,6 +171,14 @@ def _move(held: Claim, snapshot: StateSnapshot, configuration: Mapping[str, Any]
     )
     if not moved:
         raise Fenced(f"{held.place} has been taken over by another consumer")
+
+
+def _note_booked(held: Claim, next_offset: int, received_us: int) -> None:
+    """Until where the books know this topic, which outlives a checkpoint that somebody deletes to read it again."""
+    place = {"topic": held.topic, "topic_id": held.identity, "partition": held.partition}
+    until = {"next_offset": next_offset, "received_at": instant(received_us)}
+    Booked.objects.get_or_create(**place, defaults=until)
+    Booked.objects.filter(**place, next_offset__lt=next_offset).update(**until)
 
 
 def prune(claims: Mapping[int, Claim], snapshots: Mapping[int, StateSnapshot], storage: Storage) -> None:
@@ -189,6 +207,7 @@ def _write(held: Claim, next_offset: int, storage: Storage, now: datetime) -> St
         name = storage.save(name, ContentFile(blob))
     return StateSnapshot(
         topic=held.topic,
+        topic_id=held.identity,
         partition=held.partition,
         next_offset=next_offset,
         blob=name,
@@ -216,11 +235,11 @@ def _book(topic: str, entry: Entry, counts: Counts) -> None:
     row, _ = LedgerHour.objects.select_for_update().get_or_create(
         hour=instant(entry.hour_us), profile=entry.profile, topic=topic, partition=entry.partition
     )
+    for fate, motes in ((fate, motes) for fate, motes in counts.of.items() if motes):
+        setattr(row, fate, getattr(row, fate) + motes.total())
+        named = row.motes if fate == "stored" else row.others.setdefault(fate, {})
+        for mote, n in motes.items():
+            if mote in named or fate != "held" or len(named) < MOST_NAMES:
+                named[mote] = named.get(mote, 0) + n
     row.received += counts.received
-    row.stored += counts.stored
-    row.quarantined += counts.quarantined
-    row.duplicate += counts.duplicate
-    row.held += counts.held
-    for mote, n in counts.motes.items():
-        row.motes[str(mote)] = row.motes.get(str(mote), 0) + n
     row.save()

@@ -170,7 +170,7 @@ class LabelReader:
         """Labels, what is put aside and how far it is, together or not at all; answers the next offsets."""
         labels, rejects = sort(records.values, self.fleet)
         Label.objects.bulk_create(labels, ignore_conflicts=True, batch_size=500)
-        quarantine.keep(rejects, records, self.stream.topic)
+        quarantine.keep(rejects, records, self.stream.topic, self.identity)
         offsets = dict(zip(records.partition.tolist(), (records.offset + 1).tolist(), strict=True))
         for partition, offset in offsets.items():
             Checkpoint.objects.update_or_create(

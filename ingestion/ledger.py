@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
+import polars as pl
 
 from ingestion.records import Records
 from ingestion.wire import Reject
 from sensors.fleet import HOUR_US
 from sensors.readings import Batch
+
+FATES = ("stored", "quarantined", "duplicate", "held")
+MOST_NAMES = 200  # of unknown motes in one line: what is no mote may be called anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +27,43 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What a line holds; `motes` counts the stored readings by mote key."""
+class Duplicate:
+    """A message whose reading was stored before, in its line and at its place."""
 
-    stored: int = 0
-    quarantined: int = 0
-    duplicate: int = 0
-    held: int = 0
-    motes: Counter[int] = field(default_factory=Counter)
+    entry: Entry
+    mote: int
+    row: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a line holds, by fate and mote: its key as text, the code that a held message gave, or "" for unknown."""
+
+    of: dict[str, Counter[str]] = field(default_factory=lambda: {fate: Counter() for fate in FATES})
+
+    @property
+    def stored(self) -> int:
+        return self.of["stored"].total()
+
+    @property
+    def quarantined(self) -> int:
+        return self.of["quarantined"].total()
+
+    @property
+    def duplicate(self) -> int:
+        return self.of["duplicate"].total()
+
+    @property
+    def held(self) -> int:
+        return self.of["held"].total()
 
     @property
     def received(self) -> int:
-        return self.stored + self.quarantined + self.duplicate + self.held
+        return sum(motes.total() for motes in self.of.values())
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.stored + other.stored,
-            self.quarantined + other.quarantined,
-            self.duplicate + other.duplicate,
-            self.held + other.held,
-            self.motes + other.motes,
-        )
+    def add(self, fate: str, mote: str, n: int = 1) -> None:
+        motes = self.of[fate]
+        motes[mote if mote in motes or fate != "held" or len(motes) < MOST_NAMES else ""] += n
 
 
 Books = dict[Entry, Counts]
@@ -53,7 +72,10 @@ Books = dict[Entry, Counts]
 def add(books: Books, more: Mapping[Entry, Counts]) -> None:
     """Adds the second books to the first."""
     for entry, counts in more.items():
-        books[entry] = books[entry] + counts if entry in books else counts
+        line = books.setdefault(entry, Counts())
+        for fate, motes in counts.of.items():
+            for mote, n in motes.items():
+                line.add(fate, mote, n)
 
 
 def entry_of(at_us: int, profile: str, partition: int) -> Entry:
@@ -61,26 +83,40 @@ def entry_of(at_us: int, profile: str, partition: int) -> Entry:
 
 
 def balance(
-    records: Records, batches: Sequence[Batch], rejects: Sequence[Reject], duplicates: Sequence[Entry]
+    records: Records,
+    batches: Sequence[Batch],
+    rejects: Iterable[Reject],
+    duplicates: Iterable[Duplicate],
+    booked: Mapping[int, int] | None = None,
 ) -> Books:
-    """The books of one poll: every record is in exactly one column of exactly one line."""
+    """The books of one poll: every record is in exactly one column of exactly one line.
+
+    Records below the offset that `booked` names for their partition stand in the books already, and are left out.
+    """
     books: Books = {}
+    until = booked or {}
     for batch in batches:
-        add(books, _stored(batch))
+        _add_stored(books, batch, until)
     for reject in rejects:
-        at = reject.at if reject.at is not None else int(records.received_at[reject.row])
-        entry = entry_of(at, reject.profile, int(records.partition[reject.row]))
-        add(books, {entry: Counts(held=1) if reject.is_held else Counts(quarantined=1)})
-    for entry in duplicates:
-        add(books, {entry: Counts(duplicate=1)})
+        partition = int(records.partition[reject.row])
+        if records.offset[reject.row] >= until.get(partition, 0):
+            at = reject.at if reject.at is not None else int(records.received_at[reject.row])
+            line = books.setdefault(entry_of(at, reject.profile, partition), Counts())
+            if reject.is_held:
+                line.add("held", reject.mote_code)
+            else:
+                line.add("quarantined", "" if reject.mote is None else str(reject.mote))
+    for one in duplicates:
+        if records.offset[one.row] >= until.get(one.entry.partition, 0):
+            books.setdefault(one.entry, Counts()).add("duplicate", str(one.mote))
     return books
 
 
-def _stored(batch: Batch) -> Books:
-    books: Books = {}
-    keys = np.column_stack([batch.at // HOUR_US * HOUR_US, batch.partition, batch.mote])
-    unique, n = np.unique(keys, axis=0, return_counts=True)
-    for (hour, partition, mote), count in zip(unique.tolist(), n.tolist(), strict=True):
-        line = Counts(stored=count, motes=Counter({mote: count}))
-        add(books, {Entry(hour, batch.profile.code, partition): line})
-    return books
+def _add_stored(books: Books, batch: Batch, until: Mapping[int, int]) -> None:
+    rows = pl.DataFrame(
+        {"hour": batch.at // HOUR_US * HOUR_US, "partition": batch.partition, "mote": batch.mote, "row": batch.offset}
+    )
+    for partition, first in until.items():
+        rows = rows.filter((pl.col("partition") != partition) | (pl.col("row") >= first))
+    for hour, partition, mote, n in rows.group_by("hour", "partition", "mote").len().iter_rows():
+        books.setdefault(Entry(hour, batch.profile.code, partition), Counts()).add("stored", str(mote), n)

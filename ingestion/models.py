@@ -32,10 +32,29 @@ class Checkpoint(models.Model):
         return f"{self.topic}/{self.partition}@{self.next_offset}"
 
 
+class Booked(models.Model):
+    """Until which message the books know a topic; outlives the checkpoint, so that none is booked again."""
+
+    topic = models.CharField(max_length=200)
+    topic_id = models.CharField(max_length=64, help_text="The broker's id of the topic: made anew, it counts anew")
+    partition = models.PositiveIntegerField()
+    next_offset = models.PositiveBigIntegerField()
+    received_at = models.DateTimeField(help_text="When the newest message that is booked came")
+
+    class Meta:
+        ordering = ("topic", "partition")
+        verbose_name_plural = "booked"
+        constraints = (models.UniqueConstraint(fields=("topic", "topic_id", "partition"), name="booked_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.next_offset}"
+
+
 class StateSnapshot(models.Model):
     """Engine state of a partition just before an offset; the arrays lie in the artefact storage."""
 
     topic = models.CharField(max_length=200)
+    topic_id = models.CharField(max_length=64, blank=True)
     partition = models.PositiveIntegerField()
     next_offset = models.PositiveBigIntegerField()
     blob = models.CharField(max_length=300, help_text="Name in the artefact storage")
@@ -61,6 +80,7 @@ class Quarantined(models.Model):
         DISCARDED = "discarded"
 
     topic = models.CharField(max_length=200)
+    topic_id = models.CharField(max_length=64, blank=True, help_text="The broker's id of the topic at that time")
     partition = models.PositiveIntegerField()
     offset = models.PositiveBigIntegerField()
     received_at = models.DateTimeField()
@@ -74,7 +94,9 @@ class Quarantined(models.Model):
     class Meta:
         ordering = ("-received_at", "-offset")
         verbose_name_plural = "quarantined messages"
-        constraints = (models.UniqueConstraint(fields=("topic", "partition", "offset"), name="quarantined_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("topic", "topic_id", "partition", "offset"), name="quarantined_once"),
+        )
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}@{self.offset} {self.reason}"
@@ -93,6 +115,9 @@ class LedgerHour(models.Model):
     duplicate = models.PositiveBigIntegerField(default=0)
     held = models.PositiveBigIntegerField(default=0)
     motes = models.JSONField(default=dict, help_text="Readings stored by mote key")
+    others = models.JSONField(
+        default=dict, help_text="duplicate and quarantined by mote key, held by the code that was given; “”: not known"
+    )
 
     class Meta:
         ordering = ("-hour", "profile")
@@ -103,6 +128,77 @@ class LedgerHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H}h {self.profile or '—'} {self.topic}/{self.partition}"
+
+
+class Reconciliation(models.Model):
+    """A recount of both stores against the books: what differed, and what was healed."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    profile = models.ForeignKey(
+        "sensors.Profile", models.CASCADE, null=True, blank=True, related_name="+", help_text="Empty: all"
+    )
+    site = models.ForeignKey(
+        "sensors.Site", models.CASCADE, null=True, blank=True, related_name="+", help_text="Empty: all"
+    )
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="Full hour; empty: from the first reading")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Full hour; empty: to the newest reading")
+    heals = models.BooleanField(default=False)
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    trigger = models.CharField(max_length=16, default="person", help_text="person, command, api or schedule")
+    who = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    asked_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True)
+    n_readings = models.PositiveBigIntegerField(default=0, help_text="Counted in the lake")
+    n_hours = models.PositiveIntegerField(default=0, help_text="Hours that were compared")
+    n_differing = models.PositiveIntegerField(default=0, help_text="Hours that differed")
+    n_left = models.PositiveIntegerField(default=0, help_text="Hours that still differ")
+    did = models.JSONField(default=list, help_text="What was healed, and what could not be, in sentences")
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-pk",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("heals",),
+                condition=models.Q(state__in=("queued", "running")),
+                name="one_unfinished_reconciliation",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"reconciliation {self.pk} of {self.asked_at:%Y-%m-%d %H:%M}"
+
+
+class HourDifference(models.Model):
+    """An hour in which books and stores do not tell the same; one row an hour, kept when it is equal again."""
+
+    profile = models.ForeignKey("sensors.Profile", models.CASCADE, related_name="+")
+    site = models.ForeignKey("sensors.Site", models.CASCADE, related_name="+")
+    hour = models.DateTimeField()
+    booked = models.PositiveBigIntegerField(help_text="Stored, as the books say")
+    cold = models.PositiveBigIntegerField(help_text="In the lake")
+    due = models.PositiveBigIntegerField(help_text="Of those the hot store must still have")
+    hot = models.PositiveBigIntegerField(help_text="Has the hot store of those")
+    motes = models.JSONField(default=list, help_text="The motes that differ, with the same four counts")
+    found_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    found_by = models.ForeignKey(Reconciliation, models.SET_NULL, null=True, related_name="+")
+    equal_at = models.DateTimeField(null=True, blank=True)
+    equal_by = models.ForeignKey(Reconciliation, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ("-hour", "profile", "site")
+        constraints = (models.UniqueConstraint(fields=("profile", "site", "hour"), name="hour_difference_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h: booked {self.booked}, cold {self.cold}, hot {self.hot} of {self.due}"
 
 
 class QualityReport(models.Model):

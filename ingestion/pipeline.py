@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from alerts.events import EventChange
-from ingestion.ledger import Entry, entry_of
+from ingestion.ledger import Duplicate, entry_of
 from ingestion.records import Records
 from ingestion.wire import Reject, Wire
 from mlops.detection import EngineState, FittedEngine, UnknownSchema
@@ -76,7 +76,7 @@ class Outcome:
     batches: list[Batch]
     changes: list[EventChange]
     rejects: list[Reject]
-    duplicates: list[Entry]
+    duplicates: list[Duplicate]
 
 
 class Pipeline:
@@ -104,7 +104,7 @@ class Pipeline:
         began = self.clock()
         decoded = self.wire.decode(records)
         rejects = list(decoded.rejects)
-        duplicates: list[Entry] = []
+        duplicates: list[Duplicate] = []
         judged_at = self.clock()
         judged = [self._judge(batch, rows, states, rejects, duplicates) for batch, rows in decoded.batches]
         detect_at = self.clock()
@@ -126,7 +126,7 @@ class Pipeline:
         rows: Ints,
         states: MutableMapping[int, PartitionState],
         rejects: list[Reject],
-        duplicates: list[Entry],
+        duplicates: list[Duplicate],
     ) -> Batch:
         """Marks late readings, takes out duplicates (the first wins) and sends conflicts to quarantine."""
         newest = self._newest_before(batch, states)
@@ -185,11 +185,12 @@ class Pipeline:
         rows: Ints,
         first: tuple[Any, ...],
         rejects: list[Reject],
-        duplicates: list[Entry],
+        duplicates: list[Duplicate],
     ) -> None:
         content = _content(batch, i)
         if content == first:
-            duplicates.append(entry_of(int(batch.at[i]), batch.profile.code, int(batch.partition[i])))
+            entry = entry_of(int(batch.at[i]), batch.profile.code, int(batch.partition[i]))
+            duplicates.append(Duplicate(entry, int(batch.mote[i]), int(rows[i])))
             return
         mote = self.wire.fleet.by_id[int(batch.mote[i])]
         different = [
@@ -198,7 +199,9 @@ class Pipeline:
             if old != new
         ]
         rejects.append(
-            Reject(int(rows[i]), "conflict", "; ".join(different)[:300], mote.code, mote.profile, int(batch.at[i]))
+            Reject(
+                int(rows[i]), "conflict", "; ".join(different)[:300], mote.code, mote.profile, int(batch.at[i]), mote.id
+            )
         )
 
     # ---- detect -------------------------------------------------------------------------------------------

@@ -10,17 +10,18 @@ from ingestion.records import Records
 from ingestion.wire import KEPT_BYTES, Reject
 
 
-def keep(rejects: Sequence[Reject], records: Records, topic: str) -> None:
+def keep(rejects: Sequence[Reject], records: Records, topic: str, identity: str) -> None:
     """Puts the messages aside; the same message twice changes nothing."""
     Quarantined.objects.bulk_create(
-        [_row(reject, records, topic) for reject in rejects], ignore_conflicts=True, batch_size=1000
+        [_row(reject, records, topic, identity) for reject in rejects], ignore_conflicts=True, batch_size=1000
     )
 
 
-def _row(reject: Reject, records: Records, topic: str) -> Quarantined:
+def _row(reject: Reject, records: Records, topic: str, identity: str) -> Quarantined:
     raw = records.values[reject.row]
     return Quarantined(
         topic=topic,
+        topic_id=identity,
         partition=int(records.partition[reject.row]),
         offset=int(records.offset[reject.row]),
         received_at=instant(int(records.received_at[reject.row])),

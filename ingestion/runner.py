@@ -80,6 +80,7 @@ class Gathered:
     silver: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     books: Books = field(default_factory=dict)
     next_offsets: dict[int, int] = field(default_factory=dict)
+    received: dict[int, int] = field(default_factory=dict)  # when each partition's newest message came
     last_seen: dict[int, int] = field(default_factory=dict)
     n_messages: int = 0
 
@@ -229,7 +230,7 @@ class Runner:
                 log.error("hot_store_refused", profile=part.profile.code, readings=len(part), error=why)
                 rejects.extend(_refused(part, records, self.fleet, why))
         if rejects:
-            self.patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic))
+            self.patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic, self._identity))
             first = rejects[0].row
             place = f"{self.stream.topic}/{int(records.partition[first])}@{int(records.offset[first])}"
             reasons = dict(Counter(reject.reason for reject in rejects))
@@ -288,11 +289,13 @@ class Runner:
             newest = table.group_by("mote").agg(pl.col("at").max().cast(pl.Int64))
             for mote, at in newest.iter_rows():
                 gathered.last_seen[mote] = max(at, gathered.last_seen.get(mote, at))
-        add(gathered.books, balance(records, outcome.batches, outcome.rejects, outcome.duplicates))
+        booked = {partition: held.booked_until for partition, held in self.claims.items()}
+        add(gathered.books, balance(records, outcome.batches, outcome.rejects, outcome.duplicates, booked))
         for partition in self.claims:
-            rows = records.offset[records.partition == partition]
-            if len(rows):
-                gathered.next_offsets[partition] = int(rows[-1]) + 1
+            rows = records.partition == partition
+            if rows.any():
+                gathered.next_offsets[partition] = int(records.offset[rows][-1]) + 1
+                gathered.received[partition] = int(records.received_at[rows].max())
         gathered.n_messages += len(records)
         self.n_readings += len(records)
         self._last_batch_at = self.now()
@@ -315,7 +318,7 @@ class Runner:
                 lake_s = self.clock() - began
                 if generation != self._generation:
                     return  # the partitions went while a sink was away: whoever has them now replays
-                self._save(claims, gathered.next_offsets, gathered.books)
+                self._save(claims, gathered.next_offsets, gathered.books, gathered.received)
                 self.patiently("database", self._note_seen)
         except (checkpoints.Fenced, LakeFenced) as lost:
             if generation != self._generation:
@@ -334,7 +337,13 @@ class Runner:
     def _append(self, table: str, gathered: Gathered, tables: Sequence[pl.DataFrame], apps: Mapping[int, str]) -> None:
         self.lake.append(table, pl.concat(tables, how="diagonal"), app_ids=apps, next_offsets=gathered.next_offsets)
 
-    def _save(self, claims: Mapping[int, checkpoints.Claim], next_offsets: Mapping[int, int], books: Books) -> None:
+    def _save(
+        self,
+        claims: Mapping[int, checkpoints.Claim],
+        next_offsets: Mapping[int, int],
+        books: Books,
+        received: Mapping[int, int],
+    ) -> None:
         """State to the storage, then books, offsets and its row in one transaction."""
         now = self.now()
         snapshots = self.patiently(
@@ -342,7 +351,7 @@ class Runner:
         )
         self.patiently(
             "database",
-            lambda: checkpoints.save(claims, snapshots, books, configuration=self._configuration(), now=now),
+            lambda: checkpoints.save(claims, snapshots, books, received, configuration=self._configuration(), now=now),
         )
         checkpoints.prune(claims, snapshots, self.storage)
 
@@ -401,9 +410,10 @@ class Runner:
                 continue
             for partition, held in self.claims.items():
                 first = held.next_offset or 0
-                if served(self.stream.topic, partition, first, profile=profile.code) != version:
+                topic, topic_id = self.stream.topic, held.identity
+                if served(topic, partition, first, profile=profile.code, topic_id=topic_id) != version:
                     record_serving(
-                        version, topic=self.stream.topic, partition=partition, from_offset=first,
+                        version, topic=topic, topic_id=topic_id, partition=partition, from_offset=first,
                         who=self.owner, why="in production here from this message on", now=self.now(),
                     )  # fmt: skip
 
@@ -449,7 +459,7 @@ class Runner:
                 for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
                     held.state.newest[mote] = at
         first = self.patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]
-        self._save({held.partition: held}, {held.partition: first}, {})
+        self._save({held.partition: held}, {held.partition: first}, {}, {})
 
     def _on_revoke(self, partitions: Sequence[int]) -> None:
         log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
@@ -542,8 +552,8 @@ def _measure(outcome: Outcome, seconds: float) -> None:
         metrics.READINGS.labels(batch.profile.code).inc(len(batch))
     for reject in outcome.rejects:
         metrics.QUARANTINED.labels(reject.reason).inc()
-    for entry in outcome.duplicates:
-        metrics.DUPLICATES.labels(entry.profile).inc()
+    for one in outcome.duplicates:
+        metrics.DUPLICATES.labels(one.entry.profile).inc()
 
 
 def _refused(batch: Batch, records: Records, fleet: Fleet, why: str) -> list[Reject]:
@@ -553,6 +563,6 @@ def _refused(batch: Batch, records: Records, fleet: Fleet, why: str) -> list[Rej
     }
     origin = zip(batch.partition.tolist(), batch.offset.tolist(), strict=True)
     return [
-        Reject(places[place], "refused", why[:300], fleet.by_id[mote].code, batch.profile.code, at)
+        Reject(places[place], "refused", why[:300], fleet.by_id[mote].code, batch.profile.code, at, mote)
         for place, mote, at in zip(origin, batch.mote.tolist(), batch.at.tolist(), strict=True)
     ]

@@ -52,6 +52,7 @@ class Reject:
     mote_code: str = ""
     profile: str = ""
     at: int | None = None
+    mote: int | None = None  # its key, where the message names one that is registered
 
     @property
     def is_held(self) -> bool:
@@ -212,7 +213,7 @@ class Wire:
         else:
             where = f" at site “{message.site[:40]}”" if message.site else ""
             reason, detail = "unknown_mote", f"no mote “{code[:60]}”{where} is registered"
-        return Reject(int(row), reason, detail, code[:64], profile, known_at)
+        return Reject(int(row), reason, detail, code[:64], profile, known_at, mote.id if mote else None)
 
     def _batch(
         self,
@@ -243,7 +244,7 @@ class Wire:
             names = [channel.code for channel in profile.channels if channel.formula is None]
             detail = f"expected a number for one of {', '.join(names)}"
             rejects.append(
-                Reject(int(rows[places[i]]), "no_values", detail, mote.code, profile.code, int(at[places[i]]))
+                Reject(int(rows[places[i]]), "no_values", detail, mote.code, profile.code, int(at[places[i]]), mote.id)
             )
         keep = ~empty
         places, values, bad = places[keep], values[keep], bad[keep]

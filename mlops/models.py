@@ -117,6 +117,7 @@ class ServingPeriod(models.Model):
 
     version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="serving_periods")
     topic = models.CharField(max_length=200)
+    topic_id = models.CharField(max_length=64, blank=True, help_text="The broker's id of the topic at that time")
     partition = models.PositiveIntegerField()
     from_offset = models.PositiveBigIntegerField()
     started_at = models.DateTimeField()
@@ -128,7 +129,7 @@ class ServingPeriod(models.Model):
         indexes = (models.Index(fields=("topic", "partition", "from_offset")),)
         constraints = (
             models.UniqueConstraint(
-                fields=("version", "topic", "partition", "from_offset"), name="serving_period_once"
+                fields=("version", "topic", "topic_id", "partition", "from_offset"), name="serving_period_once"
             ),
         )
 

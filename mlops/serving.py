@@ -192,12 +192,21 @@ def _fits(version: ModelVersion) -> bool:
 
 
 def record_serving(
-    version: ModelVersion, *, topic: str, partition: int, from_offset: int, who: str, why: str, now: datetime
+    version: ModelVersion,
+    *,
+    topic: str,
+    topic_id: str = "",
+    partition: int,
+    from_offset: int,
+    who: str,
+    why: str,
+    now: datetime,
 ) -> ServingPeriod:
     """Notes from which message of a partition on the version judges; noting it again changes nothing."""
     period, _ = ServingPeriod.objects.get_or_create(
         version=version,
         topic=topic,
+        topic_id=topic_id,
         partition=partition,
         from_offset=from_offset,
         defaults={"started_at": now, "who": who, "why": why},
@@ -205,11 +214,15 @@ def record_serving(
     return period
 
 
-def served(topic: str, partition: int, offset: int, *, profile: str) -> ModelVersion | None:
-    """The version that judged a message of the profile; None where no model served yet."""
+def served(topic: str, partition: int, offset: int, *, profile: str, topic_id: str = "") -> ModelVersion | None:
+    """The version that judged a message of the profile; None where no model served yet.
+
+    `topic_id` is the broker's id of the topic, since one that was made anew counts its offsets anew.
+    """
     period = (
         ServingPeriod.objects.filter(
             topic=topic,
+            topic_id=topic_id,
             partition=partition,
             from_offset__lte=offset,
             version__profile__code=profile,
