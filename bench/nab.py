@@ -128,18 +128,28 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "var" / "numba"))
     corpus = load(options.data)
-    scores = [judged(series.path) for series in corpus]
+    said = [judged(series.path) for series in corpus]
+    scores = [score for score, _ in said]
     if options.files:
         for series, score in zip(corpus, scores, strict=True):
             print(told(series, score))
-    print(json.dumps(measure(corpus, scores)))
+    days = sum(series.days for series in corpus)
+    false = sum(n_false_events(series, noticed) for series, (_, noticed) in zip(corpus, said, strict=True))
+    print(json.dumps(measure(corpus, scores) | {"false_events_per_day": round(false / days, 3)}))
 
 
-def judged(path: Path) -> Floats:
-    """The column `score`, for each row of the file."""
+def judged(path: Path) -> tuple[Floats, list[int]]:
+    """The column `score`, for each row of the file, and when events were noticed."""
     from mlops.detect import Request, judge_file
 
-    return judge_file(path, Request()).scored()["score"].fill_null(0.0).to_numpy()
+    found = judge_file(path, Request())
+    noticed = [event.change.noticed_at for event in found.events]
+    return found.scored()["score"].fill_null(0.0).to_numpy(), noticed
+
+
+def n_false_events(series: Series, noticed: Sequence[int]) -> int:
+    rows = np.flatnonzero(np.isin(series.at, noticed))
+    return int(((series.window[rows] < 0) & (series.worth[rows] != 0.0)).sum())
 
 
 def measure(corpus: Sequence[Series], scores: Sequence[Floats]) -> dict[str, Any]:
