@@ -26,6 +26,6 @@ def devices(request: HttpRequest) -> HttpResponse:
             "sites": Site.objects.all(),
             "motes": Mote.objects.on_page(),
             "address": request.build_absolute_uri(reverse("api:ingest")),
-            "per_minute": settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["ingest"].partition("/")[0],
+            "per_minute": settings.SIEIS_INGEST_PER_MINUTE,
         },
     )

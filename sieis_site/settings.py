@@ -34,6 +34,7 @@ SIEIS_SLOW_CYCLE_S: float = ENV["SIEIS_SLOW_CYCLE_S"]
 SIEIS_SLOW_CYCLE_READINGS: int = ENV["SIEIS_SLOW_CYCLE_READINGS"]
 SIEIS_FUTURE_S: float = ENV["SIEIS_FUTURE_S"]
 MQTT_URL: str = ENV["MQTT_URL"]
+SIEIS_INGEST_PER_MINUTE: int = ENV["SIEIS_INGEST_PER_MINUTE"]
 SIEIS_HOT_DAYS: float = ENV["SIEIS_HOT_DAYS"]
 DEBUG: bool = ENV["SIEIS_DEBUG"]
 
@@ -302,7 +303,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {
         "user": "1200/minute",
-        "ingest": f"{ENV['SIEIS_INGEST_PER_MINUTE']}/minute",
+        "ingest": f"{SIEIS_INGEST_PER_MINUTE}/minute",
     },
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
