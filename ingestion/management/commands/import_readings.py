@@ -118,9 +118,7 @@ class Command(BaseCommand):
                 f"stopped: {done.n_rows - done.n_sent:,} rows were not sent, {done.n_waiting:,} wait in the stream. "
                 "Nothing is lost: repeat the same command, and what is stored already will be known as such"
             )
-        self.stdout.write(
-            self.style.SUCCESS(f"All {done.n_rows:,} rows are accounted for.")
-        )
+        self.stdout.write(self.style.SUCCESS(f"All {done.n_rows:,} rows are accounted for."))
 
 
 @contextmanager
