@@ -59,7 +59,7 @@ def calibrate(
     for (name, c), tail in measured.items():
         own = tables[name]
         own["raw"][c], own["surprise"][c] = tails.table(tail, combined)
-        own["limit"][c] = max(1.0, tails.inverse(own["raw"][c], own["surprise"][c], onset))
+        own["limit"][c] = tails.inverse(own["raw"][c], own["surprise"][c], onset)
     return tables, measured, combined
 
 

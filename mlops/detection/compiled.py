@@ -7,6 +7,7 @@ the whole package: after any change everything is compiled anew.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,23 @@ def interpolate(knots: Array, heights: Array, row: int, x: float) -> float:
             high = middle
     share = (x - knots[row, low]) / (knots[row, high] - knots[row, low])
     return heights[row, low] + share * (heights[row, high] - heights[row, low])
+
+
+@compiled
+def bent(x: float, bend: float) -> float:
+    """A channel of many decades, such as light, on a scale of its own: even near 0, of ratios far from it."""
+    return math.asinh(x / bend) if bend > 0.0 else x
+
+
+@compiled
+def straight(x: float, bend: float) -> float:
+    return math.sinh(x) * bend if bend > 0.0 else x
+
+
+@compiled
+def bend_all(values: Array, bends: Array) -> None:
+    """In place; a scalar loop, since a vectorised asinh may differ between a vector's body and its rest."""
+    for i in range(values.shape[0]):
+        for c in range(values.shape[1]):
+            if bends[c] > 0.0:
+                values[i, c] = bent(values[i, c], bends[c])

@@ -12,7 +12,7 @@ import numpy as np
 from alerts.events import EventChange
 from mlops.detection import calibration as calibrating
 from mlops.detection import events
-from mlops.detection.compiled import NO_TIME, Array
+from mlops.detection.compiled import NO_TIME, Array, bend_all
 from mlops.detection.events import Kept, Opinions, Tables, Verdicts, conclude, tick
 from mlops.detection.history import Arrays, History
 from mlops.detection.layers import LAYERS, VOTE_BITS, VOTE_UNIT, VOTES, forest, gate, level
@@ -48,6 +48,7 @@ class FittedEngine:
     profile: Profile
     arrays: dict[str, Arrays]  # by layer; a layer that is not here says nothing
     features: list[str]
+    bends: Floats  # channels that layers see bent (see History); 0 as measured
     number: int = 0
     parameters: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
@@ -130,8 +131,13 @@ class FittedEngine:
     def band(self, rows: Rows) -> tuple[Floats, Floats]:
         """What is expected of each channel, from the level's table: (rows, channels) lows and highs."""
         reach = rows.spread * self.models["level"]["limit"]
-        low, high = np.maximum(rows.usual - reach, self.tables.low), np.minimum(rows.usual + reach, self.tables.high)
+        low, high = (self._straight(rows.usual + side * reach) for side in (-1, 1))
+        low, high = np.maximum(low, self.tables.low), np.minimum(high, self.tables.high)
         return np.where(np.isfinite(rows.values), low, np.nan), np.where(np.isfinite(rows.values), high, np.nan)
+
+    def _straight(self, values: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            return np.where(self.bends > 0, np.sinh(values) * self.bends, values)
 
     @cached_property
     def models(self) -> dict[str, Arrays]:
@@ -155,9 +161,18 @@ class FittedEngine:
             limit.append(np.broadcast_to(own.get("limit", np.ones(1)), n))
         low, high = self.profile.bounds("physical")
         return Tables(
-            np.stack(knots), np.stack(heights), np.stack(limit), low, high,
-            VOTES.index("level"), VOTES.index("stuck"), VOTE_BITS, VOTE_UNIT,
-        )  # fmt: skip
+            raw=np.stack(knots),
+            surprise=np.stack(heights),
+            limit=np.stack(limit),
+            low=low,
+            high=high,
+            bends=_exact(self.bends, np.float64),
+            is_settled=np.array([layer.IS_SETTLED for layer in LAYERS]),
+            level=VOTES.index("level"),
+            stuck=VOTES.index("stuck"),
+            vote_bits=VOTE_BITS,
+            vote_unit=VOTE_UNIT,
+        )
 
     def judge(
         self, state: EngineState, mote: Ints, at: Ints, local_s: Ints, values: Floats, is_late: Bools, flags: Ints
@@ -183,6 +198,7 @@ class FittedEngine:
             at=at,
             local_s=_exact(local_s, np.int64),
             previous_at=np.full(len(mote), NO_TIME),
+            measured=np.array(values, dtype=np.float64, order="C"),
             values=np.array(values, dtype=np.float64, order="C"),
             is_step=np.zeros(shape, dtype=np.bool_),
             flags=flags,
@@ -194,6 +210,7 @@ class FittedEngine:
             is_known=np.zeros(len(mote), dtype=np.bool_),
             run_us=np.zeros(shape, dtype=np.int64),
             noisy=np.zeros(shape),
+            calm=np.ones(shape, dtype=np.bool_),
             held=np.zeros(shape, dtype=np.bool_),
         )
         said = []
@@ -203,6 +220,7 @@ class FittedEngine:
             else:
                 said.append(Said(np.full((len(mote), 1), np.nan)))
             if layer is LAYERS[0]:  # the gate: what follows sees measurements only
+                bend_all(rows.values, self.tables.bends)
                 tick(rows, state.memory[events.NAME]["ints"], state.memory[events.NAME]["step_at"])
         return rows, said
 
@@ -283,8 +301,9 @@ class Engine:
         whole = History.of(history if calibration is None else concat([history, calibration]), seed=self.seed)
         layers = [layer for layer in LAYERS if layer.NAME not in self.without]
         arrays = {layer.NAME: layer.prior(whole.profile) | layer.fit(whole) for layer in layers}
+        arrays[gate.NAME] = gate.prior(history.profile)  # it sees what was measured
         is_young = int(np.ptp(whole.at)) < level.YOUNG_S * 1e6
-        raw = _raw_by_folds(whole.profile, arrays, calibrating.sample(whole))
+        raw = _raw_by_folds(arrays, calibrating.sample(whole))
         # A young history has tails that the next hour refutes, however many motes told them.
         heard = {name: said[:0] for name, said in raw.items()} if is_young else raw
         least = {layer.NAME: layer.TAIL for layer in layers if layer.TAIL is not None}
@@ -293,29 +312,33 @@ class Engine:
         as_whole = {name for name, said in raw.items() if said.shape[1] < len(names)}
         card = calibrating.card(measured, combined, names, as_whole)
         return FittedEngine(
-            profile=whole.profile,
+            profile=history.profile,
             arrays=arrays,
             features=_features(whole.profile, arrays.get("forest", {})),
+            bends=whole.bends,
             parameters={
                 "seed": self.seed, "without": list(self.without), "n_trees": forest.N_TREES,
                 "max_samples": forest.MAX_SAMPLES, "step_s": whole.profile.step_s, "onset": whole.profile.onset,
             },
-            calibration={"folds": calibrating.FOLDS, "rows": len(raw["level"]), **card},
+            calibration={"folds": calibrating.FOLDS, "rows": len(raw["gate"]), **card},
         )  # fmt: skip
 
 
 def fallback(profile: Profile) -> FittedEngine:
     """The engine of a profile that has no model yet: the pack's ranges, rates, durations and bands; number 0."""
     arrays = {layer.NAME: layer.prior(profile) for layer in LAYERS}
-    return FittedEngine(profile, arrays, list(profile.names), calibration={"folds": 0, "rows": 0})
+    return FittedEngine(
+        profile, arrays, list(profile.names), np.zeros(len(profile.names)), calibration={"folds": 0, "rows": 0}
+    )
 
 
-def _raw(profile: Profile, arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
+def _raw(arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
     """What each layer measures on held-out rows in the order of time, while nobody is surprised and nothing held."""
     rows = rows.take(np.lexsort((rows.mote, rows.at)))
-    draft = FittedEngine(profile, {name: own | _silenced(own) for name, own in arrays.items()}, [])
+    arrays = {name: own | _silenced(own) for name, own in arrays.items()}
+    draft = FittedEngine(rows.profile, arrays, [], rows.bends)
     on_time, no_flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
-    _, said = draft.listen(draft.start(), rows.mote, rows.at, rows.local_s, rows.values, on_time, no_flags)
+    _, said = draft.listen(draft.start(), rows.mote, rows.at, rows.local_s, rows.measured, on_time, no_flags)
     return {layer.NAME: one.raw for layer, one in zip(LAYERS, said, strict=True)}
 
 
@@ -324,12 +347,12 @@ def _silenced(own: Arrays) -> Arrays:
     return silent | ({"limit": np.full_like(own["limit"], np.inf)} if "limit" in own else {})
 
 
-def _raw_by_folds(profile: Profile, arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
+def _raw_by_folds(arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
     """The same on the history itself; what knows single days by heart is learnt anew without the days it judges."""
     parts = [
-        _raw(profile, {name: own | _anew(name, rest) for name, own in arrays.items()}, inside)
+        _raw({name: own | _anew(name, rest) for name, own in arrays.items()}, inside)
         for inside, rest in calibrating.folds(rows)
-    ] or [_raw(profile, arrays, rows)]
+    ] or [_raw(arrays, rows)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

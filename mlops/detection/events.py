@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlops.detection.compiled import NO_TIME, SILENT_STEPS, STEP_TOLERANCE, Array, compiled, interpolate
+from mlops.detection.compiled import NO_TIME, SILENT_STEPS, STEP_TOLERANCE, Array, compiled, interpolate, straight
 from mlops.detection.rows import Field, Rows
 
 # A mote's integers. The first block is also what an event is made of.
@@ -53,6 +53,8 @@ class Tables(NamedTuple):
     limit: Array  # (layers, channels): the raw output at onset
     low: Array  # the physical range
     high: Array
+    bends: Array
+    is_settled: Array  # (layers): at onset it has waited long enough
     level: int  # places of two layers that are told differently
     stuck: int
     vote_bits: int
@@ -178,7 +180,7 @@ def conclude(
                 mf[slot, PEAK] = -1.0
             if top_layer == tables.stuck:
                 mi[slot, STARTED_AT] = min(mi[slot, STARTED_AT], at - rows.run_us[i, top_channel])
-            if top >= high or at - mi[slot, CANDIDATE_AT] >= tolerated_us:
+            if top >= high or tables.is_settled[top_layer] or at - mi[slot, CANDIDATE_AT] >= tolerated_us:
                 mi[slot, NOTICED_AT] = at
                 mi[slot, N_READINGS] = 0
                 mi[slot, BELOW_AT] = 0
@@ -190,8 +192,9 @@ def conclude(
             reach = scale * tables.limit[told, top_channel]
             mf[slot, PEAK] = top
             mf[slot, PEAK_VALUE] = measured[i, top_channel]
-            mf[slot, PEAK_LOW] = max(middle - reach, tables.low[top_channel])
-            mf[slot, PEAK_HIGH] = min(middle + reach, tables.high[top_channel])
+            bend = tables.bends[top_channel]
+            mf[slot, PEAK_LOW] = max(straight(middle - reach, bend), tables.low[top_channel])
+            mf[slot, PEAK_HIGH] = min(straight(middle + reach, bend), tables.high[top_channel])
             mi[slot, PEAK_AT] = at
             mi[slot, PEAK_CHANNEL] = top_channel
             mi[slot, PEAK_LAYER] = top_layer

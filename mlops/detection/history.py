@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -11,24 +11,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensors.readings import Batch, Floats, Ints, Profile
+from mlops.detection.compiled import bend_all, bent
+from sensors.readings import Batch, Channel, Floats, Ints, Profile
 
 # What a layer learns: arrays by name.
 Arrays = dict[str, NDArray[Any]]
 
 FLEET_SAMPLE = 500  # motes that are enough to learn what all have in common
+STRANGER = 2.5  # what a single mote's limits are short of for the next one, in units of themselves
+MANY_DECADES = 20.0  # from the low end of a channel to its high one
+BEND = 10.0  # steps of resolution: up to there a bent channel is even
 MAX_CELLS = 4_000_000  # of one mote's grid; more is a mote that was silent for years
 
 
 @dataclass(frozen=True)
 class History:
-    """One profile's readings, by mote and time; out of physical range, or not for the engine, is NaN."""
+    """One profile's readings, by mote and time; out of physical range, or not for the engine, is NaN.
+
+    `values` and `profile` are bent where `bends` says so: as layers see a channel of many decades.
+    """
 
     profile: Profile
     mote: Ints
     at: Ints
     values: Floats
     local_s: Ints
+    measured: Floats  # values as they were measured
+    bends: Floats
     seed: int = 42  # of layers that draw at random
 
     @classmethod
@@ -44,7 +53,9 @@ class History:
         with np.errstate(invalid="ignore"):
             values[~((values >= low) & (values <= high) & batch.profile.is_detected)] = np.nan
         local_s = at // 1_000_000 + batch.utc_offset_s[order]
-        return cls(batch.profile, mote, at, values, local_s, seed)
+        bends = bends_of(batch.profile, values)
+        bend_all(curved := values.copy(), bends)
+        return cls(bent_profile(batch.profile, bends), mote, at, curved, local_s, values, bends, seed)
 
     def __len__(self) -> int:
         return len(self.mote)
@@ -62,8 +73,14 @@ class History:
         """Which of `ids` each row belongs to."""
         return np.searchsorted(self.ids, self.mote).astype(np.int64)
 
+    @property
+    def margin(self) -> float:
+        """How much more a mote may do that the fleet has never met; the fewer motes it has, the less it knows."""
+        return 1.0 + STRANGER / float(np.sqrt(len(self.ids)))
+
     def take(self, rows: Any) -> History:
-        return History(self.profile, self.mote[rows], self.at[rows], self.values[rows], self.local_s[rows], self.seed)
+        columns = {name: getattr(self, name)[rows] for name in ("mote", "at", "values", "local_s", "measured")}
+        return replace(self, **columns)
 
     def split(self, instant: int) -> tuple[History, History]:
         """What was measured before an instant, and from it on."""
@@ -107,3 +124,38 @@ def grouped_median(values: Floats, group: Ints, n_groups: int) -> tuple[Floats, 
     low = np.where(has, start + (count - 1) // 2, len(values) - 1)
     high = np.where(has, start + count // 2, len(values) - 1)
     return (values[low] + values[high]) / 2.0, count.astype(np.int64)
+
+
+def bends_of(profile: Profile, values: Floats) -> Floats:
+    """Where each channel's scale turns from even to one of ratios; 0 for those that stay as they are.
+
+    Bent is what is never negative, mostly low, and now and then many times as high: light, traffic, counts.
+    """
+    bends = np.zeros(values.shape[1])
+    for c, channel in enumerate(profile.channels):
+        seen = values[np.isfinite(values[:, c]), c]
+        if len(seen) == 0 or seen.min() < 0.0 or channel.resolution <= 0.0:
+            continue
+        low, middle, high = np.quantile(seen, (0.01, 0.5, 0.99))
+        bend = BEND * channel.resolution
+        if high > MANY_DECADES * max(low, bend) and high - middle > middle - low:
+            bends[c] = bend
+    return bends
+
+
+def bent_profile(profile: Profile, bends: Floats) -> Profile:
+    """The profile as layers see it: ranges bent, and no rate, since one of ratios is not known."""
+    return replace(profile, channels=tuple(map(_bent_channel, profile.channels, bends.tolist())))
+
+
+def _bent_channel(channel: Channel, bend: float) -> Channel:
+    if bend == 0.0:
+        return channel
+    (low, high), (least, most) = channel.physical, channel.normal
+    return replace(
+        channel,
+        physical=(bent(low, bend), bent(high, bend)),
+        normal=(bent(least, bend), bent(most, bend)),
+        resolution=channel.resolution / bend,
+        max_rate_per_s=0.0,
+    )

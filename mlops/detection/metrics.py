@@ -17,7 +17,7 @@ def held_out(fitted: FittedEngine, batch: Batch) -> dict[str, Any]:
     order = np.lexsort((rows.mote, rows.at))
     rows = rows.take(order)
     late, flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
-    out, changes = fitted.judge(fitted.start(), rows.mote, rows.at, rows.local_s, rows.values, late, flags)
+    out, changes = fitted.judge(fitted.start(), rows.mote, rows.at, rows.local_s, rows.measured, late, flags)
     spoken = np.isfinite(out.surprise)
     n = int(spoken.sum())
     steps = np.unique(np.stack([rows.mote, rows.at // rows.step_us]), axis=1).shape[1]
@@ -40,7 +40,7 @@ def _forest_ratio(fitted: FittedEngine, rows: History) -> float | None:
     """Share of readings that a forest used alone at contamination 0.05 would call anomalous."""
     if not fitted.has_forest:
         return None
-    raw = fitted.forest_raw(rows.values, rows.local_s)
+    raw = fitted.forest_raw(rows.measured, rows.local_s)
     return _share(raw[np.isfinite(raw)] > fitted.arrays["forest"]["offset"][0])
 
 

@@ -32,7 +32,8 @@ class Rows(NamedTuple):
     at: Array
     local_s: Array
     previous_at: Array  # when the mote spoke before; NO_TIME: never, or the reading is late
-    values: Array  # (rows, channels); NaN: not measured, or beyond what the sensor can measure
+    measured: Array  # (rows, channels); NaN: not measured, or beyond what the sensor can measure
+    values: Array  # the same; a channel of many decades is bent (see History), so that changes compare
     is_step: Array  # (rows, channels): a step of the profile has passed; in between is judged, not learnt
     flags: Array  # quality flags, which a layer may raise
     # level: what is usual for this mote now, in which spread, and how surprising the value is by itself
@@ -44,7 +45,8 @@ class Rows(NamedTuple):
     is_known: Array  # (rows): the mote was in the history
     # stuck, noise, jump
     run_us: Array  # (rows, channels): for how long the value has been the same
-    noisy: Array  # (rows, channels): shortest-term noise in units of what is allowed
+    noisy: Array  # (rows, channels): the surprise of its trembling
+    calm: Array  # (rows, channels): whether it trembles as most of the fleet do
     held: Array  # (rows, channels): under suspicion; no layer learns from it
 
 

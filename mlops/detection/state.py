@@ -105,7 +105,7 @@ class EngineState:
             for name, array in arrays.items():
                 part = array[: self.n_motes].astype(array.dtype.newbyteorder("<"), copy=False)
                 described.append((layer, name, part.dtype.str, part.shape))
-                parts.append(part.tobytes())
+                parts.append(part.reshape(-1).view(np.uint8).data)
         header = {"schema": SCHEMA, "n_channels": self.n_channels, "n_motes": self.n_motes, "arrays": described}
         return b"".join([MAGIC, json.dumps(header).encode(), b"\n", *parts])
 

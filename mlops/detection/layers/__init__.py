@@ -7,6 +7,7 @@ MEMORY   what it remembers: `Field`s by name, for each mote or each mote and cha
          1 KB a mote and channel. Arrays grow with the fleet, are saved with the stream's offset, and start blank.
 TAIL     the least scale of the raw output's tail, in raw units; None where its table is drawn once and for all.
 BY_HEART whether calibration must learn it anew without the days that it is calibrated on (costs a fit a fold).
+IS_SETTLED whether at onset it has already waited for as long as an event needs: its events are noticed at once.
 prior    arrays from the pack alone. "raw" and "surprise" (tables.line) are the table that turns raw into surprise until
          calibration has measured one; leave them out, and the layer is silent until then.
 fit      arrays learnt from normal readings, over the prior's; {} where nothing is learnt.
@@ -28,7 +29,7 @@ from typing import Protocol
 
 from mlops.detection.compiled import Array
 from mlops.detection.history import Arrays, History
-from mlops.detection.layers import forest, gate, jump, level, stuck
+from mlops.detection.layers import forest, gate, jump, level, noise, series, shift, stuck
 from mlops.detection.rows import Field, Rows, Said
 from sensors.readings import Profile
 
@@ -42,12 +43,14 @@ class Layer(Protocol):
     def TAIL(self) -> float | None: ...
     @property
     def BY_HEART(self) -> bool: ...
+    @property
+    def IS_SETTLED(self) -> bool: ...
     def prior(self, profile: Profile) -> Arrays: ...
     def fit(self, history: History) -> Arrays: ...
     def step(self, model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said: ...
 
 
-LAYERS: tuple[Layer, ...] = (gate, stuck, level, jump, forest)
+LAYERS: tuple[Layer, ...] = (gate, stuck, level, noise, jump, forest, series, shift)
 VOTES = tuple(layer.NAME for layer in LAYERS)
 VOTE_BITS = 5  # twelve layers fit into a signed 64-bit integer
 VOTE_UNIT = 0.4
@@ -56,7 +59,8 @@ VOTE_UNIT = 0.4
 def decode_votes(votes: int) -> dict[str, float]:
     """What each layer said, in steps of 0.4; 12.4 stands for that and more.
 
-    >>> decode_votes(30 | 11 << 10)
-    {'gate': 12.0, 'stuck': 0.0, 'level': 4.4, 'jump': 0.0, 'forest': 0.0}
+    >>> said = decode_votes(30 | 11 << 10)
+    >>> said["gate"], said["stuck"], said["level"]
+    (12.0, 0.0, 4.4)
     """
     return {name: round((int(votes) >> (VOTE_BITS * place) & 31) * VOTE_UNIT, 1) for place, name in enumerate(VOTES)}

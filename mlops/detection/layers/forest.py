@@ -19,6 +19,7 @@ NAME = "forest"
 MEMORY: Mapping[str, Field] = {}
 TAIL = 1e-3
 BY_HEART = False
+IS_SETTLED = False
 N_TREES = 100
 MAX_SAMPLES = 256
 MAX_ROWS = 100_000
@@ -47,13 +48,13 @@ def fit(history: History) -> Arrays:
 
     start = prior(history.profile)
     rows = history.take(np.linspace(0, len(history) - 1, min(len(history), MAX_ROWS)).astype(np.int64))
-    measured = np.isfinite(rows.values).any(axis=0)
+    measured = np.isfinite(rows.measured).any(axis=0)
     median = start["median"].copy()
-    median[measured] = np.nanmedian(rows.values[:, measured], axis=0)
+    median[measured] = np.nanmedian(rows.measured[:, measured], axis=0)
     arrays = {**start, "median": median}
     # A day of the week that was seen once is no norm: its place is a feature from a fortnight on.
     n_waves = 4 if len(history) and history.local_s.max() - history.local_s.min() >= FORTNIGHT_S else 2
-    table = feature_table(arrays, rows.values, rows.local_s, n_waves)
+    table = feature_table(arrays, rows.measured, rows.local_s, n_waves)
     table = table[np.isfinite(table[:, 0])]
     if len(table) < 2:
         return start
@@ -83,7 +84,9 @@ def raw_scores(arrays: Mapping[str, Array], table: Floats) -> Floats:
 
 
 def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
-    return Said(voices(model, rows.values, rows.local_s)[:, None])
+    """A mote that was not in the history is not judged: its place in the fleet alone may look odd to the trees."""
+    raw = voices(model, rows.measured, rows.local_s)
+    return Said(np.where(rows.is_known, raw, np.nan)[:, None])
 
 
 def voices(model: Mapping[str, Array], values: Floats, local_s: Ints) -> Floats:

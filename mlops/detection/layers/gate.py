@@ -16,6 +16,7 @@ NAME = "gate"
 MEMORY: Mapping[str, Field] = {}
 TAIL = None
 BY_HEART = False
+IS_SETTLED = False
 
 
 def prior(profile: Profile) -> Arrays:
@@ -34,6 +35,7 @@ def outside(model: Mapping[str, Array], values: Floats) -> Array:
 
 def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
     """Takes what is no measurement of the world out of sight of all that follow."""
-    beyond = outside(model, rows.values)
+    beyond = outside(model, rows.measured)
+    rows.measured[beyond] = np.nan
     rows.values[beyond] = np.nan
     return Said(beyond.astype(np.float64))

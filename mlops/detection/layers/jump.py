@@ -17,6 +17,7 @@ from sensors import quality
 from sensors.readings import Ints, Profile
 
 NAME = "jump"
+N_PAST = 9  # accepted values remembered, the k-th 2^k to 2^(k+1) steps old: up to four hours of 30 s steps
 MEMORY = {
     "accepted": Field("channel", np.float64, np.nan),
     "accepted_at": Field("channel", np.int64, NO_TIME),
@@ -26,15 +27,20 @@ MEMORY = {
     "plausible_since": Field("channel", np.int64),
     "stepped_back": Field("channel", np.int8),
     "n_alive": Field("channel", np.int16),
+    "farthest": Field("channel", np.float32),
+    "past": Field("channel", np.float32, np.nan, width=N_PAST),
+    "past_at": Field("channel", np.int64, NO_TIME, width=N_PAST),
 }
 TAIL = 0.02
 BY_HEART = False
+IS_SETTLED = False
 LAGS = tuple(2**k for k in range(13))  # steps; the longest is 34 hours of 30 s, beyond it a mote begins anew
 MARGIN = 1.2
 RARE = 0.9999
 FEW = 2000  # differences of a lag that say something about its extremes
 QUANTA = 4  # changes below this many steps of resolution are no jump
 ALIVE_STEPS = 30  # a lively signal on a new level: the world really changed
+LEAST_ALIVE = 6  # of these for a change that the fleet nearly makes
 HOLD_STEPS = 720  # unconditional release, six hours of 30 s steps
 VISIBLE = 0.5  # of the allowed change in one step
 ASTRAY = 1.0  # ten times as rare at this hour as what is measured now: accepted, but not what the mote usually shows
@@ -53,6 +59,7 @@ def prior(profile: Profile) -> Arrays:
     return {
         "allowed": np.maximum(allowed, np.maximum(quanta, 1e-9)[:, None]),
         "limit": np.ones(len(rate)),
+        "margin": np.ones(1),
         "natural_us": stuck.prior(profile)["flat_us"],  # resting for longer is no sign of life
         "raw": raw,
         "surprise": surprise,
@@ -79,6 +86,7 @@ def fit(history: History) -> Arrays:
     return {
         "allowed": np.maximum.accumulate(np.maximum(limits, 1e-9), axis=1),
         "natural_us": _natural(history),
+        "margin": np.array([max(1.0, history.margin / MARGIN)]),
     }
 
 
@@ -104,6 +112,7 @@ def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) ->
 class Learnt(NamedTuple):
     allowed: Array  # (channels, lags 1, 2, 4, ... steps)
     limit: Array
+    margin: Array  # for motes that were not in the history
     natural_us: Array
 
 
@@ -116,6 +125,9 @@ class Kept(NamedTuple):
     plausible_since: Array
     stepped_back: Array
     n_alive: Array
+    farthest: Array
+    past: Array
+    past_at: Array
 
 
 @compiled
@@ -133,6 +145,46 @@ def allowed_change(allowed: Array, channel: int, lag: float) -> float:
 
 
 @compiled
+def is_astray(rows: Rows, i: int, c: int, value: float) -> bool:
+    """Whether what was once accepted is, at this hour, much odder than what is measured now."""
+    z = abs(value - rows.usual[i, c]) / rows.spread[i, c]
+    return interpolate(rows.odd_raw, rows.odd_surprise, c, z) >= rows.oddness[i, c] + ASTRAY
+
+
+@compiled
+def from_past(rows: Rows, kept: Kept, learnt: Learnt, i: int, c: int, is_ordinary: bool) -> float:
+    """The largest of the changes since remembered accepted values, in units of what is allowed: catches ramps."""
+    most, slot = 0.0, rows.slot[i]
+    for k in range(N_PAST):
+        if kept.past_at[slot, c, k] == NO_TIME:
+            break
+        lag = (rows.at[i] - kept.past_at[slot, c, k]) / rows.step_us
+        ratio = abs(rows.values[i, c] - kept.past[slot, c, k]) / allowed_change(learnt.allowed, c, lag)
+        if ratio > most and not (is_ordinary and is_astray(rows, i, c, kept.past[slot, c, k])):
+            most = ratio
+    return most
+
+
+@compiled
+def remember(kept: Kept, slot: int, c: int, x: float, at: int, step_us: int) -> None:
+    """Each place takes over its younger neighbour's value when its own grows too old."""
+    for k in range(N_PAST - 1, 0, -1):
+        if kept.past_at[slot, c, k - 1] == NO_TIME:
+            continue
+        if kept.past_at[slot, c, k] == NO_TIME or at - kept.past_at[slot, c, k] >= (step_us << (k + 1)):
+            kept.past[slot, c, k] = kept.past[slot, c, k - 1]
+            kept.past_at[slot, c, k] = kept.past_at[slot, c, k - 1]
+    kept.past[slot, c, 0] = x
+    kept.past_at[slot, c, 0] = at
+
+
+@compiled
+def forget(kept: Kept, slot: int, c: int) -> None:
+    for k in range(N_PAST):
+        kept.past_at[slot, c, k] = NO_TIME
+
+
+@compiled
 def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, scale: Array) -> None:
     """Against the last accepted value, by elapsed steps; what jumped is held until it is plausible again."""
     step_us, onset = rows.step_us, rows.onset
@@ -143,11 +195,14 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
         slot, at = rows.slot[i], rows.at[i]
         if slot < 0:
             continue
+        margin = 1.0 if rows.is_known[i] else learnt.margin[0]
         for c in range(rows.values.shape[1]):
             x = rows.values[i, c]
             if np.isnan(x):
                 continue
             usual, oddness, is_step = rows.usual[i, c], rows.oddness[i, c], rows.is_step[i, c]
+            is_odd, is_noisy = oddness >= onset, rows.noisy[i, c] >= onset
+            is_ordinary = rows.is_known[i] and oddness < clear and not is_noisy  # by the mote's own learnt hour
             is_held = kept.held_since[slot, c] != 0
             accepted = kept.accepted[slot, c]
             ratio = 0.0
@@ -159,33 +214,33 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     kept.accepted[slot, c] = np.nan
                     kept.held_since[slot, c] = 0
                     is_held = False
+                    forget(kept, slot, c)
                 else:
                     allowed = allowed_change(learnt.allowed, c, lag)
                     ratio = abs(x - accepted) / allowed
-                    middle[i, c], scale[i, c] = accepted, allowed
-            is_bad = ratio > learnt.limit[c]
+                    ratio = max(ratio, from_past(rows, kept, learnt, i, c, is_ordinary)) / margin
+                    middle[i, c], scale[i, c] = accepted, allowed * margin
+            is_bad = ratio > learnt.limit[c] or is_noisy
 
-            is_odd = oddness >= onset
-            # Ordinary by the mote's own learnt hour. A ramp within a step leads the accepted value astray: from
-            # there to the ordinary is a return, no jump.
-            is_ordinary = rows.is_known[i] and oddness < clear
+            # A ramp within a step leads the accepted value astray: from there to the ordinary is a return, no jump.
             is_return = False
             if is_ordinary and not np.isnan(accepted) and (is_held or ratio > 0.5 * learnt.limit[c]):
-                astray = interpolate(rows.odd_raw, rows.odd_surprise, c, abs(accepted - usual) / rows.spread[i, c])
-                is_return = astray >= oddness + ASTRAY
+                is_return = is_astray(rows, i, c, accepted)
             is_plausible, is_over, stepped_back, is_alive = False, False, False, False
             if is_held or is_odd:
                 lag = (at - kept.step_at[slot, c]) / step_us if kept.step_at[slot, c] != NO_TIME else 1.0
-                before, in_step = kept.step_value[slot, c], allowed_change(learnt.allowed, c, lag)
+                before, in_step = kept.step_value[slot, c], margin * allowed_change(learnt.allowed, c, lag)
                 moved = abs(x - before)
-                is_alive = moved <= in_step * learnt.limit[c] and rows.run_us[i, c] <= learnt.natural_us[c]
+                is_alive = (
+                    rows.calm[i, c] and moved <= in_step * learnt.limit[c] and rows.run_us[i, c] <= learnt.natural_us[c]
+                )
                 if is_held and np.isnan(accepted):
                     is_plausible = not is_odd
                 elif is_held:
                     is_nearer = abs(x - accepted) < abs(before - accepted)
                     is_nearer |= is_ordinary and abs(x - usual) < abs(before - usual)
-                    stepped_back = kept.stepped_back[slot, c] != 0 or (moved > VISIBLE * in_step and is_nearer)
-                    is_plausible = is_return or (stepped_back and (is_ordinary or not is_bad))
+                    stepped_back = kept.stepped_back[slot, c] != 0 or (moved > VISIBLE * in_step / margin and is_nearer)
+                    is_plausible = is_return or (stepped_back and (is_ordinary or (rows.calm[i, c] and not is_bad)))
             if is_plausible or (is_ordinary and (is_held or is_bad)):
                 if kept.plausible_since[slot, c] == 0:
                     kept.plausible_since[slot, c] = at
@@ -211,11 +266,14 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     kept.n_alive[slot, c] = 0
                 if is_held:
                     kept.stepped_back[slot, c] = 1 if stepped_back else 0
-                    accept |= kept.n_alive[slot, c] >= ALIVE_STEPS
+                    kept.farthest[slot, c] = max(kept.farthest[slot, c], ratio)
+                    doubt = min(1.0, kept.farthest[slot, c] / learnt.limit[c] - 1.0)
+                    accept |= kept.n_alive[slot, c] >= max(LEAST_ALIVE, ALIVE_STEPS * doubt)
                     accept |= at - kept.held_since[slot, c] >= HOLD_STEPS * step_us
                 elif (is_bad and not (is_return or is_over)) or (np.isnan(accepted) and is_odd):
                     kept.held_since[slot, c] = at
-                    kept.stepped_back[slot, c] = 0
+                    kept.farthest[slot, c] = ratio
+                    kept.stepped_back[slot, c] = ratio <= learnt.limit[c]  # what only trembles has no way to come
                     # The first reading of a jump does not yet speak for it.
                     if kept.plausible_since[slot, c] == at:
                         kept.plausible_since[slot, c] = 0
@@ -226,6 +284,10 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                 kept.step_value[slot, c] = x
                 kept.step_at[slot, c] = at
             if accept:
+                if is_return or (is_held and is_bad):  # not a way back to what was accepted: that is history
+                    forget(kept, slot, c)
+                if is_step:
+                    remember(kept, slot, c, x, at, step_us)
                 kept.accepted[slot, c] = x
                 kept.accepted_at[slot, c] = at
                 kept.held_since[slot, c] = 0

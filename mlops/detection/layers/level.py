@@ -16,6 +16,7 @@ NAME = "level"
 MEMORY: Mapping[str, Field] = {}
 TAIL = 0.25
 BY_HEART = True
+IS_SETTLED = False
 HOURS = 24
 MAD = 1.4826  # of a normal distribution: the median absolute deviation as a standard deviation
 FLOOR = 0.5  # an hour is at least half as restless as the whole day: a dark night is not infinitely precise

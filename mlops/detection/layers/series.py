@@ -206,7 +206,9 @@ def advance(
 ) -> None:
     statistics = np.empty(N_STATISTICS)
     silent_us, news_us = SILENT_STEPS * rows.step_us, (NEWS_STEPS + 0.5) * rows.step_us
-    aside = ASIDE * rows.onset
+    # Among several channels the loudest is loud more often than each.
+    crowd = math.log10(rows.values.shape[1])
+    aside = ASIDE * rows.onset - crowd
     for i in range(len(rows.slot)):
         slot, at = rows.slot[i], rows.at[i]
         if slot < 0:
@@ -243,7 +245,7 @@ def advance(
             if is_full:
                 for k in range(len(tails)):
                     tails[k] *= 0.5
-            said = min(loudest * CORRECTION, CAP)
+            said = min(max(loudest * CORRECTION - crowd, 0.0), CAP)
 
             is_news = kept.told_at[slot, c] == NO_TIME or at - kept.told_at[slot, c] > news_us
             if is_news or said > kept.told[slot, c]:

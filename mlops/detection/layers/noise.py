@@ -1,0 +1,118 @@
+"""Noise: a channel that trembles more than any sensor of the fleet, wherever its level is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mlops.detection.compiled import NO_TIME, SILENT_STEPS, Array, compiled, interpolate
+from mlops.detection.history import FLEET_SAMPLE, Arrays, History
+from mlops.detection.rows import Field, Rows, Said
+from mlops.detection.tails import line
+from sensors.readings import Floats, Profile
+
+NAME = "noise"
+WINDOW = 9  # second differences
+PLACE = 2  # the third smallest of them, a quarter: one outlier or a step of the world is no noise
+MEMORY = {
+    "before": Field("channel", np.float64, width=2),
+    "tremble": Field("channel", np.float32, width=WINDOW),
+    "n": Field("channel", np.int64),
+    "at": Field("channel", np.int64, NO_TIME),
+    "quarter": Field("channel", np.float64, np.nan),
+    "n_leaps": Field("channel", np.int8),
+}
+TAIL = 0.1
+BY_HEART = False
+IS_SETTLED = False
+PATIENCE = 3  # leaps in a row that are passed over: spikes; a fourth is where the channel now is
+LEAP = 1.2  # of the fleet's rarest changes within a step
+RARE = 0.9999
+LIVELY = 0.99  # of a mote's windows: what is still its own noise
+
+
+def prior(profile: Profile) -> Arrays:
+    resolution = np.array([max(channel.resolution, 1e-9) for channel in profile.channels])
+    raw, surprise = line([(0.0, 0.0)], len(resolution))  # what is noise is only learnt
+    endless = np.full(len(resolution), np.inf)
+    return {"scale": resolution, "leap": endless, "margin": np.ones(1), "raw": raw, "surprise": surprise}
+
+
+def fit(history: History) -> Arrays:
+    """The typical mote's lively quarter of second differences, never finer than the sensor's resolution."""
+    start = prior(history.profile)
+    own = np.array([_lively(grid) for grid in history.some_motes(FLEET_SAMPLE).on_steps().grids()])
+    seen = np.isfinite(own).all(axis=1).any(axis=0)
+    scale, leap = start["scale"].copy(), start["leap"].copy()
+    scale[seen] = np.maximum(scale[seen], np.nanmedian(own[:, 0, seen], axis=0))
+    leap[seen] = LEAP * np.maximum(np.nanmax(own[:, 1, seen], axis=0), scale[seen])
+    return {"scale": scale, "leap": leap, "margin": np.array([history.margin])}
+
+
+def _lively(grid: Floats) -> Floats:
+    """Of each channel the high quantile of the window's statistic, and the rarest change; NaN where too little."""
+    lively = np.full((2, grid.shape[1]), np.nan)
+    for c in range(grid.shape[1]):
+        seen = grid[np.isfinite(grid[:, c]), c]
+        if len(seen) >= 10 * WINDOW:
+            tremble = np.abs(np.diff(seen, 2))
+            windows = np.lib.stride_tricks.sliding_window_view(tremble, WINDOW)[:: WINDOW // 4]
+            lively[1, c] = np.quantile(np.abs(np.diff(seen)), RARE)
+            lively[0, c] = np.quantile(np.partition(windows, PLACE, axis=1)[:, PLACE], LIVELY)
+    return lively
+
+
+def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
+    raw = np.full(rows.values.shape, np.nan)
+    tremble(
+        rows, model["scale"], model["leap"], model["raw"], model["surprise"], model["margin"], memory["before"],
+        memory["tremble"], memory["n"], memory["at"], memory["quarter"], memory["n_leaps"], raw,
+    )  # fmt: skip
+    return Said(raw)
+
+
+@compiled
+def tremble(
+    rows: Rows, scale: Array, leap: Array, knots: Array, heights: Array, margin: Array, before: Array, window: Array,
+    n: Array, seen_at: Array, quarter: Array, n_leaps: Array, raw: Array,
+) -> None:  # fmt: skip
+    """The quarter of the last second differences of steps, in units of the fleet's."""
+    silent_us = SILENT_STEPS * rows.step_us
+    smallest = np.empty(PLACE + 1)
+    for i in range(len(rows.slot)):
+        slot = rows.slot[i]
+        if slot < 0:
+            continue
+        for c in range(rows.values.shape[1]):
+            x = rows.values[i, c]
+            if np.isnan(x):
+                continue
+            is_fresh = seen_at[slot, c] == NO_TIME or rows.at[i] - seen_at[slot, c] > silent_us
+            is_leap = abs(x - before[slot, c, 0]) > leap[c] * margin[0] or rows.oddness[i, c] >= 0.5 * rows.onset
+            if rows.is_step[i, c]:
+                n_leaps[slot, c] = min(n_leaps[slot, c] + 1, PATIENCE + 1) if is_leap and not is_fresh else 0
+            is_passed_over = 0 < n_leaps[slot, c] <= PATIENCE
+            if rows.is_step[i, c] and not is_passed_over:
+                if is_fresh:
+                    n[slot, c] = 0
+                    quarter[slot, c] = np.nan
+                if n[slot, c] >= 2:
+                    window[slot, c, n[slot, c] % WINDOW] = abs(x - 2.0 * before[slot, c, 0] + before[slot, c, 1])
+                n[slot, c] += 1
+                before[slot, c, 1] = before[slot, c, 0]
+                before[slot, c, 0] = x
+                seen_at[slot, c] = rows.at[i]
+                if n[slot, c] >= WINDOW + 2:
+                    smallest[:] = np.inf
+                    for k in range(WINDOW):
+                        new = window[slot, c, k]
+                        for place in range(PLACE + 1):
+                            if new < smallest[place]:
+                                new, smallest[place] = smallest[place], new
+                    quarter[slot, c] = smallest[PLACE] / scale[c]
+            raw[i, c] = quarter[slot, c] if rows.is_known[i] else quarter[slot, c] / margin[0]
+            if not np.isnan(raw[i, c]):
+                rows.noisy[i, c] = interpolate(knots, heights, c, raw[i, c])
+                # A stranger may be livelier than the fleet; that it is alive is told by the fleet's own measure.
+                rows.calm[i, c] = interpolate(knots, heights, c, quarter[slot, c]) < 0.5 * rows.onset
