@@ -20,9 +20,11 @@ from ingestion.models import (
     HourDifference,
     IntakeReceipt,
     LedgerHour,
+    NotKept,
     QualityReport,
     Quarantined,
     Reconciliation,
+    ReplayJob,
     StateSnapshot,
 )
 from ingestion.wire import KEPT_BYTES
@@ -67,6 +69,24 @@ class QuarantinedAdmin(ReadOnlyAdmin):
     @admin.display(description="Message, as text")
     def message(self, one: Quarantined) -> SafeString:
         return format_html("<pre>{}</pre>", payload_text(one, KEPT_BYTES))
+
+
+@admin.register(NotKept)
+class NotKeptAdmin(ReadOnlyAdmin):
+    list_display = ("hour", "reason", "n", "topic", "partition")
+    list_filter = ("reason", "topic")
+    date_hierarchy = "hour"
+
+
+@admin.register(ReplayJob)
+class ReplayJobAdmin(ReadOnlyAdmin):
+    list_display = ("asked_at", "who", "state", "n_asked", "n_sent", "done_at", "error")
+    list_filter = ("state",)
+    date_hierarchy = "asked_at"
+    exclude = ("asked", "left")
+    readonly_fields = ("shown_asked", "shown_left")
+    shown_asked = shown_json("asked")
+    shown_left = shown_json("left")
 
 
 @admin.register(LedgerHour)

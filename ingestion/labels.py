@@ -92,13 +92,13 @@ def sort(values: Iterable[bytes], fleet: Fleet) -> tuple[list[Label], list[Rejec
     """Each message becomes a label, not yet kept, or a reject that says why not."""
     labels, rejects = [], []
     for row, raw in enumerate(values):
-        code = ""
+        code, site = "", ""
         try:
             message = _parsed(raw)
-            code = message.code
+            code, site = message.code, message.site or ""
             labels.append(_label(message, fleet))
         except BadMessage as bad:
-            rejects.append(Reject(row, bad.reason, bad.detail, code[:64]))
+            rejects.append(Reject(row, bad.reason, bad.detail, code[:64], site=site[:64]))
     return labels, rejects
 
 
@@ -123,6 +123,7 @@ class LabelReader:
         self.stream, self.group, self.owner = stream, group, owner
         self.read_fleet, self.fleet_revision, self.now, self.clock = fleet, fleet_revision, now, clock
         self._looked_at = -LOOK_S
+        self._adopted = -1  # the fleet's revision at which it was last asked who has come
 
     def run(self, stop: threading.Event, *, until_end: bool = False) -> None:
         """Until `stop` is set, or (with until_end) until all that is there now has been kept by whoever reads it."""
@@ -189,6 +190,9 @@ class LabelReader:
         """A mote that has been added may be the one that labels wait for."""
         if self.fleet_revision() != self.fleet.revision:
             self.fleet = self.read_fleet()
+        if self._adopted == self.fleet.revision:
+            return
+        self._adopted = self.fleet.revision
         held = Quarantined.objects.filter(topic=self.stream.topic, status=Quarantined.Status.HELD)
         for row in held:
             labels, _ = sort([bytes(row.payload)], self.fleet)

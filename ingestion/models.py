@@ -87,9 +87,30 @@ class Quarantined(models.Model):
     reason = models.CharField(max_length=32, db_index=True)
     detail = models.CharField(max_length=300, blank=True)
     mote_code = models.CharField(max_length=64, blank=True)
+    site = models.CharField(max_length=64, blank=True, help_text="As the message names it, or its mote's")
     payload = models.BinaryField()
     size = models.PositiveBigIntegerField(help_text="Bytes of the whole message; the payload kept may be its head only")
     status = models.CharField(max_length=16, choices=Status, default=Status.QUARANTINED)
+    came_from = models.ForeignKey(
+        "self",
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="returned",
+        help_text="The message that was sent again and has ended here; it may have been forgotten since",
+    )
+    settled_at = models.DateTimeField(null=True, blank=True, help_text="When it was replayed or discarded")
+    settled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", help_text="Empty: SIEIS"
+    )
+    went_to = models.CharField(max_length=300, blank=True, help_text="The stream and key with which it was sent again")
+    is_repaired = models.BooleanField(default=False, help_text="Whether what was sent again differs from what came")
+    taken_by = models.CharField(max_length=32, blank=True, help_text="Who is sending it again at this moment")
+    taken_until = models.DateTimeField(null=True, blank=True)
+
+    WAITING = (Status.QUARANTINED, Status.HELD)
 
     class Meta:
         ordering = ("-received_at", "-offset")
@@ -97,9 +118,97 @@ class Quarantined(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("topic", "topic_id", "partition", "offset"), name="quarantined_once"),
         )
+        indexes = (
+            models.Index(fields=("status", "reason", "site", "mote_code", "topic", "received_at"), name="aside_kind"),
+            models.Index(fields=("mote_code", "status"), name="aside_mote"),
+            models.Index(fields=("received_at",), name="aside_received"),
+            models.Index(fields=("came_from",), name="aside_came_from", condition=models.Q(came_from__isnull=False)),
+            models.Index(fields=("taken_by",), name="aside_taken", condition=~models.Q(taken_by="")),
+        )
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}@{self.offset} {self.reason}"
+        return f"{self.place} {self.reason}"
+
+    @property
+    def place(self) -> str:
+        """Where it stood in the stream."""
+        return f"{self.topic}/{self.partition}@{self.offset}"
+
+    @property
+    def waits(self) -> bool:
+        return self.status in self.WAITING
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the payload kept is the whole message."""
+        return len(self.payload) >= self.size
+
+
+class NotKept(models.Model):
+    """Messages beyond the quarantine's cap: only counted, by reason and hour of arrival. They lie in the lake."""
+
+    topic = models.CharField(max_length=200)
+    topic_id = models.CharField(max_length=64, blank=True)
+    partition = models.PositiveIntegerField()
+    hour = models.DateTimeField()
+    reason = models.CharField(max_length=32)
+    n = models.PositiveBigIntegerField(default=0)
+    next_offset = models.PositiveBigIntegerField(default=0, help_text="Below it a message read again is not counted")
+
+    class Meta:
+        ordering = ("-hour", "reason")
+        verbose_name_plural = "messages not kept"
+        constraints = (
+            models.UniqueConstraint(fields=("topic", "topic_id", "partition", "hour", "reason"), name="not_kept_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.reason}: {self.n}"
+
+
+class ReplayJob(models.Model):
+    """Sending again all put-aside messages of a kind, in chunks. One at a time."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    asked = models.JSONField(default=dict, help_text="The filters that say which messages")
+    last_id = models.PositiveBigIntegerField(help_text="Newer messages are not looked at: they may be replays of these")
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    who = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    asked_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    n_asked = models.PositiveBigIntegerField(default=0)
+    n_sent = models.PositiveBigIntegerField(default=0)
+    left = models.JSONField(default=dict, help_text="How many stayed, by the reason why sending them would not help")
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-pk",)
+        constraints = (
+            models.UniqueConstraint(
+                models.Value(1), condition=models.Q(state__in=("queued", "running")), name="one_unfinished_replay_job"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"replay {self.pk} of {self.asked_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.state in (self.State.QUEUED, self.State.RUNNING)
+
+    @property
+    def n_left(self) -> int:
+        return sum(self.left.values())
+
+    @property
+    def progress(self) -> float:
+        return min((self.n_sent + self.n_left) / self.n_asked, 1.0) if self.n_asked else 0.0
 
 
 class LedgerHour(models.Model):

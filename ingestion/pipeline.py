@@ -200,7 +200,14 @@ class Pipeline:
         ]
         rejects.append(
             Reject(
-                int(rows[i]), "conflict", "; ".join(different)[:300], mote.code, mote.profile, int(batch.at[i]), mote.id
+                int(rows[i]),
+                "conflict",
+                "; ".join(different)[:300],
+                mote.code,
+                mote.profile,
+                int(batch.at[i]),
+                mote.id,
+                mote.site,
             )
         )
 

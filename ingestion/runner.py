@@ -563,6 +563,15 @@ def _refused(batch: Batch, records: Records, fleet: Fleet, why: str) -> list[Rej
     }
     origin = zip(batch.partition.tolist(), batch.offset.tolist(), strict=True)
     return [
-        Reject(places[place], "refused", why[:300], fleet.by_id[mote].code, batch.profile.code, at, mote)
+        Reject(
+            places[place],
+            "refused",
+            why[:300],
+            fleet.by_id[mote].code,
+            batch.profile.code,
+            at,
+            mote,
+            fleet.by_id[mote].site,
+        )
         for place, mote, at in zip(origin, batch.mote.tolist(), batch.at.tolist(), strict=True)
     ]

@@ -16,6 +16,7 @@ from alerts.services import raise_system_alert
 from ingestion.checkpoints import Fenced
 from ingestion.labels import LabelReader
 from ingestion.patience import Announces
+from ingestion.replaying import Parts
 from ingestion.runner import Pace, Runner
 from ingestion.streams import StreamClosed, stream
 from mlops.serving import Serving
@@ -80,6 +81,11 @@ def build_label_reader() -> LabelReader:
         fleet_revision=registry.revision,
         now=timezone.now,
     )
+
+
+def parts() -> Parts:
+    """What sending a put-aside message again needs to reach."""
+    return Parts(fleet=registry.current_fleet(), hot=hot(), lake=lake(), stream=stream)
 
 
 def read_labels(stop: threading.Event) -> None:

@@ -6,7 +6,9 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from ingestion.models import QualityReport
+from ingestion import quarantine, replay_jobs, replaying
+from ingestion.models import QualityReport, ReplayJob
+from ingestion.running import parts
 from ingestion.validation import reports
 from sensors import registry
 from sensors.lake import lake
@@ -45,3 +47,28 @@ def validate_all() -> None:
 def expire_reports() -> None:
     for waiting in reports.expire(timezone.now()):
         reports.dispatch(waiting)
+
+
+@shared_task
+def release_held() -> None:
+    """Sends on the held messages of motes that have been registered since, by whichever door."""
+    n = replaying.release_held(parts=parts(), now=timezone.now())
+    if n:
+        log.info("held_messages_released", n=n)
+
+
+@shared_task
+def replay_messages(job_id: int) -> None:
+    job = replay_jobs.run(ReplayJob.objects.select_related("who").get(pk=job_id), parts=parts(), now=timezone.now)
+    log.info("messages_replayed", job=job.pk, state=job.state, sent=job.n_sent, left=job.left)
+
+
+@shared_task
+def expire_replays() -> None:
+    for waiting in replay_jobs.expire(timezone.now()):
+        replay_jobs.dispatch(waiting)
+
+
+@shared_task
+def forget_old_quarantine() -> None:
+    log.info("old_quarantine_forgotten", messages=quarantine.forget_old(timezone.now()))

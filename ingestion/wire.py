@@ -25,9 +25,9 @@ LAST_INSTANT_US = 4_102_444_800_000_000  # 2100-01-01: beyond it no clock is mer
 
 # Reasons, with what they mean for whoever reads the quarantine.
 REASONS = {
-    "too_large": "larger than a message may be",
-    "malformed": "not JSON",
-    "not_an_object": "JSON, but not an object",
+    "too_large": "is larger than a message may be",
+    "malformed": "is not JSON",
+    "not_an_object": "is JSON, but not an object",
     "no_mote": "names no mote",
     "bad_mote": "names its mote by something that is no code",
     "unknown_mote": "names a mote that is not registered; held until somebody adds it",
@@ -36,7 +36,7 @@ REASONS = {
     "bad_timestamp": "has a timestamp that cannot be read",
     "future_timestamp": "was measured after it arrived",
     "no_values": "has no readable value for any channel of its mote's profile",
-    "refused": "the hot store would not take",
+    "refused": "was refused by the hot store",
     "conflict": "repeats a stored reading's mote and time with other values",
     "bad_label": "says of a fault what cannot be",
 }
@@ -53,6 +53,7 @@ class Reject:
     profile: str = ""
     at: int | None = None
     mote: int | None = None  # its key, where the message names one that is registered
+    site: str = ""  # as the message names it, or its mote's
 
     @property
     def is_held(self) -> bool:
@@ -192,9 +193,9 @@ class Wire:
     def _explain(self, row: int, message: Any, mote: MoteRef | None, at: int, latest: int) -> Reject:
         code = next((str(getattr(message, name)) for name in MOTE_FIELDS if getattr(message, name) is not None), "")
         known_at = at if 0 <= at <= LAST_INSTANT_US else None
-        profile = mote.profile if mote else ""
+        profile, site = (mote.profile, mote.site) if mote else ("", message.site or "")
         if not code:
-            return Reject(int(row), "no_mote", f"expected one of {', '.join(MOTE_FIELDS)}", at=known_at)
+            return Reject(int(row), "no_mote", f"expected one of {', '.join(MOTE_FIELDS)}", at=known_at, site=site[:64])
         if message.timestamp is None:
             reason, detail = "no_timestamp", "expected “timestamp”: ISO 8601 or seconds since 1970"
         elif known_at is None:
@@ -213,7 +214,7 @@ class Wire:
         else:
             where = f" at site “{message.site[:40]}”" if message.site else ""
             reason, detail = "unknown_mote", f"no mote “{code[:60]}”{where} is registered"
-        return Reject(int(row), reason, detail, code[:64], profile, known_at, mote.id if mote else None)
+        return Reject(int(row), reason, detail, code[:64], profile, known_at, mote.id if mote else None, site[:64])
 
     def _batch(
         self,
@@ -244,7 +245,16 @@ class Wire:
             names = [channel.code for channel in profile.channels if channel.formula is None]
             detail = f"expected a number for one of {', '.join(names)}"
             rejects.append(
-                Reject(int(rows[places[i]]), "no_values", detail, mote.code, profile.code, int(at[places[i]]), mote.id)
+                Reject(
+                    int(rows[places[i]]),
+                    "no_values",
+                    detail,
+                    mote.code,
+                    profile.code,
+                    int(at[places[i]]),
+                    mote.id,
+                    mote.site,
+                )
             )
         keep = ~empty
         places, values, bad = places[keep], values[keep], bad[keep]

@@ -26,6 +26,9 @@ def install_schedule() -> list[str]:
         "Grade sensors": {"task": "sensors.tasks.grade_sensors", "crontab": _crontab(NIGHTLY)},
         "Expire quality reports": {"task": "ingestion.tasks.expire_reports", "interval": every_minute},
         "Validate the data": {"task": "ingestion.tasks.validate_all", "crontab": _crontab(NIGHTLY)},
+        "Release held messages": {"task": "ingestion.tasks.release_held", "interval": every_minute},
+        "Expire replays": {"task": "ingestion.tasks.expire_replays", "interval": every_minute},
+        "Forget old quarantine": {"task": "ingestion.tasks.forget_old_quarantine", "crontab": _crontab(NIGHTLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
     }

@@ -28,6 +28,9 @@ def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(ind
         "Grade sensors",
         "Expire quality reports",
         "Validate the data",
+        "Release held messages",
+        "Expire replays",
+        "Forget old quarantine",
         "Compact the lake",
         "Retrain indoor",
     ]
