@@ -15,6 +15,8 @@ from sensors.readings import Batch, Bools, Channel, Floats, Ints, Profile, micro
 ENOUGH = 10_000
 FILE = "file"  # the code of a profile that nobody wrote
 LEARNS_ON = ("series", "shift")
+# A third of the time, and the loudest voice in none of the injected faults of the Intel lab: for packs only.
+FOREST = "forest"
 FEWEST = 20  # readings
 RESTING_STEPS = 60  # a lively channel that has not moved for so long, and longer than ever before, is stuck
 UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
@@ -104,5 +106,7 @@ def learn(history: Batch, *, is_pack: bool) -> tuple[FittedEngine, Sequence[str]
     """The model, and which layers have too little history to speak."""
     if len(history) < FEWEST:
         return fallback(history.profile), ()
-    silent = () if is_pack or len(history) >= ENOUGH else tuple(set(VOTES) - {"gate", *LEARNS_ON})
-    return Engine(without=silent).fit(history), silent
+    if is_pack:
+        return Engine().fit(history), ()
+    silent = () if len(history) >= ENOUGH else tuple(set(VOTES) - {"gate", FOREST, *LEARNS_ON})
+    return Engine(without=(*silent, FOREST)).fit(history), silent
