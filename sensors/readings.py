@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 WEEK_S = 7 * 24 * 3600
+LEAST_ONSET = 3.0  # one in 168, of hourly readings, is no surprise
 MISSED_INTERVALS = 10
 NOT_AN_INSTANT = np.iinfo(np.int64).min
 INSTANT = pl.Datetime("us", "UTC")
@@ -105,8 +106,8 @@ class Profile:
 
     @property
     def onset(self) -> float:
-        """Surprise from which a reading counts as anomalous: one in a mote's week of steps."""
-        return math.log10(WEEK_S / self.step_s)
+        """Surprise from which a reading counts as anomalous: one in a mote's week of steps, at most 1 in 1,000."""
+        return max(math.log10(WEEK_S / self.step_s), LEAST_ONSET)
 
     def bounds(self, which: str) -> tuple[Floats, Floats]:
         """Lows and highs of all channels; which is "physical" or "normal"."""
