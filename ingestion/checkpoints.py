@@ -20,7 +20,7 @@ from alerts.services import instant
 from ingestion.ledger import MOST_NAMES, Counts, Entry
 from ingestion.models import Booked, Checkpoint, LedgerHour, StateSnapshot
 from ingestion.pipeline import PartitionState
-from ingestion.streams import StreamClosed
+from ingestion.streams import Stream, StreamClosed
 from sensors.stores import StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -171,6 +171,22 @@ def _move(held: Claim, snapshot: StateSnapshot, configuration: Mapping[str, Any]
     )
     if not moved:
         raise Fenced(f"{held.place} has been taken over by another consumer")
+
+
+def retire_snapshots(stream: Stream, storage: Storage) -> int:
+    """Drops the states whose next message the stream has no longer, row and blob, but none that a checkpoint needs."""
+    first = {partition: start for partition, (start, _) in stream.bounds().items()}
+    needed = Checkpoint.objects.exclude(snapshot=None).values("snapshot")
+    n = 0
+    for old in StateSnapshot.objects.filter(topic=stream.topic).exclude(pk__in=needed):
+        if old.topic_id == stream.identity() and old.next_offset >= first.get(old.partition, 0):
+            continue
+        old.delete()
+        if not StateSnapshot.objects.filter(blob=old.blob).exists():
+            with _translated(old.blob):
+                storage.delete(old.blob)
+        n += 1
+    return n
 
 
 def _note_booked(held: Claim, next_offset: int, received_us: int) -> None:

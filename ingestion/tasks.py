@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import structlog
 from celery import shared_task
+from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from ingestion import quarantine, replay_jobs, replaying
-from ingestion.models import QualityReport, ReplayJob
+from ingestion import checkpoints, quarantine, replay_jobs, replaying
+from ingestion.models import QualityReport, Reconciliation, ReplayJob
+from ingestion.reconciling import deed as reconciling
 from ingestion.running import parts
+from ingestion.streams import stream
 from ingestion.validation import reports
 from sensors import registry
 from sensors.lake import lake
@@ -47,6 +50,37 @@ def validate_all() -> None:
 def expire_reports() -> None:
     for waiting in reports.expire(timezone.now()):
         reports.dispatch(waiting)
+
+
+@shared_task
+def reconcile(reconciliation_id: int) -> None:
+    made = Reconciliation.objects.select_related("profile", "site", "who").get(pk=reconciliation_id)
+    reconciling.reconcile(made, lake=lake(), hot=hot(), fleet=registry.current_fleet(), now=timezone.now())
+    log.info("reconciled", reconciliation=made.pk, state=made.state, hours=made.n_hours, left=made.n_left)
+
+
+@shared_task
+def reconcile_all() -> None:
+    """Compares books and stores of everything, unless that is being done; heals nothing."""
+    try:
+        made = reconciling.ask(reconciling.Request(), trigger="schedule", who=None, now=timezone.now())
+    except reconciling.AlreadyReconciling as error:
+        log.info("reconciliation_not_needed", reason=str(error))
+        return
+    reconciling.dispatch(made)
+
+
+@shared_task
+def expire_reconciliations() -> None:
+    for waiting in reconciling.expire(timezone.now()):
+        reconciling.dispatch(waiting)
+
+
+@shared_task
+def retire_snapshots() -> None:
+    """Drops the states from which no stream can be read any more."""
+    retired = sum(checkpoints.retire_snapshots(stream(name), default_storage) for name in ("readings", "history"))
+    log.info("snapshots_retired", n=retired)
 
 
 @shared_task

@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import TemplateView
 
-from ingestion import device_pages, mote_pages, profile_pages, report_pages, views
+from ingestion import books_page, device_pages, mote_pages, profile_pages, report_pages, views
 
 urlpatterns = [
     path("", views.live, name="live"),
@@ -19,6 +19,9 @@ urlpatterns = [
     path("alerts/", views.alerts, name="alerts"),
     path("system/", views.system, name="system"),
     path("quality/", views.quality, name="quality"),
+    path("quality/books/", books_page.all_hours, name="books"),
+    path("quality/books/reconcile", books_page.reconcile, name="books-reconcile"),
+    path("quality/books/<slug:profile>/<str:at>/", books_page.hour, name="books-hour"),
     path("quality/reports/", report_pages.all_reports, name="reports"),
     path("quality/reports/<int:pk>/", report_pages.report, name="report"),
     path("quality/reports/<int:pk>/readings", report_pages.report_readings, name="report-readings"),

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from alerts.models import Event
-from ingestion import health, live_page, models_page, quality_page, report_page
+from ingestion import books_page, health, live_page, models_page, quality_page, report_page
 from ingestion.filters import AlertFilter, QuarantineFilter
 from ingestion.models import Quarantined
 from mlops.models import ModelVersion
@@ -122,6 +122,7 @@ def quality(request: HttpRequest) -> HttpResponse:
             "books": quality_page.books_of_today(timezone.now()),
             "reasons": quality_page.reasons(),
             "reports": report_page.latest(),
+            **books_page.context(request),
         },
     )
 

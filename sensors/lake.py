@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 import polars as pl
@@ -105,6 +106,53 @@ class Lake:
                     writer = self._reopen(table, app_ids, known)
             raise StoreUnavailable(f"{table} in the lake {self.root} is being changed by others all the time")
 
+    def replace_dates(
+        self, table: str, data: pl.DataFrame, dates: Collection[date], *, seen: int, marks: Mapping[str, int]
+    ) -> int:
+        """Puts the rows in the place of all that the table had of these dates, and records marks, in one commit.
+
+        `seen` is the version that the rows were made from (-1: no table yet). StoreUnavailable when the table has
+        changed since; what was made of an older one would undo that. Answers the new version.
+        """
+        with self._translated():
+            handle = self._open_or_create(table, data, ("date",))
+            if handle.version() > max(seen, 0):
+                raise StoreUnavailable(f"{table} in the lake {self.root} is being written by another; try again")
+            days = ", ".join(f"'{day.isoformat()}'" for day in sorted(dates))
+            write_deltalake(
+                handle,
+                data,
+                mode="overwrite",
+                predicate=f"date IN ({days})",
+                schema_mode="merge",
+                commit_properties=CommitProperties(
+                    app_transactions=[Transaction(name, value) for name, value in marks.items()],
+                    max_commit_retries=0,
+                ),
+                writer_properties=COMPRESSION,
+            )
+            return handle.version()
+
+    def marks(self, table: str, names: Collection[str]) -> dict[str, int]:
+        """What `replace_dates` recorded last; without those that it never did."""
+        with self._translated():
+            handle = self._newest(table)
+            return {name: at for name in names if (at := handle.transaction_version(name)) is not None}
+
+    def files(self, table: str, version: int | None = None) -> pl.DataFrame:
+        """The data files of a version: path, date. NoSuchTable where there is none, or where it was forgotten."""
+        with self._translated():
+            handle = self._newest(table) if version is None else self._open(table, version)
+            found = pl.DataFrame(handle.get_add_actions(flatten=True))
+            return found.select("path", pl.col("partition.date").alias("date"))
+
+    def scan_files(self, table: str, paths: Sequence[str]) -> pl.LazyFrame:
+        """The rows of these data files of a table; columns by which it is partitioned are not among them."""
+        places = [f"{self._address(table)}/{unquote(path)}" for path in paths]
+        return pl.scan_parquet(
+            places, storage_options=self._polars_options, missing_columns="insert", extra_columns="ignore"
+        )
+
     def _commit(
         self,
         writer: _Writer,
@@ -126,6 +174,31 @@ class Lake:
             writer_properties=COMPRESSION,
         )
         writer.commits += 1
+
+    def mend(self, table: str, data: pl.DataFrame, *, app_id: str, after: int) -> None:
+        """Adds rows that a table lacks, whichever partition they came by, as commit after + 1 of an application id.
+
+        `after` is what `recorded` answered before the table was found to lack them (0 for None): LakeFenced when
+        somebody has mended it since, so that no row comes twice.
+        """
+        with self._write_lock, self._translated(self._writers):
+            rows = _storable(table, _dated(data))
+            handle = self._open_or_create(table, rows, ("date",))
+            try:
+                if (handle.transaction_version(app_id) or 0) != after:
+                    raise LakeFenced(
+                        f"{table} in the lake {self.root} has been mended by another meanwhile: look again"
+                    )
+                write_deltalake(
+                    handle,
+                    _fitting(table, rows, handle),
+                    mode="append",
+                    schema_mode="merge",
+                    commit_properties=CommitProperties(app_transactions=[Transaction(app_id, after + 1)]),
+                    writer_properties=COMPRESSION,
+                )
+            except CommitFailedError as error:
+                raise LakeFenced(f"{table} in the lake {self.root} is being mended by another: look again") from error
 
     def _writer(
         self, table: str, data: pl.DataFrame, app_ids: Mapping[int, str], partition_by: Sequence[str]

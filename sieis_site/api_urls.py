@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts import api as alerts
 from ingestion import api as ingestion
+from ingestion import books_api as books
 from ingestion import intake_api as intake
 from ingestion import report_api as quality
 from mlops import api as mlops
@@ -37,6 +38,9 @@ urlpatterns = [
     path("ingest", intake.Ingest.as_view(), name="ingest"),
     path("devices", intake.DeviceKeys.as_view(), name="devices"),
     path("devices/<int:pk>", intake.OneDeviceKey.as_view(), name="device"),
+    path("books", books.Books.as_view(), name="books"),
+    path("reconciliations", books.Reconciliations.as_view(), name="reconciliations"),
+    path("reconciliations/<int:pk>", books.OneReconciliation.as_view(), name="reconciliation"),
     path("quality/reports", quality.Reports.as_view(), name="quality-reports"),
     path("quality/reports/<int:pk>", quality.OneReport.as_view(), name="quality-report"),
     path("quality/reports/<int:pk>/readings", quality.FailingReadings.as_view(), name="quality-readings"),

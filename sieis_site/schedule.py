@@ -11,6 +11,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from sensors.models import ProfileVersion
 
 NIGHTLY = "30 2 * * *"
+EARLY = "30 4 * * *"  # when the hot store has forgotten what is old
 WEEKLY = "0 3 * * 1"  # Monday 03:00, when a site sleeps
 
 
@@ -25,6 +26,9 @@ def install_schedule() -> list[str]:
         "Forget old hot readings": {"task": "sensors.tasks.forget_old_readings", "crontab": _crontab(NIGHTLY)},
         "Grade sensors": {"task": "sensors.tasks.grade_sensors", "crontab": _crontab(NIGHTLY)},
         "Expire quality reports": {"task": "ingestion.tasks.expire_reports", "interval": every_minute},
+        "Expire reconciliations": {"task": "ingestion.tasks.expire_reconciliations", "interval": every_minute},
+        "Reconcile books and stores": {"task": "ingestion.tasks.reconcile_all", "crontab": _crontab(EARLY)},
+        "Retire engine states": {"task": "ingestion.tasks.retire_snapshots", "crontab": _crontab(NIGHTLY)},
         "Validate the data": {"task": "ingestion.tasks.validate_all", "crontab": _crontab(NIGHTLY)},
         "Release held messages": {"task": "ingestion.tasks.release_held", "interval": every_minute},
         "Expire replays": {"task": "ingestion.tasks.expire_replays", "interval": every_minute},

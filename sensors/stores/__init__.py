@@ -54,6 +54,10 @@ class HotStore(Protocol):
         """How many readings have start <= at < end, of all motes or of these."""
         ...
 
+    def counts(self, profile: Profile, motes: Sequence[int], start: datetime, end: datetime) -> pl.DataFrame:
+        """How many readings have start <= at < end, by hour and mote: columns hour, mote, n, without empty hours."""
+        ...
+
     def forget(self, profile: Profile, motes: Sequence[int], before: datetime) -> None:
         """Deletes what these motes measured before an instant."""
         ...

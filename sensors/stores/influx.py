@@ -18,7 +18,7 @@ import urllib3
 
 from sensors.readings import INSTANT, KEYS, Profile, micros, stored_schema
 from sensors.stores import StoreRefused, StoreUnavailable
-from sensors.stores.tables import by_mote, conform, with_schema
+from sensors.stores.tables import by_mote, conform, hourly, with_schema
 
 CHUNK = 10_000  # lines in one post
 POSTS = 2  # at a time: 140,000 readings/s against 90,000 with one after the other
@@ -106,6 +106,16 @@ class InfluxStore:
         wheres = [within] if motes is None else [f"{_of(some)} AND {within}" for some in _some(motes)]
         found = self._query(_select(profile, 'count("flags")', where) for where in wheres)
         return sum(int(n) for n in found.get_column("count", default=pl.Series([0])))
+
+    def counts(self, profile: Profile, motes: Sequence[int], start: datetime, end: datetime) -> pl.DataFrame:
+        if start >= end:
+            return hourly([])
+        within = f"time >= {micros(start)}u AND time < {micros(end)}u"
+        wheres = [f"{_of(some)} AND {within}" for some in _some(motes)]
+        found = self._query(_select(profile, 'count("flags")', where, ", time(1h) fill(none)") for where in wheres)
+        if not len(found):
+            return hourly([])
+        return hourly(found.select(pl.col("at").cast(pl.Int64), "mote", pl.col("count").cast(pl.Int64)).rows())
 
     def forget(self, profile: Profile, motes: Sequence[int], before: datetime) -> None:
         # What lies on `stop` is deleted too, and readings lie on whole microseconds.

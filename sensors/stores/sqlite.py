@@ -14,9 +14,10 @@ from threading import RLock
 
 import polars as pl
 
+from sensors.fleet import HOUR_US
 from sensors.readings import INSTANT, Profile, micros, stored_schema
 from sensors.stores import StoreRefused, StoreUnavailable
-from sensors.stores.tables import conform, with_schema
+from sensors.stores.tables import conform, hourly, with_schema
 
 SPARE_BYTES = 32 * 1024 * 1024
 # What another try cannot cure. Everything else may pass (a full disk, a lock), and waiting loses nothing.
@@ -44,6 +45,13 @@ COUNT = (
 COUNT_OF = (
     "SELECT coalesce(sum((SELECT count(*) FROM {table} WHERE mote = sought.mote AND at >= ? AND at < ?)), 0) "
     "FROM (SELECT DISTINCT value AS mote FROM json_each(?)) AS sought"
+)
+# A range each hour and mote: GROUP BY an hour would sort every row there is (four times as long for a month).
+COUNTS = (
+    "WITH RECURSIVE hours(h) AS (SELECT :first UNION ALL SELECT h + :hour FROM hours WHERE h + :hour < :end) "
+    "SELECT h, sought.mote, (SELECT count(*) FROM {table} WHERE mote = sought.mote "
+    "AND at >= max(h, :start) AND at < min(h + :hour, :end)) "
+    "FROM (SELECT DISTINCT value AS mote FROM json_each(:motes)) AS sought CROSS JOIN hours"
 )
 FORGET = "DELETE FROM {table} WHERE mote = ? AND at < ?"
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-65536", "wal_autocheckpoint=4000")
@@ -95,6 +103,15 @@ class SqliteStore:
             if not _columns(connection, profile):
                 return 0
             return int(connection.execute(_sql(query, profile), values).fetchone()[0])
+
+    def counts(self, profile: Profile, motes: Sequence[int], start: datetime, end: datetime) -> pl.DataFrame:
+        first, last = micros(start), micros(end)
+        values = {"start": first, "end": last, "first": first // HOUR_US * HOUR_US, "hour": HOUR_US}
+        with self._reading() as connection:
+            if first >= last or not _columns(connection, profile):
+                return hourly([])
+            found = connection.execute(_sql(COUNTS, profile), {**values, "motes": json.dumps(list(motes))})
+            return hourly([row for row in found if row[2]])
 
     def forget(self, profile: Profile, motes: Sequence[int], before: datetime) -> None:
         for mote in motes:  # a transaction each, so that the reading path waits for one mote at most

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from sensors.readings import KEYS, Profile, stored_schema
+from sensors.readings import INSTANT, KEYS, Profile, stored_schema
 from sensors.stores import StoreRefused
 
 # Without these a row has no place in a store; flags are the one field that every stored reading has.
@@ -43,6 +43,12 @@ def with_schema(profile: Profile, table: pl.DataFrame) -> pl.DataFrame:
         pl.col(name).cast(dtype) if name in table.columns else pl.lit(None, dtype).alias(name)
         for name, dtype in stored_schema(profile).items()
     )
+
+
+def hourly(rows: Sequence[tuple[int, int, int]]) -> pl.DataFrame:
+    """Counts by hour and mote as every store answers them."""
+    counts = pl.DataFrame(rows, {"hour": pl.Int64, "mote": pl.Int64, "n": pl.Int64}, orient="row")
+    return counts.with_columns(pl.col("hour").cast(INSTANT)).sort("hour", "mote")
 
 
 def by_mote(keys: pl.DataFrame, newest: Mapping[int, int]) -> dict[int, list[int]]:

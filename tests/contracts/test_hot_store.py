@@ -234,6 +234,22 @@ def test_count_of_some_motes_counts_theirs_once_and_nobody_elses(store, indoor):
     assert store.count(indoor, NOON, LATER, motes=[]) == 0
 
 
+def test_counts_are_those_of_each_hour_and_mote_in_the_interval(store, indoor):
+    before_anything = store.counts(indoor, [1, 2], NOON, LATER)
+    for mote in (1, 2, 9):
+        store.write(indoor, readings(indoor, *range(200), mote=mote, start=NOON - 10 * STEP))
+
+    counts = store.counts(indoor, [1, 2, 1, 5], NOON - 4 * STEP, NOON + 121 * STEP)
+
+    hours = [NOON - timedelta(hours=1), NOON, NOON + timedelta(hours=1)]
+    assert counts.schema == before_anything.schema
+    assert before_anything.is_empty()
+    assert counts.rows() == [(hour, mote, n) for hour, n in zip(hours, (4, 120, 1), strict=True) for mote in (1, 2)]
+    assert store.counts(indoor, [], NOON, LATER).is_empty()
+    assert store.counts(indoor, [1], LATER, NOON).is_empty()
+    assert store.counts(indoor, range(1, 400), NOON, LATER)["n"].sum() == 3 * 190
+
+
 def test_forget_deletes_what_these_motes_measured_before_an_instant_and_nothing_else(store, indoor):
     for mote in (1, 2):
         store.write(indoor, readings(indoor, 0.0, 1.0, 2.0, mote=mote))

@@ -1,0 +1,1 @@
+"""Recounts both stores against the books, hour by hour, and mends one store from the other."""

@@ -1,0 +1,265 @@
+"""Books and stores compared: an hour that one store lost turns red, heals and turns green; nothing is invented."""
+
+# ruff: noqa: F811  (the fixtures come from test_runner by import)
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from alerts.models import Alert
+from ingestion.models import Checkpoint, HourDifference, LedgerHour, Quarantined, Reconciliation
+from ingestion.reconciling import deed
+from sensors import registry
+from sensors.lake import lake
+from sensors.models import AuditEntry
+from sensors.readings import micros
+from sensors.retention import forget_old_readings
+from sensors.stores import hot
+from tests.builders import install_fleet
+from tests.ingestion.test_runner import drain, fleet, heard, in_hot, make, reading, send, stored  # noqa: F401
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
+HOUR = timedelta(hours=1)
+STEP_US = 60_000_000
+
+
+def first_hour() -> datetime:
+    """A full hour some hours ago."""
+    return timezone.now().replace(minute=0, second=0, microsecond=0) - 5 * HOUR
+
+
+@pytest.fixture
+def three_hours(make: Any) -> datetime:
+    """Two motes, a reading a minute, for three full hours, once through the path."""
+    start = first_hour()
+    send(*[reading(micros(start) + i * STEP_US, code=code) for i in range(180) for code in ("7", "8")])
+    drain(make())
+    return start
+
+
+def reconciled(**asked: Any) -> Reconciliation:
+    made = deed.ask(deed.Request(**asked), trigger="command", who=None, now=timezone.now())
+    deed.reconcile(made, lake=lake(), hot=hot(), fleet=registry.current_fleet(), now=timezone.now())
+    return made
+
+
+def lose_from_hot(start: datetime, end: datetime) -> None:
+    with sqlite3.connect(hot().path) as database:
+        database.execute("DELETE FROM readings_indoor WHERE at >= ? AND at < ?", (micros(start), micros(end)))
+
+
+def lose_from_lake(start: datetime, end: datetime) -> None:
+    table = DeltaTable(f"{lake().root}/silver/indoor")
+    table.delete(f"at >= '{start.isoformat()}' AND at < '{end.isoformat()}'")
+
+
+def states() -> list[tuple[int, int, int, int]]:
+    rows = HourDifference.objects.filter(equal_at=None).order_by("hour")
+    return [(one.booked, one.cold, one.due, one.hot) for one in rows]
+
+
+def test_all_is_equal_where_nothing_was_lost(three_hours: datetime) -> None:
+    made = reconciled()
+
+    assert (made.state, made.n_readings, made.n_hours, made.n_differing) == ("done", 360, 3, 0)
+    assert not Alert.objects.filter(subject__startswith="books:").exists()
+
+
+def test_an_hour_deleted_from_the_hot_store_turns_red_heals_and_turns_green(three_hours: datetime) -> None:
+    before = in_hot()
+    lose_from_hot(three_hours + HOUR, three_hours + 2 * HOUR)
+
+    red = reconciled()
+    assert (red.n_differing, red.n_left) == (1, 1)
+    assert states() == [(120, 120, 120, 0)]
+    assert [mote["code"] for mote in HourDifference.objects.get().motes] == ["7", "8"]
+    alert = Alert.objects.get(subject="books:indoor")
+    assert alert.status == "open"
+    assert "the hot store lacks 120 of 120" in alert.words.lower()
+
+    healing = reconciled(heals=True)
+    assert healing.n_left == 0
+    assert healing.did == ["indoor at main: 120 readings were written from the lake to the hot store."]
+    assert in_hot().equals(before)
+    assert states() == []
+    assert HourDifference.objects.get().equal_by == healing
+    alert.refresh_from_db()
+    assert alert.status == "resolved"
+    assert AuditEntry.objects.get(deed="heal_books").detail["did"] == [
+        "120 readings were written from the lake to the hot store"
+    ]
+
+    assert reconciled().n_differing == 0
+
+
+def test_an_hour_lost_from_the_lake_comes_back_from_the_hot_store_once_and_the_path_goes_on(
+    three_hours: datetime, make: Any
+) -> None:
+    before = stored().sort("mote", "at").drop("date")
+    lose_from_lake(three_hours, three_hours + HOUR)
+    assert reconciled().n_differing == 1
+
+    healing = reconciled(heals=True)
+    assert healing.did == ["indoor at main: 120 readings were written from the hot store to the lake."]
+    assert stored().sort("mote", "at").drop("date").select(before.columns).equals(before)
+
+    send(reading(micros(three_hours) + 181 * STEP_US))
+    drain(make())
+    assert len(stored()) == 361
+    assert reconciled(heals=True).did == []
+
+
+def test_what_the_hot_store_has_forgotten_is_not_missed_to_the_very_reading(
+    three_hours: datetime, settings: Any
+) -> None:
+    settings.SIEIS_HOT_DAYS = 1.5 / 24  # an hour and a half, back from the newest reading
+    forget_old_readings(hot(), keep=timedelta(hours=1.5))
+
+    assert reconciled().n_differing == 0
+
+    edge = in_hot()["at"].min()
+    lose_from_hot(edge, edge + timedelta(seconds=1))
+    made = reconciled(heals=True)
+    assert (made.n_differing, made.n_left) == (1, 0)
+    assert in_hot()["at"].min() == edge
+
+
+def test_readings_that_are_not_yet_in_the_books_are_no_difference(three_hours: datetime, make: Any) -> None:
+    seen = []
+
+    class Path(type(make())):  # type: ignore[misc]
+        def slow_cycle(self) -> None:
+            if self.gathered.n_messages:
+                seen.append(reconciled().n_differing)
+            super().slow_cycle()
+
+        def _save(self, *arguments: Any) -> None:
+            if self.gathered.n_messages:
+                seen.append(reconciled().n_differing)
+            super()._save(*arguments)
+
+    send(*[reading(micros(three_hours) + (180 + i) * STEP_US) for i in range(10)])
+    running = make()
+    running.__class__ = Path
+    drain(running)
+
+    assert seen == [0, 0], "in the hot store alone, then in the lake too"
+    assert reconciled().n_readings == 370
+
+
+def test_books_that_both_stores_and_bronze_speak_against_are_corrected(three_hours: datetime) -> None:
+    line = LedgerHour.objects.order_by("hour").first()
+    assert line is not None
+    key = next(iter(line.motes))
+    line.motes[key] -= 5
+    line.stored, line.received = line.stored - 5, line.received - 5
+    line.save()
+
+    healing = reconciled(heals=True)
+
+    line.refresh_from_db()
+    assert (line.received, line.stored, line.motes[key]) == (120, 120, 60)
+    assert (healing.n_differing, healing.n_left) == (1, 0)
+    assert "both stores and bronze say" in healing.did[0]
+
+
+def test_readings_lost_from_both_stores_stay_red_since_bronze_bears_the_books_out(three_hours: datetime) -> None:
+    lose_from_hot(three_hours, three_hours + HOUR)
+    lose_from_lake(three_hours, three_hours + HOUR)
+
+    healing = reconciled(heals=True)
+
+    assert (healing.n_differing, healing.n_left) == (1, 1)
+    assert LedgerHour.objects.order_by("hour")[0].stored == 120
+    assert "the lake keeps 60 messages of that hour" in healing.did[0]
+    assert Alert.objects.get(subject="books:indoor").status == "open"
+
+
+def test_a_held_message_read_again_with_its_mote_is_stored_in_the_books_and_held_no_more(make: Any) -> None:
+    start = first_hour()
+    send(reading(micros(start)), reading(micros(start) + STEP_US, code="99"))
+    drain(make())
+    install_fleet(motes=("99",))
+    Checkpoint.objects.all().delete()
+    drain(make())
+
+    made = reconciled(heals=True)
+
+    assert (made.n_differing, made.n_left) == (1, 0)
+    assert len(stored()) == len(in_hot()) == 2
+    totals = [sum(getattr(line, name) for line in LedgerHour.objects.all()) for name in ("received", "stored", "held")]
+    assert totals == [2, 2, 0]
+    assert Quarantined.objects.get().status == "replayed"
+
+
+def test_what_came_by_no_stream_is_told_and_left_alone(three_hours: datetime) -> None:
+    profile = registry.profiles()["indoor"]
+    stranger = (
+        in_hot()
+        .head(1)
+        .with_columns(
+            pl.col("at") + timedelta(seconds=1), partition=pl.lit(None, pl.Int64), offset=pl.lit(None, pl.Int64)
+        )
+    )
+    hot().write(profile, stranger)
+
+    healing = reconciled(heals=True)
+
+    assert len(stored()) == 360
+    assert "came by no stream" in healing.did[0]
+    assert healing.n_left == 1
+
+
+def test_two_sites_of_one_profile_are_compared_each_by_its_own_retention(three_hours: datetime, make: Any) -> None:
+    install_fleet(motes=("old",), site="archive")
+    long_ago = first_hour() - timedelta(days=1000)
+    send(*[json.dumps({**json.loads(reading(micros(long_ago) + i * STEP_US, code="old")), "site": "archive"}).encode()
+           for i in range(90)])  # fmt: skip
+    drain(make())
+
+    assert reconciled().n_differing == 0
+    lose_from_hot(long_ago, long_ago + HOUR)
+    assert reconciled(site="main").n_differing == 0
+    assert states() == []
+    made = reconciled()
+    assert made.n_differing == 1
+    assert HourDifference.objects.get().site.code == "archive"
+
+
+def run(*arguments: str) -> tuple[str, str]:
+    out = io.StringIO()
+    try:
+        call_command("reconcile", *arguments, stdout=out)
+    except CommandError as error:
+        return out.getvalue(), f"{error.returncode}: {error}"
+    return out.getvalue(), ""
+
+
+def test_the_command_shows_each_hour_that_differs_fails_heals_and_is_content(three_hours: datetime) -> None:
+    lose_from_hot(three_hours, three_hours + timedelta(minutes=10))
+
+    shown, failure = run()
+    assert f"{three_hours:%Y-%m-%d %H}:00 UTC  books 120, lake 120, hot store 100 of 120" in shown
+    assert "mote 7: books 60, lake 60, hot store 50 of 60. The hot store lacks 10 of 60." in shown
+    assert failure == "1: 1 hours differ; --heal mends what can be mended."
+    later = (three_hours + HOUR).isoformat()
+    assert run("--from", later)[1] == ""
+
+    healed, failure = run("--heal", "--json")
+    assert failure == ""
+    assert json.loads(healed)["n_left"] == 0
+    assert run()[1] == ""
+
+
+def test_a_profile_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(CommandError, match="no profile “indor”; there are: indoor"):
+        call_command("reconcile", "--profile", "indor")
