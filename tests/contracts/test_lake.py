@@ -212,6 +212,29 @@ def test_a_writer_stays_fenced_off_when_its_handle_is_opened_afresh(lake, anothe
     assert offsets(lake) == list(range(60))
 
 
+def test_mending_adds_rows_of_any_place_and_leaves_the_partitions_offsets_as_they_are(lake):
+    append(lake, rows(0, 5), 5)
+
+    lake.mend("bronze", rows(1, 3), app_id="reconcile/x", after=0)
+    append(lake, rows(3, 8), 8)
+
+    assert sorted(offsets(lake)) == [0, 1, 1, 2, 2, *range(3, 8)]
+    assert lake.recorded("bronze", IDS[0]) == 8
+    assert lake.recorded("bronze", "reconcile/x") == 1
+
+
+def test_two_who_mend_the_same_loss_do_not_both_add_it(lake, another):
+    append(lake, rows(0, 5), 5)
+    other = another()
+    seen = other.recorded("bronze", "reconcile/x") or 0
+
+    lake.mend("bronze", rows(5, 7), app_id="reconcile/x", after=0)
+    with pytest.raises(LakeFenced, match="look again"):
+        other.mend("bronze", rows(5, 7), app_id="reconcile/x", after=seen)
+
+    assert offsets(lake) == list(range(7))
+
+
 def test_a_new_channel_is_null_in_the_rows_before_it(lake):
     append(lake, rows(0, 2), 2)
 
