@@ -20,6 +20,8 @@ import polars as pl
 import structlog
 from django.core.files.storage import Storage
 from django.db import close_old_connections
+from django.db.models import Value
+from django.db.models.functions import Coalesce, Greatest
 
 from alerts import services as alert_services
 from alerts.models import Alert
@@ -318,8 +320,8 @@ class Runner:
                 lake_s = self.clock() - began
                 if generation != self._generation:
                     return  # the partitions went while a sink was away: whoever has them now replays
+                self.patiently("database", partial(self._note_seen, gathered))
                 self._save(claims, gathered.next_offsets, gathered.books, gathered.received)
-                self.patiently("database", self._note_seen)
         except (checkpoints.Fenced, LakeFenced) as lost:
             if generation != self._generation:
                 return
@@ -355,11 +357,14 @@ class Runner:
         )
         checkpoints.prune(claims, snapshots, self.storage)
 
-    def _note_seen(self) -> None:
+    def _note_seen(self, gathered: Gathered) -> None:
+        """Before the checkpoint, which would keep a crash from making up for it; never back: a cycle may be all late."""
         if not self.is_history:
-            last = self.gathered.last_seen
-            seen = [Mote(pk=mote, last_seen_at=alert_services.instant(at)) for mote, at in last.items()]
-            Mote.objects.bulk_update(seen, ["last_seen_at"], batch_size=500)
+            at = {mote: Value(alert_services.instant(at)) for mote, at in sorted(gathered.last_seen.items())}
+            seen = [
+                Mote(pk=mote, last_seen_at=Greatest(Coalesce("last_seen_at", last), last)) for mote, last in at.items()
+            ]
+            Mote.objects.bulk_update(seen, ["last_seen_at"], batch_size=200)
 
     def _configuration(self) -> dict[str, Any]:
         return {
