@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -84,13 +84,21 @@ def _keep_event(one: Told, is_history: bool) -> Event:
         "model_version": change.model_version,
         "is_history": is_history,
     }
+    key = {"mote_id": change.mote, "noticed_at": instant(change.noticed_at)}
+    _leave_if_it_goes_on(key, instant(change.last_at))
     event, _ = Event.objects.update_or_create(
-        mote_id=change.mote,
-        noticed_at=instant(change.noticed_at),
-        defaults=fields,
-        create_defaults={**fields, "message": one.message},
+        **key, defaults=fields, create_defaults={**fields, "message": one.message}
     )
     return event
+
+
+def _leave_if_it_goes_on(key: dict[str, object], last_at: datetime) -> None:
+    """An event beyond its own end was ended by a silence that was none: its alert is over, and it needs another.
+
+    A replay tells no more of an event than was told before, so it never comes here.
+    """
+    over = Event.objects.filter(**key, ended_at__lt=last_at, alert__resolved_by=None)
+    over.exclude(alert__status__in=Alert.ACTIVE).update(alert=None)
 
 
 def _finite(value: float) -> float | None:
@@ -223,9 +231,32 @@ def follow_state(mote: Mote, *, who: User | None, now: datetime) -> list[Alert]:
 
 
 @transaction.atomic
-def raise_system_alert(*, subject: str, kind: str, words: str, severity: str, now: datetime) -> Alert:
+def end_by_silence(motes: Collection[int]) -> list[Alert]:
+    """Ends what runs of these motes, which report no more, with its last reading; answers the alerts that ends.
+
+    The engine ends it there, too, when the mote speaks again: whoever comes first, the event is the same.
+    """
+    running = Event.objects.filter(mote__in=motes, ended_at=None, is_history=False)
+    touched = set(running.exclude(alert=None).values_list("alert", flat=True))
+    running.update(ended_at=models.F("last_at"))
+    over = Alert.objects.active().select_for_update().filter(pk__in=touched).exclude(events__ended_at=None)
+    ended = list(over)
+    for alert in ended:
+        alert.status = Alert.Status.RESOLVED
+        alert.resolved_at = alert.events.aggregate(last=models.Max("ended_at"))["last"]
+        alert.save(update_fields=["status", "resolved_at"])
+    return ended
+
+
+@transaction.atomic
+def raise_system_alert(
+    *, subject: str, kind: str, words: str, severity: str, now: datetime, mote: int | None = None
+) -> Alert:
     """Opens the alert of that subject and kind, or notes that its cause still stands."""
-    fresh = Alert(subject=subject, kind=kind, severity=severity, words=words[:400], first_seen_at=now, last_seen_at=now)
+    fresh = Alert(
+        subject=subject, kind=kind, severity=severity, words=words[:400], first_seen_at=now, last_seen_at=now,
+        mote_id=mote,
+    )  # fmt: skip
     active = Alert.objects.active().filter(subject=subject, kind=kind).first() or _saved_or_active(fresh)
     Alert.objects.filter(pk=active.pk).update(last_seen_at=now, words=words[:400])
     active.refresh_from_db()

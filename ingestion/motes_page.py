@@ -99,7 +99,7 @@ def context(asked: Mapping[str, str], *, store: HotStore, now: datetime) -> dict
     ]
     return {
         "rows": _sorted(rows, asked["sort"] or "code"),
-        "n_all": Mote.objects.count(),
+        "n_all": Mote.objects.filter(is_probe=False).count(),
         "n_retired": Mote.objects.filter(state=Mote.State.RETIRED).count(),
         "store_fault": fault,
     }

@@ -125,6 +125,7 @@ class Runner:
         self._identity = ""
         self._consumer: Consumer | None = None
         self._last_batch_at: datetime | None = None
+        self._running_since = now()
 
     def _patience(self, stop: threading.Event) -> Patience:
         return Patience(
@@ -261,14 +262,15 @@ class Runner:
         return taken, refused
 
     def _alert(self, outcome: Outcome) -> list[Alert]:
-        if not outcome.changes:
+        changes = [change for change in outcome.changes if not self.fleet.by_id[change.mote].is_probe]
+        if not changes:
             return []
         profiles, shown_by = self.fleet.profiles, _shown_by(outcome, self.stream.topic)
         told = [
             alert_services.Told(
                 change, words(change, profiles[change.profile]), shown_by.get((change.mote, change.noticed_at), "")
             )
-            for change in outcome.changes
+            for change in changes
         ]
         return self.patiently(
             "database",
@@ -508,6 +510,7 @@ class Runner:
         detail = {
             "state": "stopped" if is_last else "running",
             "topic": self.stream.topic,
+            "running_since": self._running_since.isoformat(),
             "fleet": self.fleet.revision,
             "readings_per_s": round(rate, 1),
             "last_batch_at": self._last_batch_at.isoformat() if self._last_batch_at else None,

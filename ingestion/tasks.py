@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from ingestion import checkpoints, quarantine, replay_jobs, replaying
+from ingestion.flow import canary, looking
 from ingestion.models import QualityReport, Reconciliation, ReplayJob
 from ingestion.reconciling import deed as reconciling
 from ingestion.running import parts
@@ -106,3 +108,20 @@ def expire_replays() -> None:
 @shared_task
 def forget_old_quarantine() -> None:
     log.info("old_quarantine_forgotten", messages=quarantine.forget_old(timezone.now()))
+
+
+@shared_task
+def watch_flow() -> None:
+    """Looks whether readings flow: motes, clocks, consumers."""
+    fleet = registry.current_fleet()
+    seen = looking.look(store=hot(), fleet=fleet, topic=settings.SIEIS_TOPICS["readings"], now=timezone.now())
+    log.debug("flow_looked_at", motes=seen["n_motes"], silent=seen["n_silent"], skewed=seen["n_skewed"])
+
+
+@shared_task
+def send_canary() -> None:
+    if not settings.SIEIS_CANARY:
+        return
+    run = canary.send(stream=stream("readings"), store=hot(), now=timezone.now())
+    if run is not None:
+        canary.record(run, site=settings.SIEIS_DEFAULT_SITE, now=timezone.now())

@@ -27,6 +27,7 @@ class MoteRef:
     profile: str
     time_zone: str
     state: str
+    is_probe: bool = False
 
     @property
     def subject(self) -> str:
@@ -44,19 +45,23 @@ class MoteRef:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All motes and profiles at one numbered revision. The retired stand apart: only their past is still read."""
+    """All motes and profiles at one numbered revision. The retired stand apart: only their past is still read.
+
+    So do our own probes, whose readings are followed through the path and are in no statistic.
+    """
 
     revision: int
     motes: tuple[MoteRef, ...]
     profiles: Mapping[str, Profile]
     default_site: str
     retired: tuple[MoteRef, ...] = ()
+    probes: tuple[MoteRef, ...] = ()
     corrections: tuple[Overlay, ...] = ()  # that hold for readings to come
     by_code: Mapping[tuple[str, str], MoteRef] = field(init=False)
     by_id: Mapping[int, MoteRef] = field(init=False)
 
     def __post_init__(self) -> None:
-        known = (*self.retired, *self.motes)
+        known = (*self.retired, *self.probes, *self.motes)
         object.__setattr__(self, "by_code", {(mote.site, mote.code): mote for mote in known})
         object.__setattr__(self, "by_id", {mote.id: mote for mote in known})
 

@@ -219,6 +219,12 @@ def flush(wait_s: float = 2.0) -> bool:
     return _outbox is None or _outbox.is_empty.wait(wait_s)
 
 
+def loop() -> asyncio.AbstractEventLoop | None:
+    """Where announcements are sent and can be listened to from this process; None where nobody can."""
+    outbox = _current_outbox()
+    return outbox.loop if outbox is not None else None
+
+
 def _current_outbox() -> Outbox | None:
     """Where to put an announcement; None where nobody can hear it."""
     outbox = _outbox

@@ -147,8 +147,8 @@ def _formula(kept: dict[str, Any]) -> readings.Formula:
 
 class MoteQuerySet(models.QuerySet["Mote"]):
     def on_page(self) -> MoteQuerySet:
-        """Everything but the retired, with what a page shows of it, in one query."""
-        return self.exclude(state=Mote.State.RETIRED).select_related("site", "zone", "profile")
+        """Everything but the retired and our own probes, with what a page shows of it, in one query."""
+        return self.exclude(state=Mote.State.RETIRED).exclude(is_probe=True).select_related("site", "zone", "profile")
 
     def with_grade(self) -> MoteQuerySet:
         """With `worst_grade`, that of its worst channel: letters rise as the data gets worse."""
@@ -158,9 +158,9 @@ class MoteQuerySet(models.QuerySet["Mote"]):
     def narrowed(
         self, *, site: str = "", zone: str = "", profile: str = "", state: str = "", q: str = ""
     ) -> MoteQuerySet:
-        """Those that fit; without a state all but the retired, with "all" these, too."""
+        """Those that fit; without a state all but the retired, with "all" these, too. Never our own probes."""
         codes = {"site__code": site, "zone__code": zone, "profile__code": profile}
-        found = self.filter(**{field: code for field, code in codes.items() if code})
+        found = self.filter(is_probe=False, **{field: code for field, code in codes.items() if code})
         if state != "all":
             found = found.filter(state=state) if state else found.exclude(state=Mote.State.RETIRED)
         for word in q.split():
@@ -184,6 +184,13 @@ class Mote(models.Model):
     y = models.FloatField(null=True, blank=True, help_text="Metres from the site's upper edge")
     state = models.CharField(max_length=16, choices=State, default=State.ACTIVE)
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    clock_skew_s = models.FloatField(
+        null=True, blank=True, editable=False,
+        help_text="How far its clock is ahead (+) or its readings come late (-), where that is beyond the bound",
+    )  # fmt: skip
+    is_probe = models.BooleanField(
+        default=False, editable=False, help_text="SIEIS' own: its readings are followed, and in no statistic"
+    )
 
     objects = MoteQuerySet.as_manager()
 

@@ -34,7 +34,8 @@ def current_fleet() -> Fleet:
     motes = [_ref(mote) for mote in Mote.objects.select_related("site", "zone", "profile").order_by("id")]
     return Fleet(
         revision=revision(),
-        motes=tuple(mote for mote in motes if not mote.is_retired),
+        motes=tuple(mote for mote in motes if not mote.is_retired and not mote.is_probe),
+        probes=tuple(mote for mote in motes if not mote.is_retired and mote.is_probe),
         retired=tuple(mote for mote in motes if mote.is_retired),
         profiles=profiles(),
         default_site=settings.SIEIS_DEFAULT_SITE,
@@ -51,4 +52,5 @@ def _ref(mote: Mote) -> MoteRef:
         profile=mote.profile.code,
         time_zone=mote.site.time_zone,
         state=mote.state,
+        is_probe=mote.is_probe,
     )

@@ -103,11 +103,15 @@ class MoteOut(serializers.ModelSerializer[Mote]):
         source="worst_grade", default=None, allow_null=True, help_text="The worst of its channels, A to F"
     )
     last_seen_at = Instant(allow_null=True)
+    clock_skew_s = serializers.FloatField(
+        allow_null=True, help_text="Seconds its clock is ahead, negative where its readings come late; null: neither"
+    )
 
     class Meta:
         model = Mote
         fields = (
-            "mote", "key", "site", "zone", "label", "profile", "state", "status", "grade", "last_seen_at", "x", "y",
+            "mote", "key", "site", "zone", "label", "profile", "state", "status", "grade", "last_seen_at",
+            "clock_skew_s", "x", "y",
         )  # fmt: skip
 
     def get_status(self, mote: Mote) -> str:

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from sensors import grading, retention
+from sensors import gold, grading, retention
 from sensors.lake import lake
 from sensors.stores import hot
 
@@ -21,6 +21,12 @@ def forget_old_readings() -> None:
     keep = timedelta(days=settings.SIEIS_HOT_DAYS)
     n_motes = retention.forget_old_readings(hot(), keep=keep)
     log.info("old_readings_forgotten", motes=n_motes, kept_days=settings.SIEIS_HOT_DAYS)
+
+
+@shared_task
+def aggregate_lake() -> None:
+    for done in gold.aggregate_all(lake(), now=timezone.now()):
+        log.info("aggregated", profile=done.profile, hours=done.n_hours, rows=done.n_rows, whole=done.is_whole)
 
 
 @shared_task

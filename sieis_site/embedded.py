@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections
 from django.utils import timezone
 
 from ingestion.api import tell_health
 from ingestion.running import consume, read_labels
 from ingestion.streams import StreamClosed
-from sensors.models import ProcessHeartbeat
+from sieis_site.beating import BEAT_S, say_alive, say_gone
 
 log = structlog.get_logger(__name__)
-BEAT_S = 10.0
 RESTART_S = 2.0
 RESTART_MAX_S = 60.0
 JOIN_S = 30.0
@@ -81,17 +78,9 @@ def start_parts() -> Parts:
 
 def _beat(stop: threading.Event) -> None:
     """Says every few seconds that the web process lives."""
-    name = f"web@{socket.gethostname()}:{os.getpid()}"
     while True:
-        try:
-            ProcessHeartbeat.objects.update_or_create(
-                name=name, defaults={"kind": "web", "beat_at": timezone.now(), "detail": {"state": "running"}}
-            )
-        except DatabaseError as error:
-            log.warning("heartbeat_lost", error=str(error))
-            close_old_connections()
-        else:
+        if say_alive("web"):
             tell_health(timezone.now())
         if stop.wait(BEAT_S):
-            ProcessHeartbeat.objects.filter(name=name).delete()
+            say_gone("web")
             return

@@ -10,6 +10,8 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from sensors.models import ProfileVersion
 
+SOON_S = 50  # a look that could not be done in time is the next one's
+QUARTERLY = "4-59/15 * * * *"  # four minutes after each quarter of an hour
 NIGHTLY = "30 2 * * *"
 EARLY = "30 4 * * *"  # when the hot store has forgotten what is old
 WEEKLY = "0 3 * * 1"  # Monday 03:00, when a site sleeps
@@ -23,6 +25,9 @@ def install_schedule() -> list[str]:
     every_minute, _ = IntervalSchedule.objects.get_or_create(every=60, period=IntervalSchedule.SECONDS)
     wanted: dict[str, dict[str, Any]] = {
         "Expire training leases": {"task": "mlops.tasks.expire_leases", "interval": every_minute},
+        "Watch the flow": {"task": "ingestion.tasks.watch_flow", "interval": every_minute, "expire_seconds": SOON_S},
+        "Send a canary": {"task": "ingestion.tasks.send_canary", "interval": every_minute, "expire_seconds": SOON_S},
+        "Aggregate the lake": {"task": "sensors.tasks.aggregate_lake", "crontab": _crontab(QUARTERLY)},
         "Forget old hot readings": {"task": "sensors.tasks.forget_old_readings", "crontab": _crontab(NIGHTLY)},
         "Grade sensors": {"task": "sensors.tasks.grade_sensors", "crontab": _crontab(NIGHTLY)},
         "Expire quality reports": {"task": "ingestion.tasks.expire_reports", "interval": every_minute},

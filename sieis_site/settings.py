@@ -33,6 +33,7 @@ SIEIS_BATCH_WAIT_S: float = ENV["SIEIS_BATCH_WAIT_S"]
 SIEIS_SLOW_CYCLE_S: float = ENV["SIEIS_SLOW_CYCLE_S"]
 SIEIS_SLOW_CYCLE_READINGS: int = ENV["SIEIS_SLOW_CYCLE_READINGS"]
 SIEIS_FUTURE_S: float = ENV["SIEIS_FUTURE_S"]
+SIEIS_CANARY: bool = ENV["SIEIS_CANARY"]
 MQTT_URL: str = ENV["MQTT_URL"]
 SIEIS_INGEST_PER_MINUTE: int = ENV["SIEIS_INGEST_PER_MINUTE"]
 SIEIS_HOT_DAYS: float = ENV["SIEIS_HOT_DAYS"]
@@ -240,7 +241,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ACKS_LATE = False  # state lives in job rows: at start, queued rows are sent again
 CELERY_TIMEZONE = SIEIS_TIME_ZONE
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "sieis_site.beating:Scheduler"
 CHANNEL_LAYERS = {
     "default": (
         {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [_redis(1)]}}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 
 import structlog
 from celery.worker import WorkController
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
-from django_celery_beat.schedulers import DatabaseScheduler
 
 from mlops import children, training
+from sieis_site.beating import BEAT_S, Scheduler, say_alive, say_gone
 from sieis_site.celery import app
 
 CONCURRENCY = 2
@@ -54,20 +55,24 @@ def run_worker(stop: threading.Event) -> None:
     finally:
         children.STOPPING.set()
         worker.stop()
+        say_gone("worker")
         thread.join(PATIENCE_S)
 
 
 def _beat(stop: threading.Event, worker: threading.Thread) -> None:
     """Sends what is due. Celery's own beat sleeps through a request to stop; this one is woken by it."""
-    scheduler = DatabaseScheduler(app=app)
-    wait_s = 0.0
+    scheduler = Scheduler(app=app)
+    wait_s, said_at = 0.0, 0.0
     while not stop.wait(wait_s):
         if not worker.is_alive():
             raise WorkerGone("the thread that runs jobs ended; what it logged says why")
         close_old_connections()
+        if time.monotonic() - said_at >= BEAT_S:
+            said_at = time.monotonic()
+            say_alive("worker")
         try:
             wait_s = min(scheduler.tick(), LOOK_S)
         except DatabaseError as error:
             log.warning("beat_without_database", reason=str(error))
             wait_s = LOOK_S
-    scheduler.sync()
+    scheduler.close()

@@ -78,7 +78,7 @@ class Span:
 
 def scopes(profile: str | None = None, site: str | None = None) -> list[tuple[Profile, Site]]:
     """Each profile and site with motes that are not retired, narrowed to those named; CannotValidate for none."""
-    motes = Mote.objects.exclude(state=Mote.State.RETIRED)
+    motes = Mote.objects.exclude(state=Mote.State.RETIRED).exclude(is_probe=True)
     there = motes.order_by("profile__code", "site__code").values_list("profile__code", "site__code").distinct()
     pairs = [(p, s) for p, s in there if profile in (None, "", p) and site in (None, "", s)]
     if not pairs:

@@ -24,9 +24,15 @@ def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(ind
 
     assert install_schedule() == [
         "Expire training leases",
+        "Watch the flow",
+        "Send a canary",
+        "Aggregate the lake",
         "Forget old hot readings",
         "Grade sensors",
         "Expire quality reports",
+        "Expire reconciliations",
+        "Reconcile books and stores",
+        "Retire engine states",
         "Validate the data",
         "Release held messages",
         "Expire replays",

@@ -42,7 +42,7 @@ def test_an_unknown_variable_of_ours_is_refused_with_the_nearest_name():
 
 
 def test_an_unknown_variable_like_no_other_points_to_the_list():
-    assert ".env.example lists all there are" in refusal(SIEIS_XYZZY="1")
+    assert ".env.example lists all there are" in refusal(SIEIS_WWWWWW="1")
 
 
 def test_variables_of_others_are_left_alone():
