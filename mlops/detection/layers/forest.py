@@ -177,7 +177,7 @@ def depths(
     n_levels = 0
     while (1 << n_levels) - 1 < n_splits:
         n_levels += 1
-    block = np.empty((BLOCK, n_features), dtype=np.float32)
+    block, node = np.empty((BLOCK, n_features), dtype=np.float32), np.empty(BLOCK, dtype=np.uint32)
     for begin in range(0, n, BLOCK):
         size = min(BLOCK, n - begin)
         for r in range(size):
@@ -185,11 +185,15 @@ def depths(
             for f in range(n_features):
                 block[r, f] = np.float32((table[begin + r, f] - mean[f]) / spread[f])
         for tree in range(n_trees):
+            # Level by level: the rows' steps do not wait for each other.
             for r in range(size):
-                node = 0
-                for _ in range(n_levels):
-                    node = 2 * node + 1 + (block[r, split_feature[tree, node]] > split_at[tree, node])
-                reached[begin + r] += leaf_depth[tree, node - n_splits]
+                node[r] = 0
+            for _ in range(n_levels):
+                for r in range(size):
+                    here = node[r]
+                    node[r] = 2 * here + 1 + (block[r, split_feature[tree, here]] > split_at[tree, here])
+            for r in range(size):
+                reached[begin + r] += leaf_depth[tree, node[r] - n_splits]
         for r in range(size):
             if np.isnan(table[begin + r, 0]):
                 reached[begin + r] = np.nan

@@ -54,7 +54,7 @@ def prior(profile: Profile) -> Arrays:
     """Silent: without history nobody knows how far such a channel wanders."""
     n, onset = len(profile.channels), profile.onset
     raw, surprise = line([(0.0, 0.0), (ASIDE, ASIDE * onset), (1.0, onset), (4.0, max(CAP, 2.0 * onset))], n)
-    return {"scale": np.full(n, np.inf), "raw": raw, "surprise": surprise}
+    return {"scale": np.full(n, np.inf), "margin": np.ones(1), "raw": raw, "surprise": surprise}
 
 
 def fit(history: History) -> Arrays:
@@ -67,7 +67,7 @@ def fit(history: History) -> Arrays:
         wanders = [wander(values) for values in series if len(values) >= WARM + 3 * BLOCK]
         if wanders:
             scale[c] = max(float(np.quantile(wanders, WIDE)), channel.resolution / 2.0, 1e-9)
-    return {"scale": scale}
+    return {"scale": scale, "margin": np.array([history.margin])}
 
 
 def wander(values: Floats) -> float:
@@ -113,7 +113,7 @@ def growth(blocks: Floats) -> float:
 def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
     shape = rows.values.shape
     raw, middle, scale = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
-    advance(rows, model["scale"], Kept(*(memory[name] for name in Kept._fields)), raw, middle, scale)
+    advance(rows, model["scale"], model["margin"], Kept(*(memory[name] for name in Kept._fields)), raw, middle, scale)
     return Said(raw, middle, scale)
 
 
@@ -131,7 +131,7 @@ class Kept(NamedTuple):
 
 
 @compiled
-def advance(rows: Rows, scales: Array, kept: Kept, raw: Array, middle: Array, scale: Array) -> None:
+def advance(rows: Rows, scales: Array, margin: Array, kept: Kept, raw: Array, middle: Array, scale: Array) -> None:
     for i in range(len(rows.slot)):
         slot = rows.slot[i]
         if slot < 0:
@@ -147,7 +147,8 @@ def advance(rows: Rows, scales: Array, kept: Kept, raw: Array, middle: Array, sc
             kept.n[slot, c] = n + 1
             kept.level[slot, c] += max(LEVEL, 1.0 / (n + 1)) * (x - kept.level[slot, c])
             baseline = kept.baseline[slot, c]
-            z = abs(kept.level[slot, c] - baseline) / scales[c] if n >= WARM else 0.0
+            wide = scales[c] if rows.is_known[i] else scales[c] * margin[0]
+            z = abs(kept.level[slot, c] - baseline) / wide if n >= WARM else 0.0
 
             if kept.is_on[slot, c] == 0:
                 kept.bar[slot, c] = max(FAR, kept.bar[slot, c] * (1.0 - FADES))
@@ -178,4 +179,4 @@ def advance(rows: Rows, scales: Array, kept: Kept, raw: Array, middle: Array, sc
                 kept.told[slot, c] = raw[i, c] = max(said, 1.0)
             else:
                 raw[i, c] = ASIDE
-            middle[i, c], scale[i, c] = baseline, scales[c] * FAR
+            middle[i, c], scale[i, c] = baseline, wide * FAR
