@@ -360,7 +360,7 @@ class Runner:
         checkpoints.prune(claims, snapshots, self.storage)
 
     def _note_seen(self, gathered: Gathered) -> None:
-        """Before the checkpoint, which would keep a crash from making up for it; never back: a cycle may be all late."""
+        """Before the checkpoint, or a crash would leave it undone; never back, for a cycle may be all late."""
         if not self.is_history:
             at = {mote: Value(alert_services.instant(at)) for mote, at in sorted(gathered.last_seen.items())}
             seen = [
