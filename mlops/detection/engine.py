@@ -207,7 +207,7 @@ class FittedEngine:
             oddness=np.zeros(shape),
             odd_raw=of_level["raw"],
             odd_surprise=of_level["surprise"],
-            is_known=np.zeros(len(mote), dtype=np.bool_),
+            is_known=np.full(len(mote), "level" not in self.models),  # which alone can tell a stranger
             run_us=np.zeros(shape, dtype=np.int64),
             noisy=np.zeros(shape),
             calm=np.ones(shape, dtype=np.bool_),
