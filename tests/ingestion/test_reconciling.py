@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import sqlite3
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from deltalake import DeltaTable
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from influxdb_client import InfluxDBClient
 
 from alerts.models import Alert
 from ingestion.models import Checkpoint, HourDifference, LedgerHour, Quarantined, Reconciliation
@@ -24,6 +26,7 @@ from sensors.models import AuditEntry
 from sensors.readings import micros
 from sensors.retention import forget_old_readings
 from sensors.stores import hot
+from tests import stack
 from tests.builders import install_fleet
 from tests.ingestion.test_runner import drain, fleet, heard, in_hot, make, reading, send, stored  # noqa: F401
 
@@ -263,3 +266,37 @@ def test_the_command_shows_each_hour_that_differs_fails_heals_and_is_content(thr
 def test_a_profile_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(CommandError, match="no profile “indor”; there are: indoor"):
         call_command("reconcile", "--profile", "indor")
+
+
+@pytest.mark.service
+def test_an_hour_deleted_in_influxdb_turns_red_heals_and_turns_green(
+    addresses: dict[str, str], settings: Any, make: Any
+) -> None:
+    bucket = f"sieis-test-books-{secrets.token_hex(4)}"
+    with stack._influx(addresses, bucket):
+        settings.SIEIS_HOT_STORE = {
+            "BACKEND": "sensors.stores.influx.InfluxStore",
+            "OPTIONS": {
+                "url": addresses["INFLUXDB_V2_URL"], "org": addresses.get("INFLUXDB_V2_ORG", "sieis"),
+                "bucket": bucket, "token": addresses["INFLUXDB_V2_TOKEN"],
+            },
+        }  # fmt: skip
+        start = first_hour()
+        send(*[reading(micros(start) + i * STEP_US, code=code) for i in range(180) for code in ("7", "8")])
+        drain(make())
+        before = in_hot()
+        assert reconciled().n_differing == 0
+
+        with InfluxDBClient(
+            addresses["INFLUXDB_V2_URL"], addresses["INFLUXDB_V2_TOKEN"], org=addresses.get("INFLUXDB_V2_ORG", "sieis")
+        ) as influx:
+            last = start + 2 * HOUR - timedelta(microseconds=1)
+            influx.delete_api().delete(start + HOUR, last, '_measurement="indoor"', bucket)
+
+        assert reconciled().n_left == 1
+        assert states() == [(120, 120, 120, 0)]
+        assert Alert.objects.get(subject="books:indoor").status == "open"
+
+        assert reconciled(heals=True).n_left == 0
+        assert in_hot().equals(before)
+        assert Alert.objects.get(subject="books:indoor").status == "resolved"
