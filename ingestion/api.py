@@ -58,6 +58,40 @@ class PipelineOut(serializers.Serializer[Any]):
     stuck = serializers.ListField(child=serializers.DictField(), help_text="Sinks that are away, since when and why")
 
 
+class TroubledOut(serializers.Serializer[Any]):
+    mote = serializers.CharField()
+    site = serializers.CharField()
+    trouble = serializers.CharField(help_text="silent, clock or slow")
+    since = Instant(allow_null=True)
+    words = serializers.CharField()
+
+
+class CanaryOut(serializers.Serializer[Any]):
+    """Marked readings that measure the path; milliseconds to the hot store and to open pages, of the last hour."""
+
+    at = Instant()
+    stored_ms = serializers.FloatField(allow_null=True, help_text="Of the last one; null: it did not arrive")
+    heard_ms = serializers.FloatField(allow_null=True)
+    stored_p50_ms = serializers.FloatField(allow_null=True)
+    stored_p99_ms = serializers.FloatField(allow_null=True)
+    heard_p50_ms = serializers.FloatField(allow_null=True)
+    heard_p99_ms = serializers.FloatField(allow_null=True)
+    n = serializers.IntegerField()
+    n_lost = serializers.IntegerField()
+    error = serializers.CharField()
+
+
+class FlowOut(serializers.Serializer[Any]):
+    state = serializers.CharField(help_text="watching, silent (nobody looks any more), not_started or unknown")
+    looked_at = Instant(allow_null=True)
+    n_motes = serializers.IntegerField(help_text="Active motes that were heard at least once")
+    n_silent = serializers.IntegerField()
+    n_slow = serializers.IntegerField(help_text="That deliver less than 80 % of what their interval promises")
+    n_skewed = serializers.IntegerField(help_text="Whose clock is wrong")
+    troubled = TroubledOut(many=True, help_text="The worst twenty of each kind")
+    canary = CanaryOut(allow_null=True)
+
+
 class ProcessOut(serializers.Serializer[Any]):
     name = serializers.CharField()
     kind = serializers.CharField()
@@ -72,6 +106,7 @@ class HealthOut(serializers.Serializer[Any]):
     at = Instant(required=False)
     dependencies = DependencyOut(many=True, required=False)
     pipeline = PipelineOut(required=False)
+    flow = FlowOut(required=False)
     processes = ProcessOut(many=True, required=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 PATIENCE_S = 3.0
 FRESH = timedelta(seconds=2)
 ALIVE = timedelta(seconds=30)
+LOOKS = ("watch", "canary")  # no processes, but what the looks of every minute leave behind
+LOOKED = timedelta(seconds=150)
 FORGOTTEN = timedelta(hours=1)  # a process silent for longer was replaced, not lost
 UP, DOWN, UNKNOWN = "up", "down", "unknown"
 HEALTHY, DEGRADED = "healthy", "degraded"
@@ -83,14 +85,57 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True)
+class Troubled:
+    """A mote that the watch found silent, slow, or with a wrong clock."""
+
+    mote: str
+    site: str
+    trouble: str
+    since: datetime | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """The marked readings of the last hour: how many milliseconds they took to the hot store and to open pages."""
+
+    at: datetime
+    stored_ms: float | None
+    heard_ms: float | None
+    n: int
+    n_lost: int
+    error: str
+    stored_p50_ms: float | None = None
+    stored_p99_ms: float | None = None
+    heard_p50_ms: float | None = None
+    heard_p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What the last look at the motes found; counts are of all, `troubled` names the worst."""
+
+    state: str
+    looked_at: datetime | None = None
+    n_motes: int = 0
+    n_silent: int = 0
+    n_slow: int = 0
+    n_skewed: int = 0
+    troubled: tuple[Troubled, ...] = ()
+    canary: Canary | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     status: str
     at: datetime
     dependencies: tuple[Dependency, ...]
     pipeline: Pipeline
+    flow: Flow
     processes: tuple[Process, ...]
 
 
+NO_LOOK = Flow(UNKNOWN)
 NOTHING_KNOWN = Pipeline(UNKNOWN, 0.0, None, {}, (), ())
 Ping = Callable[[], object]
 
@@ -179,18 +224,20 @@ def checks(now: datetime) -> Health:
     """How everything is; asked at most every two seconds, however many ask."""
     dependencies = _watch.look(pings(), now)
     is_readable = next(one.state for one in dependencies if one.name == "database") == UP
-    processes, pipeline = _said(now) if is_readable else ((), NOTHING_KNOWN)
-    return Health(_status(dependencies, pipeline), now, dependencies, pipeline, processes)
+    processes, pipeline, flow = _said(now) if is_readable else ((), NOTHING_KNOWN, NO_LOOK)
+    return Health(_status(dependencies, pipeline), now, dependencies, pipeline, flow, processes)
 
 
-def _said(now: datetime) -> tuple[tuple[Process, ...], Pipeline]:
+def _said(now: datetime) -> tuple[tuple[Process, ...], Pipeline, Flow]:
     """What the processes wrote; two queries."""
     try:
         beats = [_process(beat, now) for beat in ProcessHeartbeat.objects.filter(beat_at__gt=now - FORGOTTEN)]
-        return tuple(beats), _pipeline([beat for beat in beats if beat.kind == "consumer"])
+        processes = [beat for beat in beats if beat.kind not in LOOKS]
+        pipeline = _pipeline([beat for beat in processes if beat.kind == "consumer"])
+        return tuple(processes), pipeline, _flow({beat.kind: beat for beat in beats if beat.kind in LOOKS}, now)
     except DatabaseError as error:
         log.warning("health_without_heartbeats", error=str(error))
-        return (), NOTHING_KNOWN
+        return (), NOTHING_KNOWN, NO_LOOK
 
 
 def _process(beat: ProcessHeartbeat, now: datetime) -> Process:
@@ -198,6 +245,48 @@ def _process(beat: ProcessHeartbeat, now: datetime) -> Process:
     if beat.detail.get("state") == "stopped":
         state = "stopped"
     return Process(beat.name, beat.kind, state, beat.beat_at, beat.detail)
+
+
+def _flow(looks: Mapping[str, Process], now: datetime) -> Flow:
+    """What the looks of every minute left; one that did not come is itself news."""
+    watched, sent = looks.get("watch"), looks.get("canary")
+    canary = _canary(sent) if sent is not None and now - sent.beat_at <= LOOKED else None
+    if watched is None:
+        return Flow("not_started", canary=canary)
+    detail = watched.detail
+    return Flow(
+        state="watching" if now - watched.beat_at <= LOOKED else "silent",
+        looked_at=watched.beat_at,
+        troubled=tuple(_troubled(detail)),
+        canary=canary,
+        **{name: detail[name] for name in ("n_motes", "n_silent", "n_slow", "n_skewed")},
+    )
+
+
+def _troubled(detail: Mapping[str, Any]) -> Iterator[Troubled]:
+    for one in detail["silent"]:
+        since = datetime.fromisoformat(one["since"])
+        yield Troubled(
+            one["mote"], one["site"], "silent", since, f"a reading is expected every {one['expected_s']:g} s"
+        )
+    for one in detail["skewed"]:
+        yield Troubled(one["mote"], one["site"], "clock", None, one["words"])
+    for one in detail["slow"]:
+        words = f"{one['n']} of {one['owed']:g} readings expected of late ({one['share']:.0%})"
+        yield Troubled(one["mote"], one["site"], "slow", None, words)
+
+
+def _canary(sent: Process) -> Canary:
+    last, told = sent.detail["runs"][-1], {name for name in Canary.__dataclass_fields__ if "_p" in name}
+    return Canary(
+        at=sent.beat_at,
+        stored_ms=last["stored_ms"],
+        heard_ms=last["heard_ms"],
+        error=last["error"],
+        n=sent.detail["n"],
+        n_lost=sent.detail["n_lost"],
+        **{name: sent.detail[name] for name in told if name in sent.detail},
+    )
 
 
 def _pipeline(consumers: list[Process]) -> Pipeline:

@@ -38,6 +38,7 @@ BATCH_SECONDS = Histogram(
 )
 
 HEARD_WITHIN = timedelta(minutes=5)
+LOOKS = ("watch", "canary")  # heartbeats of no process
 
 
 class Announced(Collector):
@@ -60,6 +61,7 @@ class FromDatabase(Collector):
         now = timezone.now()
         yield _active_alerts()
         yield from _motes(now)
+        yield from _flow(now)
         yield from _processes(now)
 
 
@@ -74,7 +76,7 @@ def _active_alerts() -> Metric:
 
 def _motes(now: datetime) -> Iterator[Metric]:
     intervals = {code: profile.interval_s for code, profile in registry.profiles().items()}
-    rows = Mote.objects.order_by().values_list("state", "last_seen_at", "profile__code")
+    rows = Mote.objects.filter(is_probe=False).order_by().values_list("state", "last_seen_at", "profile__code")
     states: Tally[str] = Tally()
     heard: Tally[str] = Tally()
     for state, last_seen_at, profile in rows:
@@ -87,6 +89,32 @@ def _motes(now: datetime) -> Iterator[Metric]:
     yield GaugeMetricFamily("sieis_motes_silent", "Active motes that are not heard", heard["silent"])
 
 
+def _flow(now: datetime) -> Iterator[Metric]:
+    """The last look and the last canary, unless they are too old to say anything of now."""
+    beats = {one.kind: one for one in ProcessHeartbeat.objects.filter(kind__in=LOOKS, beat_at__gt=now - HEARD_WITHIN)}
+    watched, sent = beats.get("watch"), beats.get("canary")
+    found = watched.detail if watched else {}
+    yield GaugeMetricFamily("sieis_motes_slow", "Motes that deliver less than they promise", found.get("n_slow", 0))
+    yield GaugeMetricFamily("sieis_motes_clock_skewed", "Motes whose clock is wrong", found.get("n_skewed", 0))
+    share = GaugeMetricFamily(
+        "sieis_mote_delivered_ratio", "Readings of the last ten minutes over those expected", labels=["site", "mote"]
+    )
+    for place, value in found.get("shares", {}).items():
+        share.add_metric(place.split("/", 1), value)
+    looked = GaugeMetricFamily("sieis_flow_looked_timestamp_seconds", "When the flow was last looked at", labels=())
+    if watched:
+        looked.add_metric([], watched.beat_at.timestamp())
+    took = GaugeMetricFamily("sieis_canary_seconds", "What the last marked reading took", labels=["hop"])
+    lost = GaugeMetricFamily("sieis_canary_lost", "Of the last 60 marked readings", labels=())
+    if sent:
+        last = sent.detail["runs"][-1]
+        lost.add_metric([], sent.detail["n_lost"])
+        for hop in ("stored", "heard"):
+            if last[f"{hop}_ms"] is not None:
+                took.add_metric([hop], last[f"{hop}_ms"] / 1000)
+    yield from (share, looked, took, lost)
+
+
 def _processes(now: datetime) -> Iterator[Metric]:
     age = GaugeMetricFamily("sieis_heartbeat_age_seconds", "Since a process said it lives", labels=["kind", "name"])
     rate = GaugeMetricFamily("sieis_pipeline_readings_per_second", "As the consumer measured it", labels=["name"])
@@ -95,7 +123,7 @@ def _processes(now: datetime) -> Iterator[Metric]:
     last = GaugeMetricFamily(
         "sieis_pipeline_last_batch_timestamp_seconds", "When the consumer had its last batch", labels=["name"]
     )
-    for beat in ProcessHeartbeat.objects.filter(beat_at__gt=now - HEARD_WITHIN):
+    for beat in ProcessHeartbeat.objects.filter(beat_at__gt=now - HEARD_WITHIN).exclude(kind__in=LOOKS):
         age.add_metric([beat.kind, beat.name], max((now - beat.beat_at).total_seconds(), 0.0))
         if beat.kind != "consumer":
             continue

@@ -29,6 +29,32 @@ function draw(health) {
     beat_at: { at: one.beat_at },
   }));
   drawPath(health.pipeline);
+  drawFlow(health.flow);
+}
+
+function canaryNote(canary) {
+  if (!canary) return "no marked reading was sent of late";
+  if (canary.stored_ms === null) return `the last marked reading was lost: ${canary.error}`;
+  const heard = canary.heard_ms === null ? "" : `, ${latency(canary.heard_ms)} to open pages`;
+  return `to the hot store${heard}; 99 % within ${latency(canary.stored_p99_ms)}, ${canary.n_lost} of ${canary.n} lost`;
+}
+
+function drawFlow(flow) {
+  const state = find("#flow-state");
+  state.className = `badge ${flow.state === "watching" ? "alive" : flow.state}`;
+  say(state, flow.state.replace("_", " "));
+  if (flow.looked_at) find("#looked-at").dateTime = flow.looked_at;
+  for (const name of ["silent", "motes", "slow", "skewed"]) say(find(`#n-${name}`), whole(flow[`n_${name}`]));
+  say(find("#canary"), latency(flow.canary?.stored_ms ?? null));
+  say(find("#canary-note"), canaryNote(flow.canary));
+  find("#no-troubled").hidden = flow.troubled.length > 0;
+  find("#troubled-table").hidden = flow.troubled.length === 0;
+  followRows(find("#troubled"), "troubled-row", flow.troubled, (one) => `${one.trouble}:${one.site}/${one.mote}`, (one) => ({
+    mote: { text: `${one.site}/${one.mote}`, href: `/motes/${one.site}/${encodeURIComponent(one.mote)}/`, class: "mono" },
+    trouble: { text: one.trouble, class: `badge ${one.trouble === "silent" ? "silent" : "warn"}` },
+    since: { at: one.since, otherwise: "–" },
+    words: one.words,
+  }));
 }
 
 function drawPath(pipeline) {

@@ -1,7 +1,7 @@
 /** Table rows that follow a list: found by key, made from the page's template, filled cell by cell. */
 import { find, findAll, fromTemplate, say, tellTimes } from "./page.js";
 
-/** Shows exactly these items in this order; `cells(item)` answers a text, or {text, class}, or {at} for an instant. */
+/** Shows exactly these items in this order; `cells(item)` answers a text, or {text, class, href}, or {at} for an instant. */
 export function followRows(body, template, items, keyOf, cells) {
   const rows = new Map(findAll("[data-key]", body).map((row) => [row.dataset.key, row]));
   const wanted = items.map((item) => {
@@ -26,6 +26,7 @@ function fill(cell, content) {
     if (!content.at) say(cell, content.otherwise ?? "");
     return;
   }
+  if (content.href) cell.href = content.href;
   if (cell.className !== content.class) cell.className = content.class;
   say(cell, content.text);
 }
