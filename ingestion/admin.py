@@ -12,7 +12,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ingestion import devices
-from ingestion.api import payload_text
 from ingestion.models import (
     Booked,
     Checkpoint,
@@ -27,6 +26,7 @@ from ingestion.models import (
     ReplayJob,
     StateSnapshot,
 )
+from ingestion.payloads import shown
 from ingestion.wire import KEPT_BYTES
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, shown_json
 from sensors.roles import person
@@ -68,7 +68,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Message, as text")
     def message(self, one: Quarantined) -> SafeString:
-        return format_html("<pre>{}</pre>", payload_text(one, KEPT_BYTES))
+        return format_html("<pre>{}</pre>", shown(bytes(one.payload), one.size, KEPT_BYTES))
 
 
 @admin.register(NotKept)

@@ -1,4 +1,4 @@
-"""The API of the reading path: health, what was put aside, and the metrics page."""
+"""The API of the reading path: health and the metrics page."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ingestion import health, metrics, wire
-from ingestion.models import Quarantined
+from ingestion import health, metrics
 from sensors import live
 from sensors.roles import VIEW, may
 from sensors.serializers import Instant
-
-SHOWN_OF_A_PAYLOAD = 2000
 
 
 class DependencyOut(serializers.Serializer[Any]):
@@ -142,54 +136,6 @@ def _may_look(request: Request) -> bool:
         return may(request.user, VIEW)
     except DatabaseError:
         return False
-
-
-class QuarantineQuery(serializers.Serializer[Any]):
-    reason = serializers.ChoiceField(sorted(wire.REASONS), required=False)
-    status = serializers.ChoiceField(Quarantined.Status.values, required=False)
-    mote = serializers.CharField(max_length=64, required=False, source="mote_code", help_text="Code of the mote")
-
-
-class QuarantinedOut(serializers.ModelSerializer[Quarantined]):
-    received_at = Instant()
-    mote = serializers.CharField(source="mote_code")
-    status = serializers.CharField()
-    payload = serializers.SerializerMethodField(help_text="Its beginning, as text")
-
-    class Meta:
-        model = Quarantined
-        fields = (
-            "id", "topic", "partition", "offset", "received_at", "reason", "detail", "mote", "status", "size",
-            "payload",
-        )  # fmt: skip
-
-    def get_payload(self, one: Quarantined) -> str:
-        return payload_text(one)
-
-
-def payload_text(one: Quarantined, shown: int = SHOWN_OF_A_PAYLOAD) -> str:
-    """What a person can read of a message that could not be read."""
-    text = bytes(one.payload[: shown + 4]).decode("utf-8", errors="backslashreplace")
-    return text if len(text) <= shown and one.size <= shown else f"{text[:shown]} … ({one.size} bytes)"
-
-
-class QuarantinePages(LimitOffsetPagination):
-    default_limit = 100
-    max_limit = 1000
-
-
-@extend_schema(tags=["quarantine"], parameters=[QuarantineQuery])
-class Quarantine(ListAPIView[Quarantined]):
-    """Messages that are no readings, with the reason, the newest first."""
-
-    serializer_class = QuarantinedOut
-    pagination_class = QuarantinePages
-    queryset = Quarantined.objects.none()
-
-    def get_queryset(self) -> QuerySet[Quarantined]:
-        query = QuarantineQuery(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
-        return Quarantined.objects.filter(**query.validated_data)
 
 
 @login_not_required

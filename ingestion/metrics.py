@@ -9,7 +9,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from django.db.models import Count
+from django.db.models import Count, Sum
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from alerts.models import Alert, Severity
+from ingestion.models import NotKept, Quarantined
 from sensors import live, registry
 from sensors.models import Mote, ProcessHeartbeat
 from sensors.presence import presence
@@ -60,6 +61,7 @@ class FromDatabase(Collector):
     def collect(self) -> Iterator[Metric]:
         now = timezone.now()
         yield _active_alerts()
+        yield from _quarantine()
         yield from _motes(now)
         yield from _flow(now)
         yield from _processes(now)
@@ -72,6 +74,20 @@ def _active_alerts() -> Metric:
     for severity in Severity.values:
         metric.add_metric([severity], found.get(severity, 0))
     return metric
+
+
+def _quarantine() -> Iterator[Metric]:
+    rows = Quarantined.objects.order_by().values_list("status").annotate(n=Count("id"))
+    found: dict[str, int] = dict(rows)
+    kept = GaugeMetricFamily("sieis_quarantine_messages", "Messages kept put aside, by status", labels=["status"])
+    for status in Quarantined.Status.values:
+        kept.add_metric([status], found.get(status, 0))
+    yield kept
+    told = "Messages beyond the quarantine's cap, of the days that it keeps"
+    counted = GaugeMetricFamily("sieis_quarantine_not_kept", told, labels=["reason"])
+    for reason, n in NotKept.objects.order_by().values_list("reason").annotate(Sum("n")):
+        counted.add_metric([reason], n)
+    yield counted
 
 
 def _motes(now: datetime) -> Iterator[Metric]:

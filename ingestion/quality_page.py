@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,14 +10,11 @@ from django.db.models import Count, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from ingestion.api import payload_text
 from ingestion.models import LedgerHour, Quarantined
 from ingestion.wire import REASONS
 from sensors.models import Profile
 
 COLUMNS = ("received", "stored", "quarantined", "duplicate", "held")
-SHOWN_OF_A_PAYLOAD = 400
-WAITING = (Quarantined.Status.QUARANTINED, Quarantined.Status.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +31,6 @@ class Line:
     @property
     def is_balanced(self) -> bool:
         return self.received == self.stored + self.quarantined + self.duplicate + self.held
-
-
-@dataclass(frozen=True, slots=True)
-class PutAside:
-    """A quarantined message as the list shows it."""
-
-    row: Quarantined
-    why: str
-    payload: str
 
 
 def books_of_today(now: datetime) -> list[Line]:
@@ -75,20 +62,16 @@ def days(now: datetime, n: int = 14) -> list[dict[str, Any]]:
 
 
 def n_aside() -> int:
-    return Quarantined.objects.filter(status__in=WAITING).count()
+    return Quarantined.objects.filter(status__in=Quarantined.WAITING).count()
 
 
 def reasons() -> list[dict[str, Any]]:
     """How many messages wait for which reason, the most frequent first."""
     rows = (
-        Quarantined.objects.filter(status__in=WAITING)
+        Quarantined.objects.filter(status__in=Quarantined.WAITING)
         .order_by()
         .values("reason")
         .annotate(n=Count("id"))
         .order_by("-n")
     )
     return [{**row, "words": REASONS.get(row["reason"], row["reason"])} for row in rows]
-
-
-def put_aside(rows: Sequence[Quarantined]) -> list[PutAside]:
-    return [PutAside(row, REASONS.get(row.reason, row.reason), payload_text(row, SHOWN_OF_A_PAYLOAD)) for row in rows]

@@ -141,7 +141,10 @@ def replay(row: Quarantined, *, parts: Parts, who: User | None, now: datetime, p
     """Sends one message again, as it came or repaired; CannotReplay says why not. Answers what will become of it."""
     if not row.waits:
         raise AlreadySettled(f"The message {row.place} is {row.status} already.", SETTLED)
-    sent = send_again([row], parts=parts, who=who, now=now, repaired={} if payload is None else {row.pk: payload})
+    as_it_came = whole_messages([row], parts.lake).get(row.pk) if payload is not None else None
+    is_repaired = payload is not None and (as_it_came is None or unmarked(as_it_came) != payload)
+    repaired = {row.pk: payload} if payload is not None and is_repaired else {}
+    sent = send_again([row], parts=parts, who=who, now=now, repaired=repaired)
     fate = sent.fates[row.pk]
     if not sent.n:
         raise (AlreadySettled if fate.name == SETTLED else CannotReplay)(fate.words, fate.name)
@@ -149,6 +152,15 @@ def replay(row: Quarantined, *, parts: Parts, who: User | None, now: datetime, p
     detail = {"reason": row.reason, "went_to": row.went_to, "is_repaired": row.is_repaired}
     audit.record(deed="replay_message", subject=_subject(row), detail=detail, who=who, now=now)
     return fate
+
+
+def replay_chosen(rows: Sequence[Quarantined], *, parts: Parts, who: User | None, now: datetime) -> Sent:
+    """Sends those again that somebody has chosen and that would be taken."""
+    sent = send_again([row for row in rows if row.waits], parts=parts, who=who, now=now)
+    if sent.n:
+        detail = {"messages": sent.n, "asked": {"chosen": len(rows)}}
+        audit.record(deed="replay_messages", subject="quarantine", detail=detail, who=who, now=now)
+    return sent
 
 
 def send_again(

@@ -5,7 +5,15 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import TemplateView
 
-from ingestion import books_page, device_pages, mote_pages, profile_pages, report_pages, views
+from ingestion import (
+    books_page,
+    device_pages,
+    mote_pages,
+    profile_pages,
+    quarantine_pages,
+    report_pages,
+    views,
+)
 
 urlpatterns = [
     path("", views.live, name="live"),
@@ -25,6 +33,10 @@ urlpatterns = [
     path("quality/reports/", report_pages.all_reports, name="reports"),
     path("quality/reports/<int:pk>/", report_pages.report, name="report"),
     path("quality/reports/<int:pk>/readings", report_pages.report_readings, name="report-readings"),
+    path("quarantine/", quarantine_pages.quarantine, name="quarantine"),
+    path("quarantine/settle", quarantine_pages.settle, name="quarantine-settle"),
+    path("quarantine/adopt/", quarantine_pages.adopt, name="quarantine-adopt"),
+    path("quarantine/<int:pk>/", quarantine_pages.message, name="quarantine-message"),
     path("models/", views.models, name="models"),
     path("profiles/", profile_pages.profiles, name="profiles"),
     path("profiles/<slug:code>/", profile_pages.profile, name="profile"),

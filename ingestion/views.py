@@ -16,8 +16,7 @@ from django.views.decorators.http import require_safe
 
 from alerts.models import Event
 from ingestion import books_page, health, live_page, models_page, quality_page, report_page
-from ingestion.filters import AlertFilter, QuarantineFilter
-from ingestion.models import Quarantined
+from ingestion.filters import AlertFilter
 from mlops.models import ModelVersion
 from sensors.models import Mote, Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
@@ -109,16 +108,10 @@ def system(request: HttpRequest) -> HttpResponse:
 @require_safe
 @role_required()
 def quality(request: HttpRequest) -> HttpResponse:
-    form = QuarantineFilter(request.GET)
-    page: Page[Quarantined] = _page(request, form.found())
     return render(
         request,
         "quality.html",
         {
-            "form": form,
-            "page": page,
-            "messages_aside": quality_page.put_aside(list(page.object_list)),
-            "query": _query(request),
             "books": quality_page.books_of_today(timezone.now()),
             "reasons": quality_page.reasons(),
             "reports": report_page.latest(),

@@ -7,6 +7,7 @@ from alerts import api as alerts
 from ingestion import api as ingestion
 from ingestion import books_api as books
 from ingestion import intake_api as intake
+from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from mlops import api as mlops
 from sensors import api as sensors
@@ -34,7 +35,16 @@ urlpatterns = [
     path("models/<path:name>/promote", mlops.Promote.as_view(), name="model-promote"),
     path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
     path("ml/jobs/<int:pk>", mlops.Job.as_view(), name="job"),
-    path("quarantine", ingestion.Quarantine.as_view(), name="quarantine"),
+    path("quarantine", quarantine.Quarantine.as_view(), name="quarantine"),
+    path("quarantine/kinds", quarantine.Kinds.as_view(), name="quarantine-kinds"),
+    path("quarantine/replay", quarantine.Replay.as_view(), name="quarantine-replay"),
+    path("quarantine/jobs/<int:pk>", quarantine.OneReplayJob.as_view(), name="quarantine-job"),
+    path("quarantine/discard", quarantine.Discard.as_view(), name="quarantine-discard"),
+    path("quarantine/adopt", quarantine.Adopt.as_view(), name="quarantine-adopt"),
+    path("quarantine/<int:pk>", quarantine.OneQuarantined.as_view(), name="quarantine-message"),
+    path("quarantine/<int:pk>/check", quarantine.Check.as_view(), name="quarantine-check"),
+    path("quarantine/<int:pk>/replay", quarantine.ReplayOne.as_view(), name="quarantine-replay-one"),
+    path("quarantine/<int:pk>/discard", quarantine.DiscardOne.as_view(), name="quarantine-discard-one"),
     path("ingest", intake.Ingest.as_view(), name="ingest"),
     path("devices", intake.DeviceKeys.as_view(), name="devices"),
     path("devices/<int:pk>", intake.OneDeviceKey.as_view(), name="device"),

@@ -233,11 +233,11 @@ def test_quarantine_shows_reason_and_payload_harmlessly(charlie_client):
         payload=b"<script>alert(1)</script>\xff", size=26,
     )  # fmt: skip
 
-    page = charlie_client.get("/quality/?reason=malformed").content.decode()
+    page = charlie_client.get("/quarantine/?reason=malformed&view=messages").content.decode()
 
     assert "not JSON at byte 0" in page
     assert "&lt;script&gt;alert(1)" in page
-    assert "No message fits" in charlie_client.get("/quality/?reason=no_mote").content.decode()
+    assert "No message fits" in charlie_client.get("/quarantine/?reason=no_mote").content.decode()
 
 
 def version(**changes) -> ModelVersion:

@@ -20,6 +20,7 @@ PAGES = {
     "alerts": "/alerts/?status=all",
     "health": "/system/",
     "quality": "/quality/",
+    "quarantine-one-by-one": "/quarantine/?view=messages&status=all",
     "models": "/models/",
     "password": "/password/",
 }
