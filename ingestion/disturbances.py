@@ -13,6 +13,7 @@ from sensors.readings import Bools, Floats, Ints
 
 US = 1_000_000
 Span = tuple[float, float]
+SPIKES = 0.35  # the share of a spike fault's readings that are far off
 
 # ---- one channel --------------------------------------------------------------------------------------------
 
@@ -47,19 +48,20 @@ class Stretch:
     def noise(self) -> Floats:
         return noise.normal(self.incident.stream(f"noise/{self.channel}"), self.at)[:, 0]
 
-    def chance(self) -> Floats:
-        return noise.uniform(self.incident.stream(f"chance/{self.channel}"), self.at)[:, 0]
+
+def _chance(incident: Incident, channel: int, at: Ints) -> Floats:
+    return noise.uniform(incident.stream(f"chance/{channel}"), at)[:, 0]
 
 
 def _spike(stretch: Stretch) -> Floats:
     """Single readings far off among good ones."""
-    chance = stretch.chance()
+    chance = _chance(stretch.incident, stretch.channel, stretch.at)
     if stretch.spikes_to is None:
         high = stretch.values + stretch.amount * (1.0 + 0.5 * np.clip(stretch.noise(), -1.0, 1.0))
     else:
         low, top = stretch.spikes_to
-        high = low + (top - low) * chance / 0.35
-    return np.where(chance < 0.35, high, stretch.values)
+        high = low + (top - low) * chance / SPIKES
+    return np.where(chance < SPIKES, high, stretch.values)
 
 
 def _drift(stretch: Stretch) -> Floats:
@@ -158,3 +160,15 @@ def sent_again(incident: Incident, at: Ints) -> tuple[Ints, Ints]:
     sent = inside + np.where(chance < 0.4, 0, later_us)
     again = (chance < 0.8) & (sent < incident.ends_us)
     return inside[again], sent[again]
+
+
+def is_seen(incident: Incident, at: Ints) -> bool:
+    """Whether it concerns any reading made at these instants, all inside it: a short one may fall between two
+    readings, a spike may spare the few that there are."""
+    match incident.kind:
+        case "spike":
+            return any(bool((_chance(incident, channel, at) < SPIKES).any()) for channel in incident.channels)
+        case "duplicate":
+            return len(sent_again(incident, at)[0]) > 0
+        case _:
+            return len(at) > 0

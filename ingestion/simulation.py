@@ -57,8 +57,9 @@ def history_chunks(
 
 
 def tell_truth(simulator: Simulator, from_us: int, upto_us: int, *, labels: Stream, site: str) -> int:
-    """Tells every fault that touches a stretch of history; how many there were."""
-    told = [fault_message(fault, site=site) for fault in simulator.faults(from_us, upto_us)]
+    """Tells every fault that touches a stretch of history at the profile's own interval; how many there were."""
+    faults = simulator.faults(from_us, upto_us, simulator.profile.interval_s)
+    told = [fault_message(fault, site=site) for fault in faults]
     labels.append(told, [None] * len(told))
     return len(told)
 
@@ -170,7 +171,7 @@ class _Run:
 
     def _tell_truth(self, from_us: int, upto_us: int) -> bool:
         """Each fault once, as it begins; at the start also those that are under way."""
-        touching = self.simulator.faults(from_us, upto_us)
+        touching = self.simulator.faults(from_us, upto_us, self.interval_s)
         begun = [fault for fault in touching if fault.starts_us >= from_us or from_us == self.first_us]
         told = [fault_message(fault, site=self.site) for fault in begun]
         if told and self.labels is not None and not self._append(self.labels, told, [None] * len(told)):

@@ -7,7 +7,7 @@ goes on where history ended.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ import polars as pl
 
 from ingestion import noise, worlds
 from ingestion.disturbances import US as US  # told on: all who simulate count in microseconds
-from ingestion.disturbances import Stretch, battery_death, disturbed, sent_again, skew_us
+from ingestion.disturbances import Stretch, battery_death, disturbed, is_seen, sent_again, skew_us
 from ingestion.episodes import COURSES, FLUTTER_S, Episodes
 from ingestion.faults import Fault, Incident, Plan, Schedule, rows
 from sensors.packs import Pack
@@ -109,7 +109,7 @@ class Simulator:
         codes = tuple(mote.code for mote in pack.motes)
         x, y = worlds.spread([mote.x for mote in pack.motes], [mote.y for mote in pack.motes])
         return cls(
-            _measured(pack.profile),
+            pack.measured,
             Simulated(
                 codes=codes,
                 keys=tuple((f"{site}/{mote.zone}" if mote.zone else site).encode() for mote in pack.motes),
@@ -141,9 +141,17 @@ class Simulator:
         values = report.values.reshape(n * m, k)[row]
         return Readings(self.fleet, self.profile.names, measured, mote, values, measured + ahead_us, is_repeat)
 
-    def faults(self, start_us: int, end_us: int) -> list[Fault]:
-        """The truth: every fault that touches the range, in order of its beginning."""
-        found = [fault for incident in self.schedule.between(start_us, end_us) for fault in self._truth(incident)]
+    def faults(self, start_us: int, end_us: int, interval_s: float | None = None) -> list[Fault]:
+        """The truth: every fault that touches the range, in order of its beginning.
+
+        With an interval only those that concern a reading: of the others nobody could ever find anything.
+        """
+        found = [
+            fault
+            for incident in self.schedule.between(start_us, end_us)
+            for fault in self._truth(incident)
+            if interval_s is None or is_seen(incident, instants(fault.starts_us, fault.ends_us, interval_s))
+        ]
         touching = [fault for fault in found if fault.starts_us < end_us and fault.ends_us > start_us]
         return sorted(touching, key=lambda fault: (fault.starts_us, fault.mote))
 
@@ -230,11 +238,6 @@ def _lined_up(at: Ints, row: Ints, again: Any, m: int) -> tuple[Ints, Bools]:
     row = np.concatenate([row, repeats])
     order = np.lexsort((is_repeat, row // m, row % m, sent))
     return row[order], is_repeat[order]
-
-
-def _measured(profile: Profile) -> Profile:
-    """With the channels that motes send; what is derived from them is not theirs."""
-    return replace(profile, channels=tuple(channel for channel in profile.channels if channel.formula is None))
 
 
 def plan_of(pack: Pack, *, anomaly_rate: float | None = None, is_history: bool = False) -> Plan:

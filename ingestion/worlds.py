@@ -63,7 +63,7 @@ class BandWorld:
         drivers: Mapping[str, float] | None = None,
     ) -> None:
         self.profile, self.places, self.seed = profile, places, seed
-        self.low, self.high = profile.bounds("normal")
+        self.low, self.high = _reported_bounds(profile)
         self.settings: list[dict[str, Any]] = [{**self.DEFAULTS, **channels.get(name, {})} for name in profile.names]
         self.fields = [noise.Field(seed, f"band/{name}", places.x, places.y, reach_m=REACH_M) for name in profile.names]
         self.own = [noise.keys(seed, f"own/{name}", places.codes) for name in profile.names]
@@ -88,6 +88,18 @@ class BandWorld:
                 share += amount * driven[name]
             table[:, :, i] = self.low[i] + folded(share) * (self.high[i] - self.low[i])
         return table
+
+
+def _reported_bounds(profile: Profile) -> tuple[Floats, Floats]:
+    """The normal bands' outermost whole steps: rounded to its resolution, a value nearer to an edge would leave."""
+    low, high = profile.bounds("normal")
+    step = np.array([channel.resolution for channel in profile.channels])
+    first, last = np.ceil(low / step - 1e-6) * step, np.floor(high / step + 1e-6) * step
+    inside = first <= last
+    return (
+        np.where(inside & (first - low > 1e-6 * step), first, low),
+        np.where(inside & (high - last > 1e-6 * step), last, high),
+    )
 
 
 def folded(share: Floats) -> Floats:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 __all__ = ["BadPack", "Pack", "PackMote", "PackZone", "parse_pack", "read_pack", "shipped"]
 
 FOLDER = Path(__file__).parent
+MOST_MOTES = 100_000
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -67,7 +68,12 @@ class Pack:
         return replace(self.profile, channels=tuple(channel for channel in channels if channel.formula is None))
 
     def with_motes(self, n: int) -> Pack:
-        """The first n motes; beyond the pack's own, further ones are numbered on and spread over the same area."""
+        """The first n motes; beyond the pack's own, further ones are numbered on and spread over the same area.
+
+        Raises BadPack for more than one site can have.
+        """
+        if n > MOST_MOTES:
+            raise BadPack(f"{n:,} motes were asked for; expected at most {MOST_MOTES:,}")
         more = n - len(self.motes)
         return replace(self, motes=self.motes[:n] if more <= 0 else (*self.motes, *_further(self.motes, more)))
 

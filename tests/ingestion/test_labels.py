@@ -164,7 +164,7 @@ def test_every_fault_of_a_simulated_day_is_kept_as_it_was_injected():
     n = tell_truth(simulator, START, START + 86_400 * US, labels=stream("labels"), site="main")
     read()
 
-    faults = simulator.faults(START, START + 86_400 * US)
+    faults = simulator.faults(START, START + 86_400 * US, simulator.profile.interval_s)
     assert len(faults) == n > 1_000
     rows = Label.objects.values_list("mote__code", "channel", "kind", "starts_at", "ends_at")
     assert {(*row[:3], micros(row[3]), micros(row[4])) for row in rows} == {

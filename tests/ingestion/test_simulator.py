@@ -149,6 +149,17 @@ def test_normal_is_truncated_at_100_000_draws_of_each_machine_channel():
     assert (values.std(axis=0) > 0.03 * (high - low)).all()
 
 
+def test_a_band_whose_edges_are_no_whole_steps_is_kept_too():
+    office = OFFICE.replace("[400, 1200]\nresolution = 1\n", "[404, 1196]\nresolution = 10\n")
+    sim = Simulator.of(
+        parse_pack(f"{office}\n[simulator.channels]\nco2 = {{ daily = 0.7 }}"), site="main", anomaly_rate=0
+    )
+
+    co2 = sim.produce(START, START + DAY, 60).values[:, 0]
+
+    assert (co2.min(), co2.max()) == (410.0, 1190.0)
+
+
 @pytest.mark.parametrize("name", ["machine", "climate"])
 def test_normal_values_do_not_heap_up_on_the_edges_of_their_band(name):
     sim = simulator(name, anomaly_rate=0.0)
@@ -515,6 +526,29 @@ def test_a_fault_that_was_under_way_is_told_when_a_laptop_wakes():
     assert {(fault.mote, fault.kind, fault.starts_us / US) for fault in under_way} <= told
 
 
+def test_a_fault_that_no_reading_shows_is_not_told():
+    steps, sink, labels, sim = Steps(), Flaky(0), Flaky(0), simulator(anomaly_rate=0.2)
+
+    sent = run(
+        steps, sink, simulator=sim, labels=labels, interval_s=97.0, speed=0.0, start_us=START - 6 * HOUR, end_us=START
+    )
+
+    healthy = simulator(anomaly_rate=0.0).produce(START - 6 * HOUR, START, 97.0)
+    honest = dict(zip(zip(healthy.at.tolist(), healthy.mote.tolist(), strict=True), healthy.values, strict=True))
+    readings = sim.produce(START - 6 * HOUR, START, 97.0)
+    told = [json.loads(value) for value in labels.values]
+    spikes = [one for one in told if one["kind"] == "spike"]
+    assert len(spikes) > 10
+    for one in spikes:
+        starts, ends = (round(one[end] * US) for end in ("starts_at", "ends_at"))
+        inside = (readings.at >= starts) & (readings.at < ends)
+        place = sim.profile.names.index(one["channel"])
+        mine = inside & (readings.mote == sim.places.codes.index(one["mote_id"]))
+        rows = zip(readings.at[mine].tolist(), readings.mote[mine].tolist(), readings.values[mine], strict=True)
+        assert any(values[place] != honest[at, mote][place] for at, mote, values in rows)
+    assert sent.faults == len(told) < len(sim.faults(START - 6 * HOUR, START))
+
+
 def test_no_fault_is_told_beyond_the_last_reading_that_was_asked_for():
     steps, sink, labels, sim = Steps(), Flaky(0), Flaky(0), simulator(anomaly_rate=0.2)
 
@@ -612,7 +646,9 @@ def test_simulate_told_to_stop_flushes_and_reports(number, capsys):
     [
         (("--pack", "outdoor"), "“outdoor” is neither a pack"),
         (("--motes", "0"), "--motes is 0; expected a number above 0"),
-        (("--motes", "many"), "“many” is no whole number; expected one such as 5"),
+        (("--motes", "many"), "“many” is no whole number of at most 18 digits; expected one such as 5"),
+        (("--seed", "9" * 19), "is no whole number of at most 18 digits"),
+        (("--motes", "1000000000000"), "1,000,000,000,000 motes were asked for; expected at most 100,000"),
         (("--speed", "fast"), "“fast” is no number; expected one such as 0.5"),
         (("--interval", "nan"), "“nan” is no number"),
         (("--interval", "1e-9"), "--interval is 1e-09; expected 0.001 or more"),

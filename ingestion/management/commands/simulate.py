@@ -23,7 +23,7 @@ UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 def whole(text: str) -> int:
     if not re.fullmatch(r"-?\d{1,18}", text):
-        raise ArgumentTypeError(f"“{text}” is no whole number; expected one such as 5")
+        raise ArgumentTypeError(f"“{text}” is no whole number of at most 18 digits; expected one such as 5")
     return int(text)
 
 
@@ -158,7 +158,7 @@ class Command(BaseCommand):
         )
         n = len(set(simulator.fleet.codes) - known)
         if n:
-            asked = "".join(f" --{name} {options[name]}" for name in ("site", "motes") if options[name] is not None)
+            asked = "".join(f" --{name} {options[name]}" for name in ("site", "motes") if options[name])
             self.stderr.write(
                 f"{n} of these motes are not registered: their readings are held until "
                 f"`manage.py load_pack {options['pack']}{asked}` adds them."

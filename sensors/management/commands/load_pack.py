@@ -53,9 +53,9 @@ class Command(BaseCommand):
             raise CommandError(f"--motes is {n}; expected a whole number from 0")
         try:
             pack = read_pack(options["pack"])
+            return pack if n is None else pack.with_motes(n)
         except BadPack as error:
             raise CommandError(str(error)) from None
-        return pack if n is None else pack.with_motes(n)
 
     def install(self, pack: Pack, options: dict[str, Any], *, is_rehearsal: bool = False) -> Installed:
         try:
