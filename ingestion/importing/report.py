@@ -36,9 +36,20 @@ def times(rows: Rows, zone: str, *, site_zone: str) -> list[str]:
     if rows.n_never:
         lines.append(
             f"  {rows.n_never:,} in an hour that never was in {zone}: quarantined. Does the logger ignore summer time? "
-            "Then name its fixed offset, such as --times-in Etc/GMT+8"
+            f"Then name its fixed offset{_fixed(zone, int(at.min()))}"  # type: ignore[arg-type]
         )
     return lines
+
+
+def _fixed(zone: str, us: int) -> str:
+    """The zone's offset in winter as a zone of its own, where it is whole hours. Their signs are turned round."""
+    try:
+        year = datetime.fromtimestamp(us / 1e6, UTC).year
+    except (ValueError, OverflowError, OSError):
+        return ""
+    offsets = [datetime(year, month, 1, tzinfo=ZoneInfo(zone)).utcoffset() for month in (1, 7)]
+    hours = min(offset.total_seconds() for offset in offsets if offset is not None) / 3600
+    return f", such as --times-in Etc/GMT{-int(hours):+d}" if hours == int(hours) else ""
 
 
 def _local(us: int, zone: str) -> str:
@@ -85,7 +96,7 @@ def _beyond(each: ChannelFigures, channel: Channel) -> list[str]:
 
 
 def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:,.6g}".replace("-", "−")
+    return "" if value is None else f"{value + 0.0:,.6g}".replace("-", "−")
 
 
 def _share(part: float) -> str:

@@ -81,9 +81,22 @@ def read(path: Path) -> Source:
 
 def _parquet(path: Path, raw: bytes) -> pl.DataFrame:
     try:
-        return pl.read_parquet(io.BytesIO(raw))
+        table = pl.read_parquet(io.BytesIO(raw))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadFile(f"{path} begins as Parquet does, but cannot be read: {str(error).splitlines()[0]}") from None
+    return table.with_columns(_as_text(column) for column in table if not _is_plain(column.dtype))
+
+
+def _is_plain(dtype: pl.DataType) -> bool:
+    """Numbers, texts and times; anything else (categories, lists, durations …) is read as the text that shows it."""
+    return dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime, pl.Null)
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    if column.dtype in (pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    cells = (None if cell is None else str(cell) for cell in column.to_list())
+    return pl.Series(column.name, cells, dtype=pl.String)
 
 
 # ---- text ---------------------------------------------------------------------------------------------------

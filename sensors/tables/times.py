@@ -208,11 +208,14 @@ def _localise(
 def _second_pass(local: pl.Series, is_twice: pl.Series, motes: pl.Series) -> pl.Series:
     """Which readings of an hour that was passed twice belong to its second pass: those after the clock went back.
 
-    Only where a mote's clock goes back once in that hour; otherwise the file is in no order that could tell.
+    Only where a mote's clock goes back once in that hour; otherwise the file is in no order that could tell. Of just
+    two at the same time, as a logger makes that speaks once an hour, the second is of the second pass.
     """
     table = pl.DataFrame({"mote": motes, "local": local, "is_twice": is_twice.fill_null(False)}).with_row_index("row")
     steps = table.filter("is_twice").with_columns(day=pl.col("local").dt.date())
-    back = (pl.col("local") < pl.col("local").shift(1)).fill_null(False).cast(pl.Int64).cum_sum()
+    before = pl.col("local").shift(1)
+    is_back = (pl.col("local") < before) | ((pl.col("local") == before) & (pl.len() == 2))
+    back = is_back.fill_null(False).cast(pl.Int64).cum_sum()
     steps = steps.with_columns(n_back=back.over("mote", "day"))
     after = steps.filter((pl.col("n_back") == 1) & (pl.col("n_back").max().over("mote", "day") == 1))["row"]
     return table["row"].is_in(after.implode())

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion.importing import report
 from ingestion.importing.columns import BadMap, match, parse_map
 from ingestion.importing.rows import How, Rows, join
 from sensors.packs import read_pack
@@ -115,6 +116,23 @@ def test_parquet_keeps_its_types_and_whole_floats_name_motes(tmp_path):
     assert found.table["mote"].to_list() == ["7"]
     assert found.table["at"].to_list() == [micros(at)]
     assert found.table.select("temperature", "humidity").row(0) == (21.5, 40.0)
+
+
+def test_parquet_columns_that_are_no_cells_are_said_as_text(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = {
+        "mote": pl.Series(["7"], dtype=pl.Categorical),
+        "at": pl.Series([START.isoformat()], dtype=pl.Categorical),
+        "temp": pl.Series(["21.5"], dtype=pl.Categorical),
+        "humidity": [[1.0]],
+        "light": [timedelta(1)],
+    }
+    pl.DataFrame(table).write_parquet(path)
+
+    found = rows_of(path).table
+
+    assert found.select("mote", "at", "temperature").row(0) == ("7", micros(START), 21.5)
+    assert found.select("humidity said", "light said").row(0) == ("[1.0]", "1 day, 0:00:00")
 
 
 def test_a_file_without_a_header_is_mapped_by_number(tmp_path):
@@ -218,6 +236,34 @@ def test_the_hour_that_is_passed_twice_is_told_apart_by_each_motes_own_order(tmp
     minutes = [(at - first) // 60_000_000 for at in found.table.filter(mote="7")["at"].to_list()]
     assert minutes == [0, 11, 41, 71, 101, 131]
     assert (found.n_first, found.n_second, found.n_never) == (4, 4, 0)
+
+
+def test_who_speaks_once_an_hour_speaks_twice_in_the_hour_that_is_passed_twice(tmp_path):
+    clock = ["01:00", "02:00", "02:00", "03:00"]
+    lines = "".join(f"2024-10-27 {each},7,21.5\n" for each in clock)
+
+    found = rows_of(written(tmp_path / "a.csv", f"at,mote,temp\n{lines}"))
+
+    first = micros(datetime(2024, 10, 26, 23, tzinfo=UTC))
+    assert [(at - first) // 3_600_000_000 for at in found.table["at"].to_list()] == [0, 1, 2, 3]
+    assert (found.n_first, found.n_second) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "fixed"),
+    [
+        ("Europe/Berlin", "2024-03-31 02:30", "Etc/GMT-1"),
+        ("America/Los_Angeles", "2024-03-10 02:30", "Etc/GMT+8"),
+        ("Europe/London", "2024-03-31 01:30", "Etc/GMT+0"),
+    ],
+)
+def test_a_logger_without_summer_time_is_told_the_fixed_offset_of_its_zone(tmp_path, zone, day, fixed):
+    file = written(tmp_path / "a.csv", f"at,mote,temp\n2024-02-01 12:00,7,21.5\n{day},7,21.5\n")
+
+    lines = "\n".join(report.times(rows_of(file, zone=zone), zone, site_zone=zone))
+
+    assert f"such as --times-in {fixed}" in lines
+    assert ZoneInfo(fixed).utcoffset(START) == ZoneInfo(zone).utcoffset(datetime(2024, 1, 1, tzinfo=UTC))
 
 
 def test_a_time_that_never_was_is_none_and_counted(tmp_path):
