@@ -138,6 +138,8 @@ def _full_hour(instant: datetime) -> datetime:
 
 def _n_times_refused(report: QualityReport, codes: Mapping[int, str]) -> int:
     refused = Quarantined.objects.filter(reason__in=IMPOSSIBLE, mote_code__in=list(codes.values()))
+    if report.site:
+        refused = refused.filter(site=report.site.code)  # codes are unique within a site only
     if report.starts_at:
         refused = refused.filter(received_at__gte=report.starts_at)
     if report.ends_at:

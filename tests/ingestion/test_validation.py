@@ -247,16 +247,18 @@ def test_what_the_hot_store_may_have_forgotten_is_not_compared(place):
 def test_a_reading_measured_after_it_arrived_fails_the_times(place):
     from_the_future = good(place.keys["7"]).with_columns(received_at=pl.col("at") - timedelta(hours=1))
     place.keep(from_the_future.head(2), good(place.keys["7"])[2:], good(place.keys["8"]))
-    Quarantined.objects.create(
-        topic="t",
-        partition=0,
-        offset=9,
-        received_at=NOON,
-        reason="future_timestamp",
-        mote_code="8",
-        payload=b"",
-        size=0,
-    )
+    for offset, site in enumerate(["main", "lab"]):  # the lab has an 8 of its own
+        Quarantined.objects.create(
+            topic="t",
+            partition=0,
+            offset=offset,
+            received_at=NOON,
+            reason="future_timestamp",
+            mote_code="8",
+            site=site,
+            payload=b"",
+            size=0,
+        )
 
     report = place.report()
 
