@@ -256,8 +256,8 @@ def _instant(text: str) -> datetime | None:
         return None
 
 
-@require_POST
 @role_required()
+@require_POST
 def reconcile(request: HttpRequest) -> HttpResponse:
     """Asks for a comparison, or (operator and up) for a healing, and leads back."""
     heals = request.POST.get("heal") == "1"

@@ -55,6 +55,13 @@ def less(lines: pl.DataFrame, **under_way: pl.DataFrame) -> pl.DataFrame:
     return lines
 
 
+def recounted(lines: pl.DataFrame, again: pl.DataFrame, hot: pl.DataFrame) -> pl.DataFrame:
+    """The lines with another count of the hot store (hour, mote, n) for those of them that were counted again."""
+    marked = lines.join(again.select(*KEYS, is_again=True), on=KEYS, how="left").join(hot, on=KEYS, how="left")
+    count = pl.when(pl.col("is_again")).then(pl.col("n").fill_null(0)).otherwise("hot")
+    return marked.with_columns(hot=count).drop("is_again", "n")
+
+
 def differing(lines: pl.DataFrame) -> pl.DataFrame:
     return lines.filter(DIFFERS)
 

@@ -32,6 +32,7 @@ class Scope:
     codes: dict[int, str]
     start: datetime | None = None
     end: datetime | None = None
+    version: int | None = None  # of the lake's table, so that a look counts one and the same; None: the newest
 
     @property
     def table(self) -> str:
@@ -64,6 +65,8 @@ def look(scope: Scope, *, lake: Lake, hot: HotStore, keep: timedelta) -> Look:
     """Books first, then the lake, then the hot store: what comes meanwhile is under way and counts nowhere."""
     marks, booked = _books(scope)
     mended = lake.recorded(scope.table, scope.mending_id) or 0
+    if lake.exists(scope.table):
+        scope = replace(scope, version=lake.version(scope.table))
     cold, newest_cold = _cold(scope, lake)
     newest = max(filter(None, (newest_cold, _newest_hot(scope, hot))), default=None)
     boundary = newest - keep if newest else None
@@ -103,7 +106,7 @@ def _booked(scope: Scope) -> pl.DataFrame:
 def silver(scope: Scope, lake: Lake) -> pl.LazyFrame | None:
     """The scope's rows in the lake, with their hour; None where the lake has no table of the profile."""
     try:
-        rows = lake.scan(scope.table)
+        rows = lake.scan(scope.table, scope.version)
     except NoSuchTable:
         return None
     rows = rows.filter(pl.col("mote").is_in(scope.motes))
@@ -173,8 +176,10 @@ def _without_under_way(
     recent = pl.col("at") >= boundary if boundary else pl.lit(False)
     lines = comparison.less(lines, cold=_counted(cold), due=_counted(cold.filter(recent)))
     ahead = comparison.differing(lines).filter(pl.col("hot") > pl.col("due"))
-    warm = pl.concat([empty(scope), *(keys(hot_rows(scope, day, hot)) for day in by_day(ahead))])
-    return comparison.less(lines, hot=_counted(under_way(warm.filter(recent), marks, lake)))
+    warm = pl.concat([empty(scope), *(keys(hot_rows(scope, day, hot)) for day in by_day(ahead))]).filter(recent)
+    # Counted again instead of subtracted: what has come since the first count must not be taken off it.
+    settled = warm.join(under_way(warm, marks, lake), on=["mote", "at"], how="anti")
+    return comparison.recounted(lines, ahead, _counted(settled))
 
 
 def _beyond(marks: Sequence[Booked]) -> pl.Expr:

@@ -28,7 +28,7 @@ from sensors.retention import forget_old_readings
 from sensors.stores import hot
 from tests import stack
 from tests.builders import install_fleet
-from tests.ingestion.test_runner import drain, fleet, heard, in_hot, make, reading, send, stored  # noqa: F401
+from tests.ingestion.test_runner import Failing, drain, fleet, heard, in_hot, make, reading, send, stored  # noqa: F401
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 HOUR = timedelta(hours=1)
@@ -49,9 +49,9 @@ def three_hours(make: Any) -> datetime:
     return start
 
 
-def reconciled(**asked: Any) -> Reconciliation:
+def reconciled(store: Any = None, **asked: Any) -> Reconciliation:
     made = deed.ask(deed.Request(**asked), trigger="command", who=None, now=timezone.now())
-    deed.reconcile(made, lake=lake(), hot=hot(), fleet=registry.current_fleet(), now=timezone.now())
+    deed.reconcile(made, lake=lake(), hot=store or hot(), fleet=registry.current_fleet(), now=timezone.now())
     return made
 
 
@@ -157,6 +157,37 @@ def test_readings_that_are_not_yet_in_the_books_are_no_difference(three_hours: d
 
     assert seen == [0, 0], "in the hot store alone, then in the lake too"
     assert reconciled().n_readings == 370
+
+
+def test_what_comes_while_the_stores_are_counted_takes_nothing_off_what_was_there(
+    three_hours: datetime, make: Any
+) -> None:
+    seen = []
+
+    class Filling(Failing):
+        """A hot store into which the path writes between any two questions."""
+
+        n = 0
+
+        def between(self, *asked: Any, **more: Any) -> pl.DataFrame:
+            self.n += 1
+            row = in_hot().tail(1)
+            at = pl.lit(three_hours + timedelta(minutes=self.n % 60, seconds=7), row.schema["at"])
+            self._store.write(registry.profiles()["indoor"], row.with_columns(at=at, offset=pl.lit(1000 + self.n)))
+            return self._store.between(*asked, **more)
+
+    class Path(type(make())):  # type: ignore[misc]
+        def slow_cycle(self) -> None:
+            if self.gathered.n_messages:
+                seen.append(reconciled(store=Filling(hot(), ValueError(), 0)).n_differing)
+            super().slow_cycle()
+
+    send(*[reading(micros(three_hours) + i * STEP_US + 1_000_000) for i in range(10)])
+    running = make()
+    running.__class__ = Path
+    drain(running)
+
+    assert seen == [0]
 
 
 def test_books_that_both_stores_and_bronze_speak_against_are_corrected(three_hours: datetime) -> None:
