@@ -12,6 +12,7 @@ from ingestion import (
     profile_pages,
     quarantine_pages,
     report_pages,
+    retention_page,
     views,
 )
 
@@ -33,6 +34,7 @@ urlpatterns = [
     path("quality/reports/", report_pages.all_reports, name="reports"),
     path("quality/reports/<int:pk>/", report_pages.report, name="report"),
     path("quality/reports/<int:pk>/readings", report_pages.report_readings, name="report-readings"),
+    path("quality/retention/", retention_page.retention_page, name="retention"),
     path("quarantine/", quarantine_pages.quarantine, name="quarantine"),
     path("quarantine/settle", quarantine_pages.settle, name="quarantine-settle"),
     path("quarantine/adopt/", quarantine_pages.adopt, name="quarantine-adopt"),

@@ -21,6 +21,7 @@ PAGES = {
     "health": "/system/",
     "quality": "/quality/",
     "quarantine-one-by-one": "/quarantine/?view=messages&status=all",
+    "retention": "/quality/retention/?days=0.5",
     "models": "/models/",
     "password": "/password/",
 }
