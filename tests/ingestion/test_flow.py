@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -9,16 +10,21 @@ import msgspec
 import numpy as np
 import pytest
 from django.core.cache import cache
+from django.utils import timezone
 
 from alerts import services
 from alerts.events import EventChange
 from alerts.models import Alert, Event, MaintenanceWindow
 from ingestion.flow import canary, looking
-from ingestion.models import Quarantined
-from sensors import registry
+from ingestion.models import LedgerHour, Quarantined
+from ingestion.running import build_runner
+from ingestion.streams import stream
+from sensors import live, registry
 from sensors.models import Mote, ProcessHeartbeat
 from sensors.readings import micros
 from sensors.stores import hot
+from sieis_site import beating
+from sieis_site.celery import app
 from tests import builders
 from tests.conftest import NOON
 from tests.people import *  # noqa: F403
@@ -282,3 +288,51 @@ def test_three_lost_canaries_in_a_row_make_one_alert_and_a_good_one_after_it_doe
     assert counts == [0, 0, 1, 1, 1, 1, 0]
     told = ProcessHeartbeat.objects.get(kind="canary").detail
     assert (told["n"], told["n_lost"], told["stored_p50_ms"], told["heard_p50_ms"]) == (7, 4, 80.0, 120.0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_canary_goes_through_the_real_path_to_the_hot_store_and_the_live_channel():
+    canary.probe()
+    loop = live.new_loop_in_a_thread()
+    live.bind_loop(loop)
+    stop = threading.Event()
+    consumer = threading.Thread(target=build_runner().run, args=(stop,))
+    consumer.start()
+    try:
+        run = canary.send(stream=stream("readings"), store=hot(), now=timezone.now())
+    finally:
+        stop.set()
+        consumer.join(20)
+        loop.call_soon_threadsafe(loop.stop)
+
+    assert run is not None
+    assert run.error == ""
+    assert run.stored_ms is not None
+    assert run.heard_ms is not None
+    (line,) = LedgerHour.objects.all()
+    assert (line.received, line.stored) == (1, 1)
+    assert Event.objects.count() == 0
+
+
+def test_a_canary_that_nobody_takes_is_lost():
+    canary.probe()
+
+    run = canary.send(stream=stream("readings"), store=hot(), now=NOON, wait_s=0.05)
+
+    assert run is not None
+    assert (run.stored_ms, run.error) == (None, "not stored within 0.05 s")
+
+
+# ---- signs of life ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beat_says_that_it_lives_whenever_it_looks_at_its_schedule():
+    scheduler = beating.Scheduler(app=app)
+
+    scheduler.tick()
+    said = list(ProcessHeartbeat.objects.values_list("kind", flat=True))
+    scheduler.close()
+
+    assert said == ["beat"]
+    assert not ProcessHeartbeat.objects.exists()
