@@ -10,17 +10,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from ingestion.models import DeviceKey, IntakeReceipt
 from ingestion.records import Records
 from ingestion.streams import Stream
-from ingestion.wire import MOTE_FIELDS, Wire
+from ingestion.wire import Wire, names
 from sensors.fleet import Fleet
 from sensors.readings import micros
 
 MOST_READINGS = 10_000
 RECEIPTS_FOR = timedelta(days=2)
+ANSWERED_WITHIN = timedelta(minutes=2)  # whoever has not answered by then was killed
+AGAIN = "the same request is under way; ask again in a second"
 NDJSON = ("application/x-ndjson", "application/jsonl", "application/ndjson")
 
 
@@ -57,7 +60,7 @@ def split(body: bytes, content_type: str) -> list[bytes]:
     else:
         try:
             raw: Any = msgspec.json.decode(body, type=list[msgspec.Raw] if body.lstrip()[:1] == b"[" else msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadBody(f"the body is not JSON: {error}") from None
         found = [bytes(one) for one in raw] if isinstance(raw, list) else [bytes(raw)]
     if not found:
@@ -77,7 +80,7 @@ def take(messages: Sequence[bytes], *, key: DeviceKey, fleet: Fleet, stream: Str
         except _NotTheirs as wrong:
             verdicts[row] = Verdict(row, "refused", wrong.reason, wrong.detail)
     rows = list(named)
-    decoded = Wire(fleet).decode(_records([named[row] for row in rows], now))
+    decoded = Wire(fleet, future_s=settings.SIEIS_FUTURE_S).decode(_records([named[row] for row in rows], now))
     for reject in decoded.rejects:
         row = rows[reject.row]
         status = "held" if reject.is_held else "refused"
@@ -111,32 +114,26 @@ class _NotTheirs(Exception):
         self.reason, self.detail = reason, detail
 
 
-_Named = msgspec.defstruct(
-    "Named", [*((name, str | int | None, None) for name in MOTE_FIELDS), ("site", str | None, None)]
-)
-
-
 def _as_of(message: bytes, key: DeviceKey, fleet: Fleet) -> bytes:
     """The message with site and mote filled in from the key where it names none, refused where it names others."""
-    try:
-        said: Any = msgspec.json.decode(message, type=_Named)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    said = names(message)
+    if said is None:
         return message  # the wire knows what is wrong with it, and says so
     missing: dict[str, str] = {}
     if said.site is None and key.site.code != fleet.default_site:
         missing["site"] = key.site.code
     elif said.site is not None and said.site != key.site.code:
         raise _NotTheirs("wrong_site", f"names site “{said.site[:60]}”; this key is for {key.site.code}")
-    code = next((str(getattr(said, name)) for name in MOTE_FIELDS if getattr(said, name) is not None), None)
-    if key.mote is not None and code is None:
+    if key.mote is not None and said.code is None:
         missing["mote_id"] = key.mote.code
-    elif key.mote is not None and code != key.mote.code:
-        raise _NotTheirs("wrong_mote", f"names mote “{(code or '')[:60]}”; this key is for {key.mote.code}")
+    elif key.mote is not None and said.code != key.mote.code:
+        raise _NotTheirs("wrong_mote", f"names mote “{(said.code or '')[:60]}”; this key is for {key.mote.code}")
     if not missing:
         return message
-    inner = message.strip()[1:]
-    comma = b"" if inner.strip() == b"}" else b","
-    return b"{" + msgspec.json.encode(missing)[1:-1] + comma + inner
+    inner = message.strip()[:-1]
+    comma = b"" if inner.strip() == b"{" else b","
+    # Behind all that is said: of two fields with one name the last counts, also where the first is null.
+    return inner + comma + msgspec.json.encode(missing)[1:]
 
 
 # ---- once, however often it is sent -------------------------------------------------------------------------
@@ -171,9 +168,16 @@ def _receipt(key: DeviceKey, idempotency_key: str, body: str, now: datetime) -> 
     try:
         with transaction.atomic():
             fresh.save()
+        return fresh, True
     except IntegrityError:
-        return IntakeReceipt.objects.get(key=key, idempotency_key=idempotency_key), False
-    return fresh, True
+        there = IntakeReceipt.objects.filter(key=key, idempotency_key=idempotency_key).first()
+    if there is None:  # its maker has just given up
+        raise AlreadyUnderWay(AGAIN)
+    # Of one whose maker was killed nobody knows what went in. It goes in once more: a repeat is known as such later.
+    is_left = IntakeReceipt.objects.filter(
+        pk=there.pk, body_sha256=body, answer__isnull=True, made_at__lt=now - ANSWERED_WITHIN, made_at=there.made_at
+    )
+    return there, bool(is_left.update(made_at=now))
 
 
 def _answer_before(receipt: IntakeReceipt, body: str) -> dict[str, Any]:
@@ -183,7 +187,7 @@ def _answer_before(receipt: IntakeReceipt, body: str) -> dict[str, Any]:
             "with other readings; use a new one for each request"
         )
     if receipt.answer is None:
-        raise AlreadyUnderWay("the same request is under way; ask again in a second")
+        raise AlreadyUnderWay(AGAIN)
     return dict(receipt.answer)
 
 

@@ -74,6 +74,35 @@ class BadMessage(Exception):
         self.reason, self.detail = reason, detail
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Whom a message speaks of, as it says itself."""
+
+    code: str | None
+    site: str | None
+
+
+_Named = msgspec.defstruct(
+    "Named", [*((name, str | int | None, None) for name in MOTE_FIELDS), ("site", str | None, None)]
+)
+
+
+def names(raw: bytes) -> Names | None:
+    """What a message names, read as `Wire` reads it: strictly, then leniently. None where it cannot be read."""
+    said: dict[str, Any]
+    try:
+        said = msgspec.structs.asdict(msgspec.json.decode(raw, type=_Named))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        try:
+            said = json.loads(raw)
+            said = {**said, **{name: _code(said[name]) for name in MOTE_FIELDS if said.get(name) is not None}}
+        except (ValueError, RecursionError, AttributeError, TypeError, BadMessage):
+            return None
+    code = next((str(said[name]) for name in MOTE_FIELDS if said.get(name) is not None), None)
+    site = said.get("site")
+    return Names(code, site) if site is None or _is_text(site) else None
+
+
 class Wire:
     """Decodes messages for one revision of the fleet."""
 

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
 import structlog
 from django.db import close_old_connections
 
 from ingestion.patience import DATABASE_AWAY
-from ingestion.wire import MOTE_FIELDS
+from ingestion.wire import names
 from sensors.fleet import Fleet
 
 log = structlog.get_logger(__name__)
 LOOK_S = 5.0
-Named = msgspec.defstruct(
-    "Named", [*((name, str | int | None, None) for name in MOTE_FIELDS), ("site", str | None, None)]
-)
 
 
 class Keys:
@@ -33,14 +28,10 @@ class Keys:
 
     def __call__(self, message: bytes) -> bytes | None:
         fleet = self._known()
-        try:
-            said: Any = msgspec.json.decode(message, type=Named)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        said = names(message)
+        if fleet is None or said is None or said.code is None:
             return None  # it will be put aside, from whatever partition
-        code = next((str(getattr(said, name)) for name in MOTE_FIELDS if getattr(said, name) is not None), None)
-        if fleet is None or code is None:
-            return None
-        mote = fleet.find(code, said.site)
+        mote = fleet.find(said.code, said.site)
         return (mote.group_key if mote else said.site or fleet.default_site).encode()
 
     def _known(self) -> Fleet | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import pytest
@@ -134,6 +136,60 @@ def test_a_key_of_another_site_names_the_site_where_the_message_does_not(own_str
         ("accepted", None), ("refused", "wrong_site"),
     ]  # fmt: skip
     assert [(one["site"], one["mote_id"]) for one in appended(own_stream)] == [("lab", "7")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"site": null, "timestamp": %d, "mote_id": "7", "temperature": 21.5}',
+        b'{"timestamp": %d, "mote_id": 7.0, "temperature": 21.5}',
+        b'{"timestamp": %d, "mote_id": "7", "temperature": 21.5, "light": NaN}',
+    ],
+)
+def test_whatever_a_message_leaves_out_or_garbles_it_goes_to_the_keys_own_site(own_stream, body):
+    raw = body % int(timezone.now().timestamp())
+
+    told = send(key(site="lab"), raw, kind="application/x-ndjson").json()
+
+    assert told["accepted"] == 1
+    assert [one["site"] for one in appended(own_stream)] == ["lab"]
+
+
+@pytest.mark.parametrize(
+    "garbled", [b'"mote_id": 8.0', b'"mote_id": "8", "light": NaN', b'"machine_id": "8", "x": NaN']
+)
+def test_no_garbled_message_speaks_for_another_mote(own_stream, garbled):
+    raw = b'{"timestamp": %d, "temperature": 21.5, %s}' % (int(timezone.now().timestamp()), garbled)
+
+    answer = send(key("7"), raw, kind="application/x-ndjson")
+
+    assert answer.json()["readings"][0]["reason"] == "wrong_mote"
+    assert appended(own_stream) == []
+
+
+def test_a_request_whose_maker_was_killed_goes_in_when_it_is_sent_again(own_stream):
+    gateway, messages, now = key().key, [json.dumps(reading()).encode()], timezone.now()
+
+    body = hashlib.sha256(messages[0]).hexdigest()
+    IntakeReceipt.objects.create(key=gateway, idempotency_key="a1", body_sha256=body, made_at=now)
+    again = partial(intake.once, messages, "a1", key=gateway, fleet=current_fleet(), stream=own_stream)
+
+    with pytest.raises(intake.AlreadyUnderWay):
+        again(now=now + timedelta(seconds=1))
+    assert again(now=now + timedelta(minutes=3))["accepted"] == 1
+    assert again(now=now + timedelta(minutes=4))["accepted"] == 1
+    assert len(appended(own_stream)) == 1
+
+
+def test_the_time_that_may_lie_ahead_is_that_of_the_reading_path(own_stream, settings):
+    settings.SIEIS_FUTURE_S = 3600.0
+    soon = (timezone.now() + timedelta(minutes=30)).isoformat()
+
+    assert send(key(), reading(timestamp=soon)).json()["accepted"] == 1
+
+
+def test_a_body_nested_beyond_measure_is_refused_with_a_sentence(own_stream):
+    assert send(key(), b"[" * 100_000).status_code == 400
 
 
 def test_a_retry_with_the_same_idempotency_key_is_answered_alike_and_goes_in_once(own_stream):
