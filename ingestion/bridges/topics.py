@@ -80,7 +80,7 @@ def reading(places: Mapping[str, str], payload: bytes, arrived_at: datetime) -> 
         said = payload.decode(errors="replace")[:SHOWN]
     if "channel" not in places and not isinstance(said, dict):
         return payload
-    return json.dumps({**_head(places, arrived_at), **_body(said, places.get("channel"))}, ensure_ascii=False).encode()
+    return json.dumps({**_head(places, arrived_at), **_body(said, places.get("channel"))}).encode()
 
 
 def _head(places: Mapping[str, str], arrived_at: datetime) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from paho.mqtt import publish
 
@@ -81,6 +81,7 @@ def test_what_is_no_object_goes_on_as_it_is_and_the_wire_says_why_it_is_no_readi
     assert reading({"mote": "7"}, payload, NOON) == payload
 
 
+@example(rb'"\ud800"', {"channel": "temperature"})  # half a surrogate pair: JSON can say it, UTF-8 cannot
 @given(st.binary(max_size=60), st.dictionaries(st.sampled_from(["site", "mote", "channel"]), st.text(min_size=1)))
 def test_no_payload_breaks_the_bridge(payload, places):
     assert isinstance(reading(places, payload, NOON), bytes)
