@@ -88,7 +88,7 @@ def read_pack(name_or_path: str | Path) -> Pack:
     names = shipped()
     path = FOLDER / f"{name_or_path}.toml" if str(name_or_path) in names else Path(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadPack(
             f"“{name_or_path}” is neither a pack that comes with SIEIS ({', '.join(names)}) "

@@ -142,6 +142,12 @@ def test_a_profile_of_ones_own_needs_a_toml_file_and_nothing_else(tmp_path):
     assert [mote.code for mote in pack.motes] == ["room-1", "room-2"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_pack(tmp_path):
+    (tmp_path / "office.toml").write_text(OFFICE, encoding="utf-8-sig")
+
+    assert read_pack(tmp_path / "office.toml").profile.code == "office"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
