@@ -83,6 +83,7 @@ def retention_page(request: HttpRequest) -> HttpResponse:
     form = DaysForm(request.GET)
     shown: dict[str, Any] = {"form": form, "days": form.asked(), "hot_days": settings.SIEIS_HOT_DAYS}
     shown |= {
+        "days_text": f"{shown['days']:g}",
         "quarantine_days": settings.SIEIS_QUARANTINE_DAYS, "quarantine_max": settings.SIEIS_QUARANTINE_MAX,
         "stream_days": settings.SIEIS_STREAM["OPTIONS"].get("keep_days"),
     }  # fmt: skip
