@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
@@ -110,11 +110,15 @@ class ByDeviceKey(BaseAuthentication):
         return "Bearer"
 
 
-class HasDeviceKey(BasePermission):
-    message = "Send a device key: Authorization: Bearer sieis_…"
+class NoDeviceKey(NotAuthenticated):
+    default_detail = "Send a device key, which an engineer makes: Authorization: Bearer sieis_…"
 
+
+class HasDeviceKey(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return isinstance(request.auth, DeviceKey)
+        if not isinstance(request.auth, DeviceKey):
+            raise NoDeviceKey
+        return True
 
 
 class DeviceThrottle(SimpleRateThrottle):

@@ -256,6 +256,13 @@ def test_a_person_logged_in_is_no_device(alice_client):
     assert answer.status_code == 401
 
 
+def test_whoever_sends_no_key_is_told_what_to_send():
+    answer = Client().post("/api/v1/ingest", b"{}", content_type="application/json", headers={"X-Api-Key": "a"})
+
+    assert answer.status_code == 401
+    assert answer.json()["detail"].endswith("Authorization: Bearer sieis_…")
+
+
 def test_only_the_hash_of_a_secret_is_kept():
     made = key()
 
