@@ -22,11 +22,12 @@ from sensors.lake import lake
 from sensors.models import Mote
 from sensors.stores import hot
 
+START = timezone.now().replace(microsecond=0)  # one for all, so that the same reading is the same a second later
 COLUMNS = ("received", "stored", "quarantined", "duplicate", "held")
 
 
 def moment(minutes_ago: float = 30) -> str:
-    return (timezone.now() - timedelta(minutes=minutes_ago)).replace(microsecond=0).isoformat()
+    return (START - timedelta(minutes=minutes_ago)).isoformat()
 
 
 def reading(mote: str = "7", minutes_ago: float = 30, **values: Any) -> bytes:
