@@ -108,8 +108,8 @@ def _fails(scope: Scope, check: str, limits: Limits, expected_s: Mapping[int, fl
         expected = pl.col("mote").replace_strict(dict(expected_s), default=None, return_dtype=pl.Float64)
         return (pl.col("waited_s") > 1.5 * expected).fill_null(False)
     if kind == "nulls":
-        measured = [channel.code for channel in scope.profile.channels if channel.formula is None]
-        return pl.any_horizontal(pl.col(code).is_null() & ~excluded(scope.overlays, code) for code in measured)
+        measured = [channel for channel in scope.profile.channels if channel.formula is None]
+        return pl.any_horizontal(pl.col(one.code).is_null() & ~excluded(scope.overlays, one) for one in measured)
     simple = {
         "duplicates": pl.col("is_repeat"),
         "dates": (pl.col("waited_s") > limits.gap_h * 3600).fill_null(False),

@@ -219,7 +219,7 @@ def _value_counts(scope: Scope) -> list[pl.Expr]:
 
 def _channel_counts(scope: Scope, channel: Channel, place: int) -> list[pl.Expr]:
     """Each value is in exactly one of excluded, null, below, above, suspect and trusted; the rest lies across them."""
-    value, kept = pl.col(channel.code), ~excluded(scope.overlays, channel.code)
+    value, kept = pl.col(channel.code), ~excluded(scope.overlays, channel)
     (low, high), normal = channel.physical, channel.normal
     reach = max(abs(low), abs(high))
     is_inside = value.is_between(low, high).fill_null(False)
@@ -248,7 +248,7 @@ def _channel_counts(scope: Scope, channel: Channel, place: int) -> list[pl.Expr]
 def outside(scope: Scope, channel: Channel) -> pl.Expr:
     """Values beyond the channel's physical range that nobody took out."""
     is_outside = ~pl.col(channel.code).is_between(*channel.physical)
-    return (is_outside & ~excluded(scope.overlays, channel.code)).fill_null(False)
+    return (is_outside & ~excluded(scope.overlays, channel)).fill_null(False)
 
 
 def is_low(scope: Scope) -> pl.Expr:
@@ -256,7 +256,8 @@ def is_low(scope: Scope) -> pl.Expr:
     battery = scope.profile.battery
     if battery is None:
         return pl.lit(False)
-    return ((pl.col(battery.channel) < battery.low) & ~excluded(scope.overlays, battery.channel)).fill_null(False)
+    channel = next(one for one in scope.profile.channels if one.code == battery.channel)
+    return ((pl.col(channel.code) < battery.low) & ~excluded(scope.overlays, channel)).fill_null(False)
 
 
 def impossible(future_us: int) -> pl.Expr:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from sensors.overlay import Overlay, corrected
-from sensors.readings import INSTANT, Profile, micros
+from sensors.readings import INSTANT, Channel, Profile, micros
 
 CHUNK = 500_000  # rows in memory at once, about 100 bytes each
 DAY = timedelta(days=1)
@@ -77,13 +77,17 @@ def last_before(source: pl.LazyFrame, scope: Scope, instant: datetime) -> dict[i
     return dict(found.iter_rows())
 
 
-def excluded(overlays: Sequence[Overlay], channel: str) -> pl.Expr:
-    """Which rows' value of the channel a person took out. Flags cannot say: another channel may have other trouble."""
+def excluded(overlays: Sequence[Overlay], channel: Channel) -> pl.Expr:
+    """Which rows' value of the channel a person took out, or one that it follows from.
+
+    Flags cannot say: another channel may have other trouble.
+    """
+    names = ("", channel.code, *(channel.formula.of if channel.formula else ()))
     at = pl.col("at").cast(pl.Int64)
     stretches = [
         (pl.col("mote") == one.mote) & (at >= one.starts_us) & (at < one.ends_us)
         for one in overlays
-        if one.is_excluded and one.channel in ("", channel)
+        if one.is_excluded and one.channel in names
     ]
     return pl.any_horizontal(stretches) if stretches else pl.lit(False)
 

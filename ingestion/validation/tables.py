@@ -33,7 +33,8 @@ def detail(evidence: Evidence) -> dict[str, Any]:
 def left_out(evidence: Evidence) -> dict[str, Any]:
     """What people took out or recalibrated, counted apart from every check."""
     found, overlays = evidence.found, evidence.scope.overlays
-    excluded = sum(found.channel(code)["excluded"] for code in evidence.scope.profile.names) if found else 0
+    measured = [channel.code for channel in evidence.measured]
+    excluded = sum(found.channel(code)["excluded"] for code in measured) if found else 0
     corrected = found.total("corrected") if found else 0
     sentence = (
         f"People left {words.plural(excluded, 'value')} out, which no check counts, and recalibrated "

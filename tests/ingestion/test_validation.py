@@ -20,11 +20,12 @@ from ingestion import tasks
 from ingestion.models import LedgerHour, QualityReport, Quarantined
 from ingestion.validation import failing, reports, words
 from ingestion.validation.figures import COUNTS, Bounds, Tally
-from ingestion.validation.rows import Scope, days, walk
+from ingestion.validation.rows import Scope, days, excluded, walk
 from sensors import corrections, quality, registry
 from sensors.lake import Lake, lake
 from sensors.models import Correction, Mote, Profile, Site
-from sensors.readings import micros
+from sensors.overlay import Overlay
+from sensors.readings import Formula, micros
 from sensors.stores import StoreUnavailable, hot
 from tests import builders
 from tests.conftest import NOON
@@ -302,6 +303,15 @@ def test_excluded_values_count_apart_and_nowhere_else(place):
     assert report.detail["left_out"]["excluded"] == 20
     assert "left 20 values out" in report.detail["left_out"]["words"]
     assert report.quality_percent == 100.0
+
+
+def test_what_follows_from_an_excluded_value_is_excluded_with_it():
+    dew_point = replace(INDOOR.channels[0], code="dew_point", formula=Formula("dew_point", ("temperature", "humidity")))
+    stretch = Overlay(7, "temperature", True, 0.0, 0, 10)
+    rows = pl.DataFrame({"mote": [7, 7, 8], "at": [5, 10, 5]})
+
+    for channel, taken in ((dew_point, True), (INDOOR.channels[0], True), (INDOOR.channels[1], False)):
+        assert rows.with_columns(out=excluded([stretch], channel))["out"].to_list() == [taken, False, False]
 
 
 def test_a_recalibrated_stretch_is_judged_as_it_reads_now(place):
