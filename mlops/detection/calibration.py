@@ -59,7 +59,10 @@ def calibrate(
     for (name, c), tail in measured.items():
         own = tables[name]
         own["raw"][c], own["surprise"][c] = tails.table(tail, combined)
-        own["limit"][c] = tails.inverse(own["raw"][c], own["surprise"][c], onset)
+        reach = tails.inverse(own["raw"][c], own["surprise"][c], onset)
+        # Raw outputs are in units of what is allowed: less than that is no event, however rare it was in one history.
+        own["raw"][c] *= max(1.0, 1.0 / reach)
+        own["limit"][c] = max(1.0, reach)
     return tables, measured, combined
 
 
