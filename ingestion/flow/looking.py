@@ -34,7 +34,7 @@ PATH_KINDS = (watch.AWAY, watch.BEHIND, SINK_DOWN)
 SAMPLES = "flow:samples"
 KEPT_S = 3600
 WINDOW, INTERVALS = timedelta(minutes=10), 6  # a rate is that of the last ten minutes, or of so many intervals
-SLOW = 0.8  # of the readings that it owes
+SLOW, LEAST_OWED = 0.8, 5  # of the readings that it owes, of which there must be some
 SHOWN = 20
 TOLD_EACH = 500  # motes; of a larger fleet /metrics tells the sums only
 REFUSED_S = 600
@@ -308,7 +308,11 @@ def _summary(
     silent = sorted((seen[mote] for mote in found.silent), key=lambda one: one.heard_at)
     judged = {mote: rate for mote, rate in heard.rates.items() if mote in seen and mote not in skewed}
     slow = sorted(
-        (rate for mote, rate in judged.items() if rate.share < SLOW and mote not in found.silent),
+        (
+            rate
+            for mote, rate in judged.items()
+            if rate.share < SLOW and rate.owed >= LEAST_OWED and mote not in found.silent
+        ),
         key=lambda rate: rate.share,
     )
     return {

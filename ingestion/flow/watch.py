@@ -168,7 +168,10 @@ def silences(
     unknown = {one.subject for one in motes if now - one.heard_at > one.patience}
     kept = told | (unknown - grouped) | set(resting)
     over += [one for one in alone.values() if one.subject in grouped or (one.subject not in kept and is_over(one, now))]
-    return Found(troubles, over, silent)
+    still = {
+        one.mote for one in motes if one.subject in alone and one.subject in unknown
+    }  # told before the path failed
+    return Found(troubles, over, silent | still)
 
 
 def _is_of(one: Spoken, group: Standing, own: Standing | None) -> bool:

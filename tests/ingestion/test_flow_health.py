@@ -46,7 +46,7 @@ def test_the_health_page_names_the_motes_in_trouble_and_how_long_a_reading_takes
 
     page = charlie_client.get("/system/").content.decode()
 
-    for words in ("main/7", "main/5", "10 of 20 readings", "Its clock is 42 s ahead", "90 ms", "110 ms to open pages"):
+    for words in ("main/7", "main/5", "10 of 20 expected readings", "Its clock is 42 s ahead", "90 ms", "110 ms to open pages"):
         assert words in page
     assert 'href="/motes/main/7/"' in page
 
@@ -73,7 +73,7 @@ def test_without_a_look_the_page_says_so(charlie_client):
     page = charlie_client.get("/system/").content.decode()
 
     assert "not started" in page
-    assert "no marked reading was sent of late" in page
+    assert "No marked reading was sent of late" in page
 
 
 def test_metrics_tell_motes_in_trouble_and_the_canary():

@@ -245,6 +245,15 @@ def test_after_an_outage_motes_have_their_whole_patience_again():
     assert subjects(later) == ["zone:main/lab"]
 
 
+def test_a_mote_that_was_told_silent_before_an_outage_is_still_counted_after_it():
+    told = stands("mote:main/1", at=NOON - timedelta(hours=1))
+    motes = [*spoken(1, heard_at=NOON - timedelta(hours=2)), *spoken(9, first=2)]
+
+    found = silences(motes, now=NOON + MINUTE, well=NOON, standing=told)
+
+    assert (subjects(found), found.over, found.silent) == ([], [], {1})
+
+
 # ---- clocks -------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from sensors.readings import micros
 from sensors.registry import profiles
 from tests import builders
 from tests.conftest import NOON
+from tests.contracts.test_lake import empty, s3_options
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
@@ -225,6 +227,31 @@ def test_engines_that_are_not_ours_read_silver_and_gold_while_files_are_merged(f
     assert pl.DataFrame(found.read_all()).row(0) == (23.0, 40)
     assert readings.num_rows == 40
     assert older.to_pyarrow_table().num_rows == 16
+
+
+@pytest.mark.service
+def test_gold_follows_silver_in_a_bucket_too_and_another_engine_reads_it_there(fleet, silver, settings, addresses):
+    s3, prefix = s3_options(addresses), f"gold-{secrets.token_hex(6)}"
+    settings.SIEIS_LAKE = {"root": f"s3://{addresses['S3_BUCKET']}/{prefix}", "s3": s3}
+    try:
+        for i in range(3):
+            silver.add(fleet["7"], NOON + i * HOUR, [20.0 + i] * 10)
+            done = aggregate()
+        for table in lake().tables():
+            lake().compact(table)
+        options = {
+            "aws_endpoint_url": s3["endpoint_url"], "aws_access_key_id": s3["access_key"], "aws_allow_http": "true",
+            "aws_secret_access_key": s3["secret_key"], "aws_region": s3["region_name"],
+        }  # fmt: skip
+        table = DeltaTable(f"{lake().root}/gold/indoor_hourly", storage_options=options)
+        sql = "SELECT max(max) AS hottest, sum(n) AS n FROM gold WHERE channel = 'temperature'"
+        found = QueryBuilder().register("gold", table).execute(sql)
+
+        assert (done.is_whole, done.n_hours) == (False, 1)
+        assert [row["mean"] for row in hours(fleet["7"])] == [20.0, 21.0, 22.0]
+        assert pl.DataFrame(found.read_all()).row(0) == (22.0, 30)
+    finally:
+        empty(addresses["S3_BUCKET"], prefix, s3)
 
 
 def test_the_range_is_that_of_the_hours_begin_in_utc(fleet, silver):

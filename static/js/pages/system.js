@@ -33,10 +33,10 @@ function draw(health) {
 }
 
 function canaryNote(canary) {
-  if (!canary) return "no marked reading was sent of late";
-  if (canary.stored_ms === null) return `the last marked reading was lost: ${canary.error}`;
-  const heard = canary.heard_ms === null ? "" : `, ${latency(canary.heard_ms)} to open pages`;
-  return `to the hot store${heard}; 99 % within ${latency(canary.stored_p99_ms)}, ${canary.n_lost} of ${canary.n} lost`;
+  if (!canary) return "No marked reading was sent of late.";
+  if (canary.stored_ms === null) return `The last marked reading was lost: ${canary.error}.`;
+  const [half, most] = [latency(canary.stored_p50_ms), latency(canary.stored_p99_ms)];
+  return `Marked readings of the last hour: half within ${half} in the hot store, 99 % within ${most}; ${canary.n_lost} of ${canary.n} lost.`;
 }
 
 function drawFlow(flow) {
@@ -46,6 +46,8 @@ function drawFlow(flow) {
   if (flow.looked_at) find("#looked-at").dateTime = flow.looked_at;
   for (const name of ["silent", "motes", "slow", "skewed"]) say(find(`#n-${name}`), whole(flow[`n_${name}`]));
   say(find("#canary"), latency(flow.canary?.stored_ms ?? null));
+  const heard = flow.canary?.heard_ms ?? null;
+  say(find("#canary-heard"), heard === null ? "to the hot store" : `${latency(heard)} to open pages`);
   say(find("#canary-note"), canaryNote(flow.canary));
   find("#no-troubled").hidden = flow.troubled.length > 0;
   find("#troubled-table").hidden = flow.troubled.length === 0;
