@@ -135,7 +135,7 @@ def test_the_documented_messages_of_a_plain_producer_reach_hot_store_lake_api_an
         {"machine_id": "MACHINE_001", "timestamp": time.time(), **MACHINE},
     )))  # fmt: skip
 
-    assert heard["7"]["values"] == VALUES
+    assert heard["7"]["values"] == VALUES | {"dew_point": 7.4}
     assert heard["MACHINE_001"]["values"] == MACHINE
     assert 0.0 <= heard["7"]["score"] <= 1.0
     latest = sieis.get(alice, "/api/v1/sensors/MACHINE_001/latest")
@@ -153,7 +153,7 @@ async def _hear(sieis: Stack, session: Any, act: Callable[[], None]) -> dict[str
         json.loads(await socket.recv())  # hello
         await asyncio.to_thread(act)
         async with asyncio.timeout(20):
-            while len(heard) < 2:
+            while not heard.keys() >= {"7", "MACHINE_001"}:  # the canary may sing between them
                 message = json.loads(await socket.recv())
                 heard |= {reading["mote"]: reading for reading in message.get("readings", [])}
     return heard
