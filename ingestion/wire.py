@@ -366,13 +366,21 @@ def _shown(value: Any) -> str:
 
 
 def instants(stamps: Sequence[Any]) -> Ints:
-    """UTC microseconds of each stamp (ISO 8601 text, or seconds, ms, µs or ns since 1970); NOT_AN_INSTANT if none."""
+    """UTC microseconds of each stamp (ISO 8601 text, or seconds, ms, µs or ns since 1970); NOT_AN_INSTANT if none.
+
+    What a stamp means never depends on the others: a replay cuts the stream into other batches.
+    """
     kinds = {type(stamp) for stamp in stamps}
     if kinds <= {int, float}:
         return _epochs(stamps)
     if kinds == {str}:
         return _texts(stamps)
-    return np.array([_one(stamp) for stamp in stamps], dtype=np.int64)
+    found = np.full(len(stamps), NOT_AN_INSTANT, dtype=np.int64)
+    for parse, wanted in ((_epochs, {int, float}), (_texts, {str})):
+        places = [i for i, stamp in enumerate(stamps) if type(stamp) in wanted]
+        if places:
+            found[places] = parse([stamps[i] for i in places])
+    return found
 
 
 def _epochs(stamps: Sequence[int | float]) -> Ints:

@@ -85,6 +85,16 @@ def test_two_consumers_share_the_partitions_and_one_takes_over_from_the_other(st
     assert held == {"alice": set(), "bob": set()}
 
 
+def test_a_group_that_never_read_begins_with_what_came_before_it(stream):
+    stream.append([b"before", b"it", b"came"], [b"main/lab"] * 3)
+
+    consumer = member(stream)
+    records = first_of(consumer)
+
+    assert (records.values[0], records.offset[0]) == (b"before", 0)
+    consumer.close()
+
+
 def test_a_start_that_has_expired_begins_at_the_first_message_kept(stream, admin):
     stream.append([f"{i}".encode() for i in range(100)], [b"lab"] * 100)
     partition = next(number for number, (_, end) in stream.bounds().items() if end)
