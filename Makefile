@@ -60,9 +60,9 @@ test-services: ## The same promises against real servers: eval "$(deploy/native-
 	@mkdir -p $(REPORTS)
 	@exec $(PY) -m pytest -m service --junitxml=$(REPORTS)/services.xml $(ARGS)
 
-bench: ## How fast and how well it does on this machine, where no data set is needed; one JSON object ends each report
+bench: ## How fast and how well it does on this machine, where no data set and no server is needed; one JSON object ends each report
 	@$(BOOTSTRAP) dev
-	@for program in $$(grep -L '"--data"' bench/[a-z]*.py); do echo "== $$program"; PYTHONPATH=. $(PY) $$program; done
+	@for program in $$(grep -LE '"--data"|_servers' bench/[a-z]*.py); do echo "== $$program"; PYTHONPATH=. $(PY) $$program; done
 
 fmt: ## Formats the code and mends what can be mended
 	@$(BOOTSTRAP) dev
