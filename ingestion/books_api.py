@@ -135,7 +135,7 @@ class ReconciliationIn(serializers.Serializer[Any]):
         )
 
 
-class AskedOut(serializers.Serializer[Any]):
+class ReconciliationAskedOut(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     state = serializers.CharField()
     address = serializers.CharField(help_text="Where it tells how it goes")
@@ -157,7 +157,7 @@ class Reconciliations(ListAPIView[Reconciliation]):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
-    @extend_schema(tags=["books"], request=ReconciliationIn, responses={202: AskedOut})
+    @extend_schema(tags=["books"], request=ReconciliationIn, responses={202: ReconciliationAskedOut})
     def post(self, request: Request) -> Response:
         given = ReconciliationIn(data=request.data)
         given.is_valid(raise_exception=True)

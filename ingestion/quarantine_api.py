@@ -163,7 +163,7 @@ class SentOut(serializers.Serializer[Any]):
     left = serializers.DictField(child=serializers.IntegerField(), help_text="How many stayed, by reason")
 
 
-class JobOut(serializers.Serializer[Any]):
+class ReplayJobOut(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     state = serializers.CharField(help_text="queued, running, done or failed")
     n_asked = serializers.IntegerField()
@@ -287,7 +287,7 @@ class Check(_Deed):
 class ReplayOne(_Deed):
     """Sends a message again, as it came or repaired. 409 when it is settled, 400 when it would be put aside again."""
 
-    @extend_schema(request=PayloadIn, responses=OneQuarantinedOut)
+    @extend_schema(operation_id="quarantine_replay_one", request=PayloadIn, responses=OneQuarantinedOut)
     def post(self, request: Request, pk: int) -> Response:
         given = PayloadIn(data=request.data)
         given.is_valid(raise_exception=True)
@@ -304,7 +304,7 @@ class ReplayOne(_Deed):
 class Replay(_Deed):
     """Sends several again: those of `ids` at once, those of filters by a job, of which there is one (409)."""
 
-    @extend_schema(request=WhichIn, responses={200: SentOut, 202: JobOut})
+    @extend_schema(request=WhichIn, responses={200: SentOut, 202: ReplayJobOut})
     def post(self, request: Request) -> Response:
         which = WhichIn(data=request.data)
         which.is_valid(raise_exception=True)
@@ -325,7 +325,7 @@ class Replay(_Deed):
 class OneReplayJob(APIView):
     """How far a job is."""
 
-    @extend_schema(responses=JobOut)
+    @extend_schema(responses=ReplayJobOut)
     def get(self, request: Request, pk: int) -> Response:
         return Response(replay_jobs.spoken(get_object_or_404(ReplayJob, pk=pk)))
 
@@ -349,7 +349,7 @@ class Discard(_Deed):
 class DiscardOne(_Deed):
     """The same for one message; 409 when it is settled."""
 
-    @extend_schema(request=None, responses=OneQuarantinedOut)
+    @extend_schema(operation_id="quarantine_discard_one", request=None, responses=OneQuarantinedOut)
     def post(self, request: Request, pk: int) -> Response:
         row = _row(pk)
         asked = {"message": row.place}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +18,7 @@ def test_alice_makes_a_key_sends_with_it_and_takes_it_back(visit, sieis):
     page.get_by_role("button", name="Make a key").click()
     page.get_by_label("Whose key it is").fill("gateway of the attic")
     page.get_by_role("button", name="Make", exact=True).click()
+    expect(page.get_by_label("Key", exact=True)).to_have_value(re.compile("^sieis_"))
     text = page.get_by_label("Key", exact=True).input_value()
 
     answer = requests.post(
