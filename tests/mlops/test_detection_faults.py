@@ -428,7 +428,27 @@ class Hold:
         return not passes
 
 
-@pytest.mark.parametrize("seed", range(8))
+def usual_at(stream):
+    """Of a humidity at a reading by itself: its surprise and the middle of what was expected; the engine says it once.
+
+    Asked reading by reading, as the layer needs it, this is the test's whole time.
+    """
+    said = trained().score_stateless(*(getattr(stream, name) for name in ("values", "mote", "at", "utc_offset_s")))
+    low, high = said.expected_low[:, 1], said.expected_high[:, 1]
+    of_level = trained().arrays["level"]
+    knots, heights = rising(of_level["raw"][1], of_level["surprise"][1])
+    middle, scale = (low + high) / 2, (high - low) / 2 / of_level["limit"][1]
+
+    def usual(k, value):
+        return np.interp(abs(value - middle[k]) / scale[k], knots, heights), middle[k]
+
+    # The table is the engine's word, not a second opinion.
+    own = [usual(k, value)[0] for k, value in enumerate(stream.values[:, 1])]
+    np.testing.assert_allclose(own, said.channel_surprise[:, 1], atol=1e-9)
+    return usual
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_stuck_and_jump_agree_with_plain_references(seed):
     rng = np.random.default_rng(seed)
     stream = normal(motes=[3], days=1, start_us=after(3.5), seed=seed)
@@ -445,16 +465,11 @@ def test_stuck_and_jump_agree_with_plain_references(seed):
                 x[part] = rng.uniform(35, 55)
             case _:
                 x[part] += rng.normal(0, 4, len(x[part]))
-    judged, _ = judge(changed(stream, slice(None), 1, x))
+    stream = changed(stream, slice(None), 1, x)
+    judged, _ = judge(stream)
 
     of_jump, of_stuck = trained().arrays["jump"], trained().arrays["stuck"]
-
-    def usual(k, value):
-        """The surprise of a humidity at reading k by itself, and the middle of what was expected."""
-        alone = changed(stream.take(slice(k, k + 1)), 0, 1, value)
-        said = trained().score_stateless(*(getattr(alone, name) for name in ("values", "mote", "at", "utc_offset_s")))
-        return said.channel_surprise[0, 1], (said.expected_low[0, 1] + said.expected_high[0, 1]) / 2
-
+    usual = usual_at(stream)
     noise = trembling(x, usual, trained().arrays["noise"])
     hold = Hold(of_jump["allowed"][1], of_jump["limit"][1], of_jump["natural_us"][1] / 1e6, usual, lambda k: noise[k])
     at_s = (stream.at - stream.at[0]) / 1e6
