@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from ingestion import checkpoints, quarantine, replay_jobs, replaying
+from ingestion import checkpoints, intake, quarantine, replay_jobs, replaying
 from ingestion.flow import canary, looking
 from ingestion.models import QualityReport, Reconciliation, ReplayJob
 from ingestion.reconciling import deed as reconciling
@@ -108,6 +108,11 @@ def expire_replays() -> None:
 @shared_task
 def forget_old_quarantine() -> None:
     log.info("old_quarantine_forgotten", messages=quarantine.forget_old(timezone.now()))
+
+
+@shared_task
+def forget_receipts() -> None:
+    log.info("receipts_forgotten", receipts=intake.forget_receipts(timezone.now()))
 
 
 @shared_task

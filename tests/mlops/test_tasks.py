@@ -28,6 +28,7 @@ def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(ind
         "Send a canary",
         "Aggregate the lake",
         "Forget old hot readings",
+        "Forget receipts of devices",
         "Grade sensors",
         "Expire quality reports",
         "Expire reconciliations",
