@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,13 +15,16 @@ from django.db.models import Q
 from ingestion import words
 from ingestion.models import LedgerHour
 from ingestion.mote_battery import Power, powers
-from sensors import corrections, registry
+from sensors import corrections, delivery, registry
 from sensors.models import Mote, Profile, Site, Zone
 from sensors.presence import presence
 from sensors.readings import Profile as ProfileValue
 from sensors.stores import HotStore, StoreUnavailable
 
 DAY_H = 24
+HOUR = timedelta(hours=1)
+NO_LESS = 0.98  # of the promise: who delivers more keeps no slower rhythm
+RHYTHM_SILENCES = 12  # a rhythm is looked for in so many times the longest interval that is no silence
 GRADES = (("", "any"), ("C", "C or worse"), ("D", "D or worse"), ("F", "F"), ("none", "not graded"))
 SORTS = ("code", "state", "battery", "grade", "delivery", "seen", "profile", "zone")
 Heard = Mapping[int, tuple[datetime, float | None]]
@@ -88,11 +91,12 @@ def context(asked: Mapping[str, str], *, store: HotStore, now: datetime) -> dict
     fault: StoreUnavailable | None = None
     heard: Heard = {}
     power: dict[int, Power] = {}
+    delivered: dict[int, float] = {}
     try:
         heard, power = _heard(found, profiles, store)
+        delivered = deliveries(found, profiles, heard, store=store, now=now)
     except StoreUnavailable as error:
         fault = error
-    delivered = deliveries(found, profiles, heard, now)
     rows = [
         _row(mote, profiles.get(mote.profile.code), heard.get(mote.pk), power.get(mote.pk), delivered.get(mote.pk), now)
         for mote in found
@@ -132,29 +136,100 @@ def _heard(
 
 
 def deliveries(
-    motes: Sequence[Mote], profiles: Mapping[str, ProfileValue], heard: Heard, now: datetime
+    motes: Sequence[Mote], profiles: Mapping[str, ProfileValue], heard: Heard, *, store: HotStore, now: datetime
 ) -> dict[int, float]:
-    """The share of the expected readings that the last day brought, from the books.
+    """The share of what it owed that each mote delivered in the last day, from its first reading in it to the end.
 
-    The day ends now; at a site whose data ended before it, with the site's newest reading.
+    The day ends now; at a site whose data ended before it, with the site's newest reading. The hot store is asked for
+    single readings only where the books do not suffice: of motes that began in that day, or fell short of the promise.
     """
     ends = _ends(motes, heard, now)
+    counts = _booked(ends)
+    found: dict[int, float] = {}
+    for code, profile in profiles.items():
+        days: dict[int, Day] = {}
+        for mote in motes:
+            if mote.profile.code != code or mote.pk not in heard:
+                continue
+            day = Day.of(counts.get(mote.pk, {}), ends[mote.site_id])
+            if day.hours:
+                days[mote.pk] = day
+            elif heard[mote.pk][0] < day.first:
+                found[mote.pk] = 0.0
+        days = _begun(store, profile, days)
+        short = [key for key, day in days.items() if day.share(profile.interval_s) < NO_LESS]
+        own_s = _own_s(store, profile, {key: heard[key][0] for key in short})
+        for key, day in days.items():
+            found[key] = day.share(delivery.expected_interval_s(profile, own_s.get(key)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A mote's last day: from where it is counted, and the readings that the books have of its hours."""
+
+    first: datetime
+    end: datetime
+    hours: Mapping[datetime, int]
+
+    @classmethod
+    def of(cls, counts: Mapping[datetime, int], end: datetime) -> Day:
+        start = end - timedelta(hours=DAY_H)
+        return cls(start, end, {hour: n for hour, n in counts.items() if hour + HOUR > start and hour <= end})
+
+    def share(self, interval_s: float) -> float:
+        """What is not due yet is not owed."""
+        due = (self.end - self.first).total_seconds() // interval_s
+        expected = delivery.owed(due * interval_s, interval_s)
+        lengths = [(n, min(self.end, hour + HOUR) - max(self.first, hour)) for hour, n in self.hours.items()]
+        within = [(n, 1, length.total_seconds()) for n, length in lengths if length >= timedelta(0)]
+        return delivery.delivered(expected, within, interval_s) / expected
+
+
+def _booked(ends: Mapping[int, datetime]) -> dict[int, dict[datetime, int]]:
+    """What the books say of each mote in the hours of these days."""
     counts: dict[int, dict[datetime, int]] = defaultdict(dict)
-    spans = [(end - timedelta(hours=DAY_H), end) for end in set(ends.values())]
-    if not spans:
-        return {}
     within = Q()
-    for start, end in spans:
-        within |= Q(hour__gt=start - timedelta(hours=1), hour__lte=end)
+    for end in set(ends.values()):
+        within |= Q(hour__gt=end - timedelta(hours=DAY_H) - HOUR, hour__lte=end)
+    if not within:
+        return {}
     for hour, motes_of_hour in LedgerHour.objects.filter(within).values_list("hour", "motes"):
         for key, n in motes_of_hour.items():
             own = counts[int(key)]
             own[hour] = own.get(hour, 0) + n
-    return {
-        mote.pk: _share(counts.get(mote.pk, {}), profiles[mote.profile.code].interval_s, ends[mote.site_id])
-        for mote in motes
-        if mote.profile.code in profiles and mote.pk in heard
-    }
+    return counts
+
+
+def _begun(store: HotStore, profile: ProfileValue, days: Mapping[int, Day]) -> dict[int, Day]:
+    """The days of motes that said nothing in the hour with which theirs begins count from their first reading."""
+    begun: dict[datetime, list[int]] = defaultdict(list)
+    for mote, day in days.items():
+        if min(day.hours) > day.first:
+            begun[min(day.hours)].append(mote)
+    found = dict(days)
+    for hour, motes in begun.items():
+        rows = store.between(profile, motes, hour, hour + HOUR)
+        at = dict(rows.group_by("mote").agg(pl.col("at").min()).iter_rows())
+        for mote in motes:
+            found[mote] = replace(days[mote], first=min(at.get(mote, hour), days[mote].end))
+    return found
+
+
+def _own_s(store: HotStore, profile: ProfileValue, newest: Mapping[int, datetime]) -> dict[int, float]:
+    """The rhythm that motes kept before they were heard last; those heard at about the same time in one query."""
+    stretch_s = RHYTHM_SILENCES * profile.silent_after_s
+    groups: dict[int, list[int]] = defaultdict(list)
+    for mote, at in newest.items():
+        groups[int(at.timestamp() // stretch_s)].append(mote)
+    found: dict[int, float] = {}
+    for motes in groups.values():
+        start = min(newest[mote] for mote in motes) - timedelta(seconds=stretch_s)
+        end = max(newest[mote] for mote in motes) + timedelta(microseconds=1)
+        rows = store.between(profile, motes, start, end).select("mote", "at").sort("mote", "at")
+        waited = pl.col("at").diff().over("mote").dt.total_microseconds() / 1e6
+        found |= delivery.own_intervals(delivery.rhythm(rows.with_columns(waited_s=waited), profile))
+    return found
 
 
 def _ends(motes: Sequence[Mote], heard: Heard, now: datetime) -> dict[int, datetime]:
@@ -163,17 +238,6 @@ def _ends(motes: Sequence[Mote], heard: Heard, now: datetime) -> dict[int, datet
         if mote.pk in heard:
             newest[mote.site_id] = max(heard[mote.pk][0], newest.get(mote.site_id, heard[mote.pk][0]))
     return {site: now if now - at < timedelta(hours=DAY_H) else at for site, at in newest.items()}
-
-
-def _share(counts: Mapping[datetime, int], interval_s: float, end: datetime) -> float:
-    """Each hour counts up to what is expected of it, so that a busy hour makes up for no silent one."""
-    start = end - timedelta(hours=DAY_H)
-    came = 0.0
-    for hour, n in counts.items():
-        length = (min(end, hour + timedelta(hours=1)) - max(start, hour)).total_seconds()
-        if length > 0:
-            came += min(float(n), length / interval_s)
-    return came * interval_s / (DAY_H * 3600)
 
 
 def _row(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from sensors import quality
+from sensors import delivery, quality
 from sensors.battery import trend
 from sensors.peers import median_of_others
 from sensors.readings import Bools, Channel, Floats, Ints, Profile
@@ -33,7 +33,7 @@ class Figures:
     motes: tuple[int, ...]
     channels: tuple[str, ...]
     of: Mapping[str, Floats]
-    expected: Floats  # readings, from a mote's first one to the end of the range
+    expected: Floats  # readings by its own rhythm, from a mote's first one to the end of the range
     last_at: Ints  # a mote's newest reading, 0 where there is none
     low_since: Ints  # since when a mote's battery has been low, 0 where it is not
 
@@ -49,13 +49,14 @@ class Rows:
     n_motes: int
     interval_us: float
     silent_us: float
+    owed_us: Floats  # the interval that each mote is held to
 
 
 def measure(profile: Profile, table: pl.DataFrame, motes: Mapping[int, str], starts_us: int, ends_us: int) -> Figures:
     """Of the readings in the range; `motes` says each one's group of neighbours. The order of the rows is all one."""
     rows = _rows(profile, table, motes, starts_us, ends_us)
     first, last = _span(rows)
-    expected_s = np.maximum(ends_us - first, profile.interval_s * 1e6) / 1e6
+    expected_s = np.maximum(ends_us - first, rows.owed_us) / 1e6
     low, low_since = _low_battery(profile, rows)
     names = [place for place, channel in enumerate(profile.channels) if channel.formula is None]
     found: dict[str, list[Floats]] = {}
@@ -66,8 +67,11 @@ def measure(profile: Profile, table: pl.DataFrame, motes: Mapping[int, str], sta
         motes=tuple(motes),
         channels=tuple(profile.names[place] for place in names),
         of={what: np.column_stack(columns) for what, columns in found.items()}
-        | {"low_battery": np.repeat(low[:, None], len(names), axis=1)},
-        expected=np.where(last > 0, expected_s / profile.interval_s, 0.0),
+        | {
+            name: np.repeat(values[:, None], len(names), axis=1)
+            for name, values in (("low_battery", low), ("interval_s", rows.owed_us / 1e6))
+        },
+        expected=np.where(last > 0, expected_s * 1e6 / rows.owed_us, 0.0),
         last_at=last,
         low_since=low_since,
     )
@@ -87,10 +91,18 @@ def _rows(profile: Profile, table: pl.DataFrame, motes: Mapping[int, str], start
     keep = np.append(True, (who[1:] != who[:-1]) | (slot[1:] != slot[:-1]))[: len(who)]
     values, is_there = _values(profile, table, chosen[keep])
     some = is_there.any(axis=1)
+    who, at = who[keep][some], at[keep][some]
     return Rows(
-        who[keep][some], at[keep][some], values[some], is_there[some], len(motes),
-        interval_us=profile.interval_s * 1e6, silent_us=profile.silent_after_s * 1e6,
+        who, at, values[some], is_there[some], len(motes), interval_us=profile.interval_s * 1e6,
+        silent_us=profile.silent_after_s * 1e6, owed_us=_owed_us(profile, who, at, len(motes)),
     )  # fmt: skip
+
+
+def _owed_us(profile: Profile, who: Ints, at: Ints, n_motes: int) -> Floats:
+    near = np.flatnonzero(who[1:] == who[:-1])
+    waits = pl.DataFrame({"mote": who[near], "waited_s": (at[near + 1] - at[near]) / 1e6})
+    own_s = delivery.own_intervals(delivery.rhythm(waits, profile))
+    return np.array([delivery.expected_interval_s(profile, own_s.get(mote)) * 1e6 for mote in range(n_motes)])
 
 
 def _values(profile: Profile, table: pl.DataFrame, rows: Ints) -> tuple[Floats, Bools]:
@@ -151,10 +163,11 @@ def _per_mote(who: Ints, n: int, weights: Floats | Bools | None = None) -> Float
 
 
 def _spoken_s(rows: Rows, who: Ints, at: Ints, ends_us: int) -> Floats:
-    """The time that each reading speaks for: until the next one, or one interval where a longer pause follows."""
+    """The time that each reading speaks for: until the next one, or one owed interval where a longer pause follows."""
     until = np.append(np.where(who[1:] == who[:-1], at[1:], ends_us), ends_us)[: len(who)]
     pause = (until - at).astype(np.float64)
-    return np.where(pause <= NEAR * rows.interval_us, pause, rows.interval_us) / 1e6
+    owed_us = rows.owed_us[who]
+    return np.where(pause <= NEAR * owed_us, pause, owed_us) / 1e6
 
 
 def _flat(channel: Channel, rows: Rows, who: Ints, at: Ints, values: Floats, ends_us: int) -> Floats:

@@ -46,6 +46,7 @@ class Books:
     stored: Mapping[int, int]
     received: int = 0
     duplicate: int = 0
+    imported_again: int = 0  # of the duplicates: history that somebody sent once more
     quarantined: int = 0
     held: int = 0
     n_unbalanced: int = 0
@@ -175,11 +176,14 @@ def _what_became(books: Books) -> str:
 
 def _duplicates(evidence: Evidence, found: Found) -> Check:
     books, repeated = evidence.books, found.total("repeated")
-    n, of = books.duplicate + repeated, found.n + books.duplicate
+    again = books.imported_again
+    n, of = books.duplicate - again + repeated, found.n + books.duplicate - again
     sentence = (
         f"{words.count(books.duplicate)} messages repeated a stored reading and were left out; "
         f"{words.count(repeated)} readings are in the lake twice."
     )
+    if again:
+        sentence += f" {words.count(again)} of the messages were history that was imported again, which does not count."
     limit = evidence.limits.duplicates
     return _check(
         "duplicates", "Duplicates", sentence, _part(n, of), words.limit(limit), n <= limit * of, n=n, of=of,

@@ -11,12 +11,10 @@ import polars as pl
 
 from ingestion.validation.limits import Limits
 from ingestion.validation.rows import Scope, excluded
-from sensors import quality
+from sensors import delivery, quality
 from sensors.readings import INSTANT, MISSED_INTERVALS, Channel, Profile, micros
 
 HOUR_S = 3600.0
-BINS = 20  # of an interval: how finely a mote's own rhythm is looked for
-LEAST_INTERVALS = 10  # fewer say nothing of a rhythm
 COUNTS = ("excluded", "null", "below", "above", "far", "abnormal", "suspect", "trusted", "outside_low")
 MOTE_COUNTS = ("n", "repeated", "impossible", "corrected", "settling", "booked", "hot", "silences", "low")
 
@@ -64,7 +62,7 @@ class Tally:
         counted = rows.group_by("mote").agg(_row_counts(self.scope, self.bounds))
         valued = first.group_by("mote").agg(_value_counts(self.scope))
         self._motes.append(counted.join(valued, on="mote"))
-        self._rhythm.append(_rhythm(first, profile))
+        self._rhythm.append(delivery.rhythm(first, profile))
         self._hours.append(_hours(first, profile))
         self._gaps.append(first.select("mote", "at", "waited_s").sort("waited_s").group_by("mote").tail(1))
         self._listen(first["at"].sort())
@@ -87,7 +85,7 @@ class Tally:
         rhythm = pl.concat(self._rhythm).group_by("mote", "bin").agg(pl.col("n", "seconds").sum())
         return Found(
             motes=_merged(self._motes, self.scope.profile),
-            own_s=_own_intervals(rhythm),
+            own_s=delivery.own_intervals(rhythm),
             hours=pl.concat(self._hours).group_by("mote", "n").agg(pl.col("hours").sum()),
             gaps=pl.concat(self._gaps).drop_nulls("waited_s").sort("waited_s").group_by("mote").tail(1),
             silence=self._silence,
@@ -158,18 +156,13 @@ class Delivery:
         cls, row: Mapping[str, Any], counts: list[tuple[int, int]], profile: Profile, own_s: float | None,
         asked_s: float | None,
     ) -> Delivery:  # fmt: skip
-        """Who reports more often than promised owes the promise; who keeps a slower rhythm is judged by that."""
+        """By the rule of sensors.delivery, or by the interval that was asked for."""
         span_s = (row["last"] - row["first"]).total_seconds()
-        interval_s = asked_s or max(profile.interval_s, own_s or 0.0)
-        expected, delivered = _delivered(span_s, counts, interval_s, _window_s(profile))
-        promised, kept = _delivered(span_s, counts, profile.interval_s, _window_s(profile))
-        return cls(own_s, interval_s, expected, delivered, kept / promised)
-
-
-def _delivered(span_s: float, counts: list[tuple[int, int]], interval_s: float, window_s: float) -> tuple[float, float]:
-    """An hour that brought more than it owed does not make up for another that brought less."""
-    expected, most = span_s / interval_s + 1, window_s / interval_s + 1
-    return expected, min(expected, sum(min(n, most) * hours for n, hours in counts))
+        hours = [(n, times, _window_s(profile)) for n, times in counts]
+        interval_s = asked_s or delivery.expected_interval_s(profile, own_s)
+        expected, promised = (delivery.owed(span_s, one) for one in (interval_s, profile.interval_s))
+        kept = delivery.delivered(promised, hours, profile.interval_s)
+        return cls(own_s, interval_s, expected, delivery.delivered(expected, hours, interval_s), kept / promised)
 
 
 def _window_s(profile: Profile) -> float:
@@ -265,18 +258,6 @@ def impossible(future_us: int) -> pl.Expr:
     return pl.col("at").cast(pl.Int64) > pl.col("received_at").cast(pl.Int64) + future_us
 
 
-def _rhythm(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
-    bin_s = profile.interval_s / BINS
-    waited = pl.col("waited_s")
-    return (
-        rows.lazy()
-        .filter((waited > 0) & (waited <= profile.silent_after_s))
-        .group_by("mote", (waited / bin_s).round().cast(pl.Int64).alias("bin"))
-        .agg(pl.len().alias("n"), waited.sum().alias("seconds"))
-        .collect()
-    )
-
-
 def _hours(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
     """How many windows of time had how many readings; an hour, or longer where readings are rare."""
     window = pl.col("at").cast(pl.Int64) // int(_window_s(profile) * 1e6)
@@ -293,10 +274,3 @@ def _merged(parts: list[pl.DataFrame], profile: Profile) -> pl.DataFrame:
     sums = [name for name in parts[0].columns if name not in ("mote", *lows, *highs)]
     merged = pl.concat(parts, how="vertical_relaxed").group_by("mote")
     return merged.agg(pl.col(sums).sum(), pl.col(lows).min(), pl.col(highs).max()).sort("mote")
-
-
-def _own_intervals(rhythm: pl.DataFrame) -> dict[int, float]:
-    """Of each mote's intervals the mean of those in the fullest bin: losses lengthen a mean, and not this."""
-    enough = rhythm.filter(pl.col("n").sum().over("mote") >= LEAST_INTERVALS)
-    fullest = enough.sort("n", "bin", descending=[False, True]).group_by("mote").tail(1)
-    return {mote: round(seconds / n, 3) for mote, n, seconds in fullest.select("mote", "n", "seconds").iter_rows()}

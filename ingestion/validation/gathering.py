@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 import polars as pl
+from django.conf import settings
 
 from ingestion.models import LedgerHour, QualityReport, Quarantined
 from ingestion.validation.checks import Books, Evidence
@@ -119,10 +120,12 @@ def books_of(scope: Scope) -> Books:
         is_shared |= len(there) < len(hour.motes)
         for name in ("received", "duplicate", "quarantined", "held"):
             sums[name] += getattr(hour, name)
+        sums["imported_again"] += hour.duplicate if hour.topic == settings.SIEIS_TOPICS["history"] else 0
         sums["unbalanced"] += hour.received != hour.stored + hour.quarantined + hour.duplicate + hour.held
     return Books(
-        stored=dict(stored), received=sums["received"], duplicate=sums["duplicate"], quarantined=sums["quarantined"],
-        held=sums["held"], n_unbalanced=sums["unbalanced"], is_shared=is_shared,
+        stored=dict(stored), received=sums["received"], duplicate=sums["duplicate"],
+        imported_again=sums["imported_again"], quarantined=sums["quarantined"], held=sums["held"],
+        n_unbalanced=sums["unbalanced"], is_shared=is_shared,
     )  # fmt: skip
 
 

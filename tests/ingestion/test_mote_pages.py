@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -56,6 +57,13 @@ def store(values: Any, *, code: str = "7", start=NOON, step_s: float = 30.0) -> 
     hot().write(INDOOR, made.to_table())
 
 
+def book(code: str, hours: dict[Any, int]) -> None:
+    for hour, n in hours.items():
+        line, _ = LedgerHour.objects.get_or_create(hour=hour, profile="indoor", topic="t", partition=0)
+        line.motes[str(mote(code).pk)] = n
+        line.save()
+
+
 def text(answer: Any) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode()))
 
@@ -94,12 +102,45 @@ def test_the_list_tells_state_battery_grade_delivery_and_when_each_was_heard(fle
 
 
 def test_an_hour_that_brought_too_much_makes_up_for_no_silent_one(fleet, charlie_client):
-    store([[20.0, 2.7]])
-    LedgerHour.objects.create(hour=NOON, profile="indoor", topic="t", partition=0, motes={str(mote().pk): 9999})
+    store([[20.0, 2.7]] * 3600, step_s=1.0)
+    store([[20.0, 2.7]], start=NOON + timedelta(hours=4))
+    book("7", {NOON: 3600, NOON + timedelta(hours=4): 1})
 
     [seven, *_] = charlie_client.get("/motes/").context["rows"]
 
-    assert seven.delivery == pytest.approx(0.0, abs=0.001)  # the day of a site that ended ends with its last reading
+    assert seven.delivery == pytest.approx(122 / 481)  # the day of a site that ended ends with its last reading
+
+
+def test_a_mote_that_began_just_now_owes_nothing_of_the_time_before(fleet, charlie_client):
+    began = timezone.now() - timedelta(seconds=50)
+    store([[20.0, 2.7]] * 2, start=began)
+    spoke = (began, began + timedelta(seconds=30))
+    book("7", Counter(one.replace(minute=0, second=0, microsecond=0) for one in spoke))
+
+    [seven, *_] = charlie_client.get("/motes/").context["rows"]
+
+    assert seven.delivery == 1.0
+
+
+def test_a_silence_at_the_end_counts_against_a_mote(fleet, charlie_client):
+    store([[20.0, 2.7]] * 120)
+    store([[20.0, 2.7]] * 481, code="8")
+    book("7", {NOON: 120})
+    book("8", {NOON + timedelta(hours=n): 120 for n in range(4)} | {NOON + timedelta(hours=4): 1})
+
+    seven, eight, _ = charlie_client.get("/motes/").context["rows"]
+
+    assert eight.delivery == 1.0
+    assert seven.delivery == pytest.approx(120 / 481)
+
+
+def test_a_healthy_mote_with_a_slower_rhythm_delivers_all_on_the_list_too(fleet, charlie_client):
+    store([[20.0, 2.7]] * 1441, step_s=60.0)
+    book("7", {NOON + timedelta(hours=n): 60 for n in range(24)} | {NOON + timedelta(hours=24): 1})
+
+    [seven, *_] = charlie_client.get("/motes/").context["rows"]
+
+    assert seven.delivery == pytest.approx(1.0)
 
 
 def test_days_left_are_a_band_where_the_voltage_falls(fleet, charlie_client):

@@ -12,6 +12,7 @@ from io import StringIO
 import numpy as np
 import polars as pl
 import pytest
+from django.conf import settings as conf
 from django.core.management import CommandError, call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +109,18 @@ def test_duplicates_are_those_of_the_books_and_those_in_the_lake(place):
     assert (
         place.behind(report, "duplicates").rows.select("mote", "at").rows() == rows.head(2).select("mote", "at").rows()
     )
+
+
+def test_history_that_was_imported_again_is_told_and_not_held_against_the_data(place):
+    place.keep(good(place.keys["7"]), good(place.keys["8"]))
+    LedgerHour.objects.create(
+        hour=NOON, profile="indoor", topic=conf.SIEIS_TOPICS["history"], partition=0, received=240, duplicate=240
+    )
+
+    report = place.report()
+
+    assert (check(report, "duplicates")["n"], check(report, "duplicates")["has_passed"]) == (0, True)
+    assert "240 of the messages were history that was imported again" in check(report, "duplicates")["words"]
 
 
 def test_a_mote_that_says_nothing_fails_the_coverage_and_lowers_the_quality(place):

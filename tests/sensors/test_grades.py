@@ -135,6 +135,17 @@ def test_a_mote_that_stops_is_told_what_it_delivered_and_since_when_it_says_noth
     assert found[ONE, "light"].letter == "F"
 
 
+def test_a_mote_with_a_slower_rhythm_is_held_to_its_own_and_its_silence_still_counts():
+    slower = healthy().filter((pl.col("mote") != ONE) | (pl.int_range(pl.len()).over("mote") % 2 == 0))
+    stopped = slower.filter((pl.col("mote") != ONE) | (pl.col("at") < NOON + timedelta(hours=12)))
+
+    whole, half = graded(slower)[ONE, "light"], graded(stopped)[ONE, "light"]
+
+    assert not any("delivered" in reason for reason in whole.reasons)
+    assert whole.figures["interval_s"] == pytest.approx(60.0, abs=1.0)
+    assert half.figures["gaps"] == pytest.approx(0.5, abs=0.02)
+
+
 def test_a_silent_mote_is_an_f_in_every_channel_and_a_young_one_has_no_grade_yet():
     table = healthy().filter(
         (pl.col("mote") != ONE) & ((pl.col("mote") != 0) | (pl.col("at").cast(pl.Int64) >= END - 5 * 30_000_000))
