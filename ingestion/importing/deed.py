@@ -33,6 +33,7 @@ from ingestion.records import Records
 from ingestion.running import build_runner
 from ingestion.simulation import patiently
 from ingestion.streams import Stream, stream
+from ingestion.validation.words import plural
 from ingestion.wire import Wire
 from sensors import audit, registry
 from sensors.fleet import Fleet, MoteRef
@@ -104,7 +105,7 @@ class Look:
     def lines(self) -> list[str]:
         request, new = self.request, [mote.code for mote in self.pack.motes]
         place = f"site {request.site}" + (f", which is new, in {self.site_zone}" if self.is_new_site else "")
-        lines = [*self.rows.words, f"{len(self.rows):,} rows of “{self.rows.profile.code}” for {place}"]
+        lines = [*self.rows.words, f"{plural(len(self.rows), 'row')} of “{self.rows.profile.code}” for {place}"]
         parts = [f"{self.n_known:,} known"] if self.n_known else []
         parts += [f"{len(new):,} new ({_some(new)})"] if new else []
         parts += [f"{len(self.retired):,} retired ({_some(self.retired)})"] if self.retired else []

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from ingestion.importing.fates import DUPLICATE, HELD, STORED, ChannelFigures
 from ingestion.importing.rows import Rows
+from ingestion.validation.words import plural
 from ingestion.wire import REASONS
 from sensors.readings import Channel
 
@@ -66,7 +67,7 @@ def channels(rows: Rows, figures: Sequence[ChannelFigures]) -> list[str]:
     lines = []
     for each in figures:
         channel = by_code[each.code]
-        parts = [f"{each.n_values:,} values"]
+        parts = [plural(each.n_values, "value")]
         parts += [f"{_short(each.low)} to {_unit(each.high, channel)}"] if each.low is not None else []
         parts += [f"{each.n_missing:,} missing"] if each.n_missing else []
         parts += (

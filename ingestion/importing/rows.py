@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ingestion.importing.columns import Columns, match
+from ingestion.validation.words import plural
 from sensors.readings import Profile
 from sensors.tables import figures, times
 from sensors.tables.figures import Notation
@@ -116,7 +117,7 @@ def _table(source: Source, columns: Columns, motes: pl.Series, read: Times, nota
 
 def _words(source: Source, columns: Columns, notation: Notation, order: Order) -> str:
     has_text = any(source.table[name].dtype == pl.String for name in columns.channels.values())
-    parts = [f"{source.n_rows:,} rows", source.words]
+    parts = [plural(source.n_rows, "row"), source.words]
     parts += [notation.words] if has_text and not notation.doubt else []
     parts += [f"dates as {order.words}"] if order.words else []
     parts += [f"{source.n_empty:,} empty lines"] if source.n_empty else []

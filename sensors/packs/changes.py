@@ -35,8 +35,9 @@ def in_place(profile: Profile, before: Profile) -> Profile:
     wanted = {channel.code: channel for channel in profile.channels}
     gone = [name for name in before.names if name not in wanted]
     if gone:
+        noun, verb = ("channel", "is") if len(gone) == 1 else ("channels", "are")
         raise CannotFollow(
-            f"channel {', '.join(gone)} is missing, which profile {before.code} stores since version {before.version} "
+            f"{noun} {', '.join(gone)} {verb} missing, which profile {before.code} stores since version {before.version} "
             "or longer. A channel stays for ever: put it back, or give the profile another code"
         )
     for channel in before.channels:

@@ -374,7 +374,11 @@ def test_motes_of_another_profile_are_never_written_over(tmp_path: Path) -> None
 def test_a_date_that_may_be_either_is_refused_until_somebody_says(tmp_path: Path) -> None:
     rows = file(tmp_path, "1,02/03/2024 10:00,21.5\n", header="mote,at,temp\n")
 
-    assert "To be settled first: “02/03/2024” may be" in said(rows, "--pack", "indoor", "--dry-run")
+    told = said(rows, "--pack", "indoor", "--dry-run")
+
+    assert "To be settled first: “02/03/2024” may be" in told
+    assert "1 row of “indoor”" in told
+    assert "1 values" not in told
     with pytest.raises(CommandError, match="say --date-order"):
         said(rows, "--pack", "indoor")
     assert "All 1 rows" in said(rows, "--pack", "indoor", "--date-order", "mdy")

@@ -10,7 +10,9 @@ from django.core.management import CommandError, call_command
 from sensors.installation import CannotInstall, install_pack
 from sensors.models import AuditEntry, FleetRevision, Mote, Profile, ProfileVersion, Site
 from sensors.packs import Pack, parse_pack, read_pack, shipped
+from sensors.packs.changes import CannotFollow, in_place
 from sensors.packs.written import pack_text
+from tests.builders import channel, profile
 from tests.conftest import NOON
 from tests.sensors.test_packs import DERIVED, OFFICE
 
@@ -134,6 +136,13 @@ def test_a_channel_keeps_its_place_wherever_a_later_file_has_it():
     stored = ProfileVersion.objects.get(is_current=True)
     assert stored.as_profile().names == ("co2", "noise", "loudness_of_air", "voc")
     assert not install(parse_pack(pack_text(Pack("stored", stored.as_profile(), **stored.settings)))).is_changed
+
+
+def test_several_channels_that_are_missing_are_told_as_several():
+    before = profile(channel("co2"), channel("noise"), channel("light"))
+
+    with pytest.raises(CannotFollow, match="channels co2, noise are missing, which profile"):
+        in_place(replace(before, channels=before.channels[2:]), before)
 
 
 @pytest.mark.django_db
