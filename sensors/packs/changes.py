@@ -37,8 +37,8 @@ def in_place(profile: Profile, before: Profile) -> Profile:
     if gone:
         noun, verb = ("channel", "is") if len(gone) == 1 else ("channels", "are")
         raise CannotFollow(
-            f"{noun} {', '.join(gone)} {verb} missing, which profile {before.code} stores since version {before.version} "
-            "or longer. A channel stays for ever: put it back, or give the profile another code"
+            f"{noun} {', '.join(gone)} {verb} missing, which profile {before.code} stores since version "
+            f"{before.version} or longer. A channel stays for ever: put it back, or give the profile another code"
         )
     for channel in before.channels:
         was, becomes = (_nature(one) for one in (channel, wanted[channel.code]))
