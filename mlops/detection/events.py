@@ -95,10 +95,14 @@ def tick(rows: Rows, ints: Array, step_at: Array) -> None:
 
 @compiled
 def _close(kept: Kept, slot: int, ended_at: int, ints: Array, floats: Array, shares: Array, place: int) -> None:
-    ints[place, :N_INTS] = kept.ints[slot]
+    # Element by element: copies of whole rows take seconds to compile.
+    for k in range(N_INTS):
+        ints[place, k] = kept.ints[slot, k]
     ints[place, ENDED_AT] = ended_at
-    floats[place] = kept.floats[slot]
-    shares[place] = kept.shares[slot]
+    for k in range(N_FLOATS):
+        floats[place, k] = kept.floats[slot, k]
+    for c in range(shares.shape[1]):
+        shares[place, c] = kept.shares[slot, c]
     for k in (CANDIDATE_AT, STARTED_AT, NOTICED_AT, LAST_AT, BELOW_AT, N_READINGS):
         kept.ints[slot, k] = 0
 
