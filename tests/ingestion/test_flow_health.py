@@ -46,7 +46,15 @@ def test_the_health_page_names_the_motes_in_trouble_and_how_long_a_reading_takes
 
     page = charlie_client.get("/system/").content.decode()
 
-    for words in ("main/7", "main/5", "10 of 20 expected readings", "Its clock is 42 s ahead", "90 ms", "110 ms to open pages"):
+    told = (
+        "main/7",
+        "main/5",
+        "10 of 20 expected readings",
+        "Its clock is 42 s ahead",
+        "90 ms",
+        "110 ms to open pages",
+    )
+    for words in told:
         assert words in page
     assert 'href="/motes/main/7/"' in page
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { insert, nearest, parted, spaced, thin, trim, withGaps, within } from "../../static/js/lib/series.js";
+import { coverage, insert, nearest, parted, spaced, thin, trim, withGaps, within } from "../../static/js/lib/series.js";
 
 const at = (...xs) => xs.map((x) => ({ x, y: x }));
 
@@ -81,4 +81,13 @@ test("marks beyond the scale stand at its edge and are counted", () => {
   const { shown, nBeyond } = within([{ x: 0, y: 122 }, { x: 1, y: 20 }, { x: 2, y: -40 }], [10, 30]);
   assert.deepEqual(shown.map((point) => point.y), [30, 20, 10]);
   assert.equal(nBeyond, 2);
+});
+
+test("coverage is the share of intervals in which the channel was heard, however often in each", () => {
+  const said = (x, t) => ({ x, values: { t } });
+  const points = [said(5, 1), said(6, 1), said(25, null), said(35, 2)];
+  const window = { start: 0, end: 40, intervalMs: 10 };
+  assert.equal(coverage(points, "t", window), 0.5);
+  assert.equal(coverage([], "t", window), 0);
+  assert.equal(coverage(points, "t", { start: 35, end: 40, intervalMs: 10 }), null);
 });

@@ -110,3 +110,14 @@ export function nearest(points, x) {
   const before = points[low - 1];
   return before && x - before.x < points[low].x - x ? before : points[low];
 }
+
+/** The share of a window's intervals in which a channel was heard at all; null where the window is shorter than one. */
+export function coverage(points, code, { start, end, intervalMs }) {
+  const n = Math.floor((end - start) / intervalMs);
+  const heard = new Set();
+  for (const { x, values } of points) {
+    const place = Math.floor((end - x) / intervalMs);
+    if (Number.isFinite(values[code]) && place >= 0 && place < n) heard.add(place);
+  }
+  return n < 1 ? null : heard.size / n;
+}

@@ -1,6 +1,6 @@
 /** The chosen mote: its facts, a chart a channel with one common time, and the readings behind them as a table. */
 import { ago, clock, decimalsOf, flagWords, instant, number, percent } from "../lib/format.js";
-import { insert, trim } from "../lib/series.js";
+import { coverage, insert, trim } from "../lib/series.js";
 import { ChannelChart, palette } from "./channel-chart.js";
 import { find, findAll, fromTemplate, get, onTheme, say, toast } from "./page.js";
 
@@ -47,7 +47,7 @@ export function motePanel(card, { profiles, now, onWindow }) {
       say(find(".name", figure), channel.label);
       const [low, high] = channel.normal.map((value) => number(value, Number.isInteger(value) ? 0 : 1));
       say(find(".band", figure), `normal ${low} to ${high} ${channel.unit}`);
-      return { figure, channel, now: find(".now", figure) };
+      return { figure, channel, now: find(".now", figure), share: find(".coverage", figure) };
     });
     charts.replaceChildren(...drawn.map(({ figure }) => figure));
     drawn.forEach((one, i) => {
@@ -93,6 +93,8 @@ export function motePanel(card, { profiles, now, onWindow }) {
     }
     for (const one of drawn) {
       one.chart.draw(points, { start: end - windowMs, end });
+      const heard = coverage(points, one.channel.code, { start: end - windowMs, end, intervalMs: profile.intervalS * 1000 });
+      say(one.share, heard === null ? "" : `coverage ${percent(heard)}`);
       if (!one.now.classList.contains("is-past")) {
         say(one.now, `${number(mote.values?.[one.channel.code], decimalsOf(one.channel.resolution))} ${one.channel.unit}`);
       }
