@@ -33,6 +33,7 @@ run: ## The whole system in one process, with demo sensors: http://127.0.0.1:800
 test: ## All tests that need no server, under a minute
 	@$(BOOTSTRAP) dev
 	@mkdir -p $(REPORTS)
+	@$(PY) scripts/compile_kernels.py
 	@exec $(PY) -m $(PYTEST) $(ARGS)
 
 check: ## Everything that must hold before a commit: style, types, imports, secrets, tests, coverage
@@ -50,6 +51,7 @@ check: ## Everything that must hold before a commit: style, types, imports, secr
 	@echo "manage.py check --deploy, as a server is set up"
 	@$(LIKE_A_SERVER) $(PY) manage.py check --deploy --fail-level WARNING
 	@$(SCRATCH) $(PY) manage.py makemigrations --check --dry-run
+	@$(PY) scripts/compile_kernels.py
 	$(PY) -m coverage run -m $(PYTEST) $(ARGS)
 	@$(PY) -m coverage combine -q && $(PY) -m coverage json -q -o $(REPORTS)/coverage.json
 	$(PY) scripts/coverage_by_app.py $(REPORTS)/coverage.json
