@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -28,7 +29,7 @@ from alerts.models import Alert
 from ingestion import checkpoints, metrics, quarantine, stored
 from ingestion.ledger import Books, add, balance
 from ingestion.patience import AWAY, DATABASE_AWAY, Announces, Patience, Stopped
-from ingestion.pipeline import Outcome, Pipeline, bronze
+from ingestion.pipeline import Existing, Outcome, Pipeline, bronze
 from ingestion.records import Records
 from ingestion.streams import Consumer, Stream, StreamUnavailable
 from ingestion.wire import Reject, Wire
@@ -45,6 +46,7 @@ from sensors.stores import HotStore, StoreRefused
 log = structlog.get_logger(__name__)
 
 
+LARGE = 4  # from this part of the largest batch on the next one is judged meanwhile: throughput before delay
 MOST_REFUSALS = 64  # of one batch; a store that refuses everything must not be asked row by row
 
 
@@ -87,6 +89,20 @@ class Gathered:
     n_messages: int = 0
 
 
+Written = Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A poll's messages, judged: being stored, not yet known to be."""
+
+    records: Records
+    outcome: Outcome
+    written: list[Written | None]  # each batch's first writing, where it is under way
+    generation: int
+    began: float
+
+
 class Runner:
     """Moves the partitions that its group gives it, until it is told to stop."""
 
@@ -117,6 +133,8 @@ class Runner:
         self.seconds: Counter[str] = Counter()
         self.n_readings = 0
         self._is_busy = False  # between polls with something in hand, when a poll may only keep the membership
+        self._taken: Taken | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="hot-write")
         self._generation = 0  # counts lost partitions: what was in hand when one was lost is not gathered
         self.patiently = self._patience(threading.Event())
         self._slow_at = self._looked_at = 0.0
@@ -160,6 +178,7 @@ class Runner:
             if self._consumer is not None:
                 self._consumer.close()
                 self._beat(is_last=True)
+            self._writer.shutdown()
             close_old_connections()
 
     def _join(self) -> None:
@@ -174,11 +193,14 @@ class Runner:
         records = self.patiently("stream", lambda: consumer.poll(self.pace.batch_max, self.pace.batch_wait_s))
         if len(records):
             self._take(records)
-        elif self.claims:
+        else:
+            self._finish()
+        if not len(records) and self.claims:
             self._may_swap = True  # whatever a crash left unsaved has been replayed under the version of that time
         now = self.clock()
-        due = now - self._slow_at >= self.pace.slow_cycle_s and self.gathered.n_messages
-        if due or self.gathered.n_messages >= self.pace.slow_cycle_readings:
+        n_unsaved = self.gathered.n_messages + (len(self._taken.records) if self._taken else 0)
+        due = now - self._slow_at >= self.pace.slow_cycle_s and n_unsaved
+        if due or n_unsaved >= self.pace.slow_cycle_readings:
             self.slow_cycle()
         if now - self._looked_at >= self.pace.look_s:
             self._looked_at = now
@@ -196,39 +218,58 @@ class Runner:
     # ---- one poll's messages ------------------------------------------------------------------------------
 
     def _take(self, records: Records) -> None:
+        """A large batch is stored while the next one is judged; what is judged is gathered in order, one by one."""
         generation, began = self._generation, self.clock()
         with self._busy():
             states = {partition: held.state for partition, held in self.claims.items()}
             outcome = self.patiently("hot_store", lambda: self.pipeline.process(records, states))
-            processed_at = self.clock()
-            outcome, tables = self._store(outcome, records)
+        self._finish()
+        is_large = len(records) * LARGE >= self.pace.batch_max
+        written = [self._begin_to_write(batch) if is_large else None for batch in outcome.batches]
+        self._taken = Taken(records, outcome, written, generation, began)
+        if not is_large:
+            self._finish()
+
+    def _begin_to_write(self, batch: Batch) -> Written:
+        return self._writer.submit(lambda: self.hot.write(batch.profile, batch.to_table()))
+
+    def _finish(self) -> None:
+        """Stores, tells and gathers what was taken last, unless its partitions are gone: then it is replayed there."""
+        taken, self._taken = self._taken, None
+        if taken is None or taken.generation != self._generation:
+            return
+        began = self.clock()
+        with self._busy():
+            outcome, tables = self._store(taken)
             stored_at = self.clock()
-            alerts = self._alert(outcome)
-            self._announce(outcome, alerts)
-        if generation == self._generation:
-            self._gather(records, outcome, tables)
-        self.seconds.update({"store": stored_at - processed_at, "alert": self.clock() - stored_at})
-        _measure(outcome, self.clock() - began)
+            if taken.generation == self._generation:
+                alerts = self._alert(outcome)
+                self._announce(outcome, alerts)
+        if taken.generation == self._generation:
+            self._gather(taken.records, outcome, tables)
+        self.seconds.update({"store": stored_at - began, "alert": self.clock() - stored_at})
+        _measure(outcome, self.clock() - taken.began)
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
-        self._is_busy = True
+        was, self._is_busy = self._is_busy, True
         try:
             yield
         finally:
-            self._is_busy = False
+            self._is_busy = was
 
-    def _store(self, outcome: Outcome, records: Records) -> tuple[Outcome, list[pl.DataFrame]]:
+    def _store(self, taken: Taken) -> tuple[Outcome, list[pl.DataFrame]]:
         """Hot store and quarantine; what the hot store refuses goes to quarantine too, and the path goes on.
 
         Answers what was stored, also as the tables that the lake will take.
         """
+        records, outcome = taken.records, taken.outcome
         batches, tables, rejects = [], [], list(outcome.rejects)
-        for batch in outcome.batches:
-            taken, refused = self._write(batch)
-            if taken:
-                batches.append(concat([part for part, _ in taken]))
-                tables.append(pl.concat([table for _, table in taken]))
+        for batch, written in zip(outcome.batches, taken.written, strict=True):
+            kept, refused = self._write(batch, written)
+            if kept:
+                batches.append(concat([part for part, _ in kept]))
+                tables.append(pl.concat([table for _, table in kept]))
             for part, why in refused:
                 log.error("hot_store_refused", profile=part.profile.code, readings=len(part), error=why)
                 rejects.extend(_refused(part, records, self.fleet, why))
@@ -240,12 +281,16 @@ class Runner:
             log.info("messages_put_aside", correlation_id=place, n=len(rejects), reasons=reasons)
         return replace(outcome, batches=batches, rejects=rejects), tables
 
-    def _write(self, batch: Batch) -> tuple[list[tuple[Batch, pl.DataFrame]], list[tuple[Batch, str]]]:
+    def _write(
+        self, batch: Batch, written: Written | None
+    ) -> tuple[list[tuple[Batch, pl.DataFrame]], list[tuple[Batch, str]]]:
         """What the hot store took, with its table, and what it refused, with its words.
 
         One bad row makes a store refuse its whole batch: it is halved until the bad rows stand alone.
         """
         taken, refused, waiting, n_refusals = [], [], [batch], 0
+        if written is not None and written.exception() is None:
+            return [(batch, batch.to_table())], []
         while waiting:
             part = waiting.pop()
             table = part.to_table()
@@ -308,6 +353,7 @@ class Runner:
 
     def slow_cycle(self) -> None:
         """Lake, then one transaction (books, offsets, state), then the broker."""
+        self._finish()  # the state knows what was taken, so the books and the lake must, too
         self._slow_at = began = self.clock()
         # Those of now: while a sink is away a partition may go and come again, with another state.
         gathered, claims, generation = self.gathered, dict(self.claims), self._generation
@@ -383,12 +429,21 @@ class Runner:
         wire = Wire(fleet, future_s=self.pace.future_s)
         if self.is_history:  # its motes may have readings that came live, or longer ago than the hot store keeps
             self.pipeline = Pipeline(
-                wire, engines, stored.anywhere(self.hot, self.lake), self.clock,
+                wire, engines, self._when_stored(stored.anywhere(self.hot, self.lake)), self.clock,
                 stored_until=stored.newest(self.hot, fleet),
             )  # fmt: skip
         else:
-            self.pipeline = Pipeline(wire, engines, self.hot.existing, self.clock)
+            self.pipeline = Pipeline(wire, engines, self._when_stored(self.hot.existing), self.clock)
         self.fleet = fleet
+
+    def _when_stored(self, existing: Existing) -> Existing:
+        """Asks what is stored once what was taken before is."""
+
+        def asked(profile: Profile, keys: pl.DataFrame) -> pl.DataFrame:
+            self._finish()
+            return existing(profile, keys)
+
+        return asked
 
     def _is_outdated(self) -> bool:
         """Whether other engines serve than the pipeline has; asked of both, for a swap may have been cut short."""
@@ -470,7 +525,7 @@ class Runner:
 
     def _on_revoke(self, partitions: Sequence[int]) -> None:
         log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
-        if not self._is_busy and not self.patiently.stop.is_set():
+        if not self._is_busy and self._taken is None and not self.patiently.stop.is_set():
             try:
                 with self.patiently.not_now():
                     self.slow_cycle()
