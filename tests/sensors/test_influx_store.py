@@ -17,10 +17,7 @@ from tests.conftest import NOON
 
 INDOOR = builders.profile(builders.channel("temperature"), builders.channel("humidity"))
 LATER = NOON + timedelta(days=1)
-HEAD = (
-    "name,tags,time,temperature,humidity,flags,surprise,votes,is_anomaly,event_id,model_version,"
-    "profile_version,partition,offset,received_at"
-)
+HEAD = "name,tags,time,temperature,humidity,flags,surprise,is_anomaly,origin"
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -63,8 +60,8 @@ def readings(*values, mote=7):
 
 def test_a_reading_is_one_line_with_its_mote_as_only_tag_and_no_empty_field():
     assert lines(INDOOR, readings((21.5, float("nan")))) == (
-        "indoor,mote=7 flags=0i,temperature=21.5,votes=0i,is_anomaly=false,event_id=0i,model_version=0i,"
-        f"profile_version=1i,partition=0i,offset=0i,received_at={micros(NOON) + 50_000}i {micros(NOON)}"
+        "indoor,mote=7 flags=0i,temperature=21.5,is_anomaly=false,"
+        f'origin="0 0 0 1 0 0 {micros(NOON) + 50_000}" {micros(NOON)}'
     )
 
 
@@ -109,7 +106,7 @@ def test_a_query_that_fails_while_it_runs_is_no_empty_answer(store, server):
 
 
 def test_answers_of_several_statements_are_read_as_one_table(store, server):
-    rows = [f"indoor,mote={mote},{micros(NOON)},21.5,,5,,-9,true,0,3,1,0,17,{micros(LATER)}" for mote in (8, 7)]
+    rows = [f"indoor,mote={mote},{micros(NOON)},21.5,,5,,true,-9 0 3 1 0 17 {micros(LATER)}" for mote in (8, 7)]
     server.answer = 200, f"{HEAD}\n{rows[0]}\n\n{HEAD}\n{rows[1]}\n"
 
     found = store.between(INDOOR, [7, 8], NOON, LATER)
