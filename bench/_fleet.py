@@ -26,11 +26,11 @@ def main() -> None:
     import django
 
     django.setup()
-    make(codes(options.sites), options.motes, options.day.replace(tzinfo=UTC))
+    make(codes(options.sites), options.motes, options.day.replace(tzinfo=UTC), retires=True)
 
 
-def make(sites: list[str], n_motes: int, day: datetime) -> Any:
-    """Installs pack and motes, fits, registers and promotes; the fitted engine."""
+def make(sites: list[str], n_motes: int, day: datetime, *, retires: bool = False) -> Any:
+    """Installs pack and motes, of which one may be retired, fits, registers and promotes; the fitted engine."""
     from mlops import registry as models
     from mlops.detection import Engine
     from sensors import registry
@@ -42,7 +42,8 @@ def make(sites: list[str], n_motes: int, day: datetime) -> Any:
     pack = read_pack("indoor").with_motes(n_motes)
     for site in sites:
         install_pack(pack, site_code=site, time_zone="UTC", who=None, now=day)
-    Mote.objects.filter(site__code=sites[0], code=pack.motes[-1].code).update(state="retired")
+    if retires:
+        Mote.objects.filter(site__code=sites[0], code=pack.motes[-1].code).update(state="retired")
     registry.touch_fleet()
     fleet = registry.current_fleet()
     learnt = [
