@@ -70,7 +70,7 @@ class Stack:
     def answers(self) -> bool:
         try:
             with requests.Session() as session:
-                session.trust_env = False  # pytest changes the environment while this thread would look for a proxy in it
+                session.trust_env = False  # pytest changes the environment while we would look for a proxy in it
                 return session.get(f"{self.url}/health", timeout=2).status_code < 600
         except requests.RequestException:
             return False
