@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from alerts import services
-from alerts.models import Alert, Event, MaintenanceWindow
+from alerts.models import Alert, Event, Judgement, MaintenanceWindow
 from sensors import live
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
 from sensors.roles import OPERATE, may, person
@@ -42,6 +42,15 @@ class AlertAdmin(ReadOnlyAdmin):
             live.announce_alert(deed(alert, who=person(request), now=timezone.now()))
 
         act_on_each(self, request, chosen, act, done, services.AlreadyMoved)
+
+
+@admin.register(Judgement)
+class JudgementAdmin(ReadOnlyAdmin):
+    list_display = ("alert", "verdict", "note", "by", "at")
+    list_filter = ("verdict", "alert__kind", "alert__mote__site")
+    list_select_related = ("alert", "by")
+    search_fields = ("alert__subject", "note")
+    date_hierarchy = "at"
 
 
 @admin.register(Event)

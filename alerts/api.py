@@ -16,8 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from alerts import services
-from alerts.models import Alert, Event, Severity
+from alerts import judging, services
+from alerts.models import Alert, Event, Judgement, Severity
 from sensors import live
 from sensors.problems import Conflict
 from sensors.roles import CanOperate, person
@@ -143,3 +143,32 @@ class Resolve(_Act):
     """Ends an alert. 409 where it has ended already."""
 
     deed = staticmethod(services.resolve_alert)
+
+
+class JudgementIn(serializers.Serializer[Any]):
+    verdict = serializers.ChoiceField(Judgement.Verdict.choices)
+    note = serializers.CharField(max_length=400, required=False, allow_blank=True, default="")
+
+
+class JudgementOut(serializers.ModelSerializer[Judgement]):
+    by = serializers.CharField(source="by.username", default=None, allow_null=True)
+    at = Instant()
+
+    class Meta:
+        model = Judgement
+        fields = ("id", "alert", "verdict", "note", "by", "at")
+
+
+class Judge(APIView):
+    """Says what the alert was worth; it stands instead of what was said before. Models are compared by it."""
+
+    permission_classes = (CanOperate,)
+
+    @extend_schema(tags=["alerts"], request=JudgementIn, responses=JudgementOut)
+    def post(self, request: Request, pk: int) -> Response:
+        given = JudgementIn(data=request.data)
+        given.is_valid(raise_exception=True)
+        alert = get_object_or_404(Alert, pk=pk)
+        said = given.validated_data
+        kept = judging.judge(alert, said["verdict"], by=person(request), note=said["note"], now=timezone.now())
+        return Response(JudgementOut(kept).data)

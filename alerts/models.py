@@ -108,6 +108,37 @@ class Event(models.Model):
         return f"{self.mote} {self.noticed_at:%Y-%m-%d %H:%M:%S}"
 
 
+class JudgementQuerySet(models.QuerySet["Judgement"]):
+    def standing(self) -> JudgementQuerySet:
+        """The last one of each alert: what was said before it counts no more."""
+        later = Judgement.objects.filter(alert=models.OuterRef("alert"), pk__gt=models.OuterRef("pk"))
+        return self.filter(~models.Exists(later))
+
+
+class Judgement(models.Model):
+    """What a person says an alert was worth. Nothing is overwritten; the last one of an alert stands."""
+
+    class Verdict(models.TextChoices):
+        REAL = "real", "real event"
+        EXPECTED = "expected", "expected"
+        FALSE = "false", "false alarm"
+        NEW_NORMAL = "new_normal", "new normal"
+
+    alert = models.ForeignKey(Alert, models.CASCADE, related_name="judgements")
+    verdict = models.CharField(max_length=12, choices=Verdict)
+    note = models.CharField(max_length=400, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    at = models.DateTimeField(db_index=True)
+
+    objects = JudgementQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.alert}: {self.get_verdict_display()}"
+
+
 class MaintenanceWindow(models.Model):
     """While it lasts, its motes raise no alert; training leaves it out."""
 

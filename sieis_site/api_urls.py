@@ -31,6 +31,7 @@ urlpatterns = [
     path("alerts/<int:pk>", alerts.OneAlert.as_view(), name="alert"),
     path("alerts/<int:pk>/acknowledge", alerts.Acknowledge.as_view(), name="alert-acknowledge"),
     path("alerts/<int:pk>/resolve", alerts.Resolve.as_view(), name="alert-resolve"),
+    path("alerts/<int:pk>/judge", alerts.Judge.as_view(), name="alert-judge"),
     path("models", mlops.Models.as_view(), name="models"),
     path("models/<path:name>/promote", mlops.Promote.as_view(), name="model-promote"),
     path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
