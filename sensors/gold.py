@@ -7,6 +7,7 @@ is committed with the rows, so a run may be killed, repeated, or overtaken by an
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from sensors.corrections import standing
 from sensors.lake import Lake, NoSuchTable
 from sensors.models import Correction, Mote
 from sensors.overlay import Overlay, corrected
-from sensors.readings import INSTANT, Profile, micros, stored_schema
+from sensors.readings import INSTANT, Channel, Profile, micros, stored_schema
 from sensors.registry import profiles
 
 log = structlog.get_logger(__name__)
 SILVER, CORRECTED = "silver", "corrections"  # marks: the version and the instant up to which gold knows them
+SHAPE, OF_TODAY = "shape", 2  # mark: what columns it was made with; others are made anew
 OVERLAP_US = 3_600_000_000  # a correction may be committed after one that was made later
 HOUR = timedelta(hours=1)
 DAYS_A_COMMIT = 31
@@ -39,7 +41,11 @@ SCHEMA = {
     "n_clean": pl.Int64(),
     **dict.fromkeys(("min", "max", "mean", "std", "p50", "coverage"), pl.Float64()),
     **{f"n_{name}": pl.Int64() for name in COUNTED.values()},
+    "bin_width": pl.Float64(),
+    "bins": pl.List(pl.Int32()),
+    "bin_counts": pl.List(pl.Int32()),
 }
+BINS = 500  # about so many over a channel's physical range
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +97,11 @@ def aggregate(lake: Lake, profile: Profile, *, now: datetime, is_whole: bool = F
     silver, gold = f"silver/{profile.code}", table_of(profile.code)
     version = lake.version(silver)
     seen, marks = _known(lake, gold)
-    is_whole = is_whole or not marks.keys() >= {SILVER, CORRECTED}
+    is_whole = is_whole or not marks.keys() >= {SILVER, CORRECTED} or marks.get(SHAPE) != OF_TODAY
     hours = None if is_whole else _touched(lake, profile, marks, version)
     if hours is None:
         is_whole, hours = True, _all_hours(lake, silver, version)
-    done = {SILVER: version, CORRECTED: micros(now)}
+    done = {SILVER: version, CORRECTED: micros(now), SHAPE: OF_TODAY}
     n_rows = 0
     if not hours:
         return Aggregated(profile.code, 0, 0, is_whole)
@@ -111,7 +117,7 @@ def aggregate(lake: Lake, profile: Profile, *, now: datetime, is_whole: bool = F
 
 def _known(lake: Lake, gold: str) -> tuple[int, Mapping[str, int]]:
     try:
-        return lake.version(gold), lake.marks(gold, (SILVER, CORRECTED))
+        return lake.version(gold), lake.marks(gold, (SILVER, CORRECTED, SHAPE))
     except NoSuchTable:
         return -1, {}
 
@@ -209,13 +215,22 @@ def aggregated(profile: Profile, rows: pl.DataFrame, overlays: Sequence[Overlay]
     return found.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
 
 
+def bin_width(channel: Channel) -> float:
+    """1, 2 or 5 of a power of ten, so that the physical range has some hundreds of them."""
+    low, high = channel.physical
+    rough = (high - low) / BINS
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= rough * (1 - 1e-9))
+
+
 def _channel(profile: Profile, place: int, rows: pl.LazyFrame) -> pl.LazyFrame:
-    name = profile.names[place]
+    channel = profile.channels[place]
     is_marked = (pl.col("flags") & (1 << (quality.CHANNEL_SHIFT + place))) != 0
-    value = pl.col(name).cast(pl.Float64)
-    clean = value.filter(~is_marked & value.is_not_null())
+    value = pl.col(channel.code).cast(pl.Float64)
+    is_clean = ~is_marked & value.is_not_null()
+    clean = value.filter(is_clean)
     slots = max(round(3600 / profile.interval_s), 1)
-    slot = (pl.col("at").cast(pl.Int64) // int(3_600_000_000 / slots)).filter(~is_marked & value.is_not_null())
+    slot = (pl.col("at").cast(pl.Int64) // int(3_600_000_000 / slots)).filter(is_clean)
     counts = [
         ((pl.col("flags") & bit) != 0)
         .and_(is_marked if bit & quality.OF_CHANNELS else pl.lit(True))
@@ -223,8 +238,8 @@ def _channel(profile: Profile, place: int, rows: pl.LazyFrame) -> pl.LazyFrame:
         .alias(f"n_{kind}")
         for bit, kind in COUNTED.items()
     ]
-    return rows.group_by("mote", "hour").agg(
-        pl.lit(name).alias("channel"),
+    hours = rows.group_by("mote", "hour").agg(
+        pl.lit(channel.code).alias("channel"),
         pl.col("hour").first().dt.date().alias("date"),
         value.count().alias("n"),
         clean.len().alias("n_clean"),
@@ -233,3 +248,14 @@ def _channel(profile: Profile, place: int, rows: pl.LazyFrame) -> pl.LazyFrame:
         (slot.n_unique() / slots).clip(0.0, 1.0).alias("coverage"),
         *counts,
     )  # fmt: skip
+    width = bin_width(channel)
+    bins = (
+        rows.filter(is_clean)
+        .group_by("mote", "hour", (value / width + 1e-9).floor().cast(pl.Int32).alias("bins"))
+        .agg(pl.len().cast(pl.Int32).alias("bin_counts"))
+        .sort("bins")
+        .group_by("mote", "hour")
+        .agg("bins", "bin_counts")
+    )
+    joined = hours.join(bins, on=["mote", "hour"], how="left").with_columns(pl.lit(width).alias("bin_width"))
+    return joined.with_columns(pl.col("bins", "bin_counts").fill_null(pl.lit([], pl.List(pl.Int32))))

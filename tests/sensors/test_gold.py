@@ -83,6 +83,32 @@ def test_an_hour_tells_its_clean_values_and_how_many_there_were(fleet, silver):
     assert (humidity["n_clean"], humidity["n_out_of_range"]) == (4, 0)
 
 
+def test_an_hours_bins_hold_every_clean_value_and_no_other(fleet, silver):
+    silver.add(fleet["7"], NOON, [20.04, 20.06, -0.5, 25.0])
+    silver.add(
+        fleet["7"], NOON + 10 * timedelta(minutes=1), [999.0], flags=quality.OUT_OF_RANGE | 1 << quality.CHANNEL_SHIFT
+    )
+
+    aggregate()
+
+    (hour,) = hours(fleet["7"])
+    width = hour["bin_width"]
+    lows = [round(b * width, 6) for b in hour["bins"]]
+    assert dict(zip(lows, hour["bin_counts"], strict=True)) == {-0.6: 1, 20.0: 2, 25.0: 1}
+
+
+def test_a_table_made_with_other_columns_is_made_anew(fleet, silver):
+    silver.add(fleet["7"], NOON, [20.0])
+    aggregate()
+    before = lake().version("gold/indoor_hourly")
+    rows = lake().scan("gold/indoor_hourly").drop("bins", "bin_counts", "bin_width").collect()
+    lake().replace_dates("gold/indoor_hourly", rows, [NOON.date()], seen=before, marks={gold.SHAPE: 1})
+
+    assert aggregate().is_whole
+    assert hours(fleet["7"])[0]["bin_counts"] == [1]
+    assert not aggregate().is_whole
+
+
 def test_a_run_aggregates_only_the_hours_that_changed(fleet, silver):
     for day in range(3):
         silver.add(fleet["7"], NOON - timedelta(days=day), [20.0] * 240)
