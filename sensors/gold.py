@@ -24,6 +24,7 @@ from sensors.models import Correction, Mote
 from sensors.overlay import Overlay, corrected
 from sensors.readings import INSTANT, Channel, Profile, micros, stored_schema
 from sensors.registry import profiles
+from sensors.stores import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 SILVER, CORRECTED = "silver", "corrections"  # marks: the version and the instant up to which gold knows them
@@ -87,6 +88,19 @@ def hourly(lake: Lake, profile: Profile, motes: Collection[int], start: datetime
         .sort("mote", "channel", "hour")
         .collect()
     )
+
+
+def all_hours(lake: Lake, profile: Profile) -> pl.DataFrame:
+    """Every hour there is, sorted alike; NoSuchTable where nothing was aggregated yet."""
+    table = lake.scan(table_of(profile.code))
+    known = set(table.collect_schema().names())
+    columns = [
+        (pl.col(name) if name in known else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()
+    ]
+    try:
+        return table.select(columns).sort("mote", "channel", "hour").collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StoreUnavailable(f"{table_of(profile.code)} in the lake {lake.root} cannot be read: {error}") from error
 
 
 # ---- following silver ---------------------------------------------------------------------------------------
