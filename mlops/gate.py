@@ -63,7 +63,8 @@ class Judgement:
 def judge(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None, wish: str = "gate") -> Judgement:
     """The verdict on a candidate by its held-out metrics and those of what serves, on the same days.
 
-    `wish` is "gate", or "never" or "always" where a person has decided; the rules are told all the same.
+    `wish` is "gate", or "never" or "always" where a person has decided, or "manual" where an engineer shall; the
+    rules are told all the same.
     """
     rules = _rules(candidate, serving)
     broken = [rule.sentence() for rule in rules if not rule.holds]
@@ -72,6 +73,8 @@ def judge(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None, wish:
         return Judgement(False, f"Left a candidate as asked; {verdict}.", rules)
     if wish == "always":
         return Judgement(True, f"Promoted as asked; {verdict}.", rules)
+    if wish == "manual":
+        return Judgement(False, f"Waits for an engineer; {verdict}.", rules)
     return Judgement(not broken, f"{'Left a candidate' if broken else 'Promoted'}; {verdict}.", rules)
 
 
@@ -81,7 +84,11 @@ def _rules(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None) -> t
         most_events = max(GOOD_FALSE_EVENTS, WORSE_BY * _known(serving, "false_events_per_mote_week", most_events))
         most_flagged = max(GOOD_FLAGGED, WORSE_BY * _known(serving, "flagged_share", most_flagged))
         least_found = _known(serving, "found_share", least_found) - FOUND_WORSE_BY
+    confirmed = (
+        Rule("confirmed_lost", candidate["confirmed_lost"], 0, True, "confirmed events that it would lose:"),
+    ) if "confirmed_lost" in candidate else ()  # fmt: skip
     return (
+        *confirmed,
         Rule("false_events_per_mote_week", candidate.get("false_events_per_mote_week"), most_events, True,
              "false events a mote and week:"),
         Rule("flagged_share", candidate.get("flagged_share"), most_flagged, True, "share of clean readings flagged:"),

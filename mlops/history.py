@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from alerts.models import MaintenanceWindow
+from mlops import feedback
 from mlops.models import Label
 from sensors import quality
 from sensors.corrections import standing
@@ -54,6 +55,7 @@ class LeaveOut:
     """Stretches that are not to be learnt, by the reason why, and the corrections of what is."""
 
     labelled: tuple[Stretch, ...] = ()
+    outlived: tuple[Stretch, ...] = ()  # a mote's past from before its new normal
     maintenance: tuple[Stretch, ...] = ()
     corrections: tuple[Overlay, ...] = ()
 
@@ -101,10 +103,17 @@ def _instant(at_us: int) -> datetime:
 
 def to_leave_out(fleet: Fleet, start: datetime, end: datetime) -> LeaveOut:
     """The labelled and the maintenance stretches that touch the range, and what people have corrected in it."""
-    labels = Label.objects.filter(starts_at__lt=end, ends_at__gt=start)
+    harmless = (feedback.NORMAL, feedback.NEW_NORMAL)
+    labels = Label.objects.filter(starts_at__lt=end, ends_at__gt=start).exclude(kind__in=harmless)
+    told = [*((one.mote_id, one.starts_at, one.ends_at) for one in labels), *feedback.faults(start, end)]
     windows = MaintenanceWindow.objects.filter(starts_at__lt=end, ends_at__gt=start).select_related("zone__site")
     return LeaveOut(
-        labelled=tuple((label.mote_id, micros(label.starts_at), micros(label.ends_at)) for label in labels),
+        labelled=tuple((mote, micros(starts), micros(ends)) for mote, starts, ends in told),
+        outlived=tuple(
+            (mote, micros(start), micros(since) - 1)
+            for mote, since, _ in feedback.new_normals(start, end)
+            if since <= end - LEAST_SPAN  # with less, the mote would not be known at all
+        ),
         maintenance=tuple(
             (mote, micros(window.starts_at), micros(window.ends_at))
             for window in windows
@@ -199,6 +208,7 @@ def _clean(
         keep(quality.NAMES[flag], day.filter(pl.col("flags") & flag == 0))
     keep("maintenance", _outside(day, leave_out.maintenance))
     keep("labelled", _outside(day, leave_out.labelled))
+    keep("before_new_normal", _outside(day, leave_out.outlived))
     # The engine's state advances once a step; what a mote says in between is nothing new to learn from.
     step = (pl.col("at").cast(pl.Int64) // int(profile.step_s * 1e6)).alias("step")
     keep("between_steps", day.sort("at").with_columns(step).unique(["mote", "step"], keep="first").drop("step"))

@@ -5,7 +5,12 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from mlops.watch_models import RetrainPolicy
 from sensors.models import Mote, Profile
+
+__all__ = [
+    "Label", "ModelVersion", "RetrainPolicy", "ServingPeriod", "TrainingJob", "VersionCounter",
+]  # fmt: skip
 
 
 class VersionCounter(models.Model):
@@ -147,6 +152,7 @@ class Label(models.Model):
     ends_at = models.DateTimeField()
     source = models.CharField(max_length=32, help_text="simulator, person, …")
     note = models.CharField(max_length=200, blank=True)
+    told_at = models.DateTimeField(auto_now_add=True, null=True)
 
     class Meta:
         ordering = ("-starts_at",)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-PROMOTE = ("gate", "never", "always")
+PROMOTE = ("gate", "never", "always", "manual")
 DAYS = 10.0
 SEED = 42
 

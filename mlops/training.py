@@ -22,11 +22,12 @@ from django.db import IntegrityError, InterfaceError, OperationalError, close_ol
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerAway
 
-from mlops import gate, history, registry
+from mlops import candidates, gate, history, registry
 from mlops.children import STOPPING, Child
 from mlops.detection import Engine, FittedEngine, held_out
 from mlops.models import ModelVersion, TrainingJob
 from mlops.parameters import Parameters
+from mlops.policies import wishes
 from mlops.probes import probe
 from sensors import audit, live
 from sensors.lake import lake
@@ -87,11 +88,11 @@ def request(
     parameters: Mapping[str, Any] | None = None,
 ) -> TrainingJob:
     """Queues a job for the profile; the constraint lets only one be unfinished."""
-    asked = Parameters.parse({**_of_pack(profile_code), **(parameters or {})})
     profile = Profile.objects.filter(code=profile_code).first()
     if profile is None:
         known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet; load a pack first"
         raise UnknownProfile(f"There is no profile “{profile_code}”; there are: {known}.")
+    asked = Parameters.parse({**_of_pack(profile_code), **wishes(profile), **(parameters or {})})
     try:
         with transaction.atomic():
             job = TrainingJob.objects.create(
@@ -335,7 +336,8 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller) -> Trained:
     tell(0.8, f"Judging it on {len(past.held_out):,} readings held out")
     metrics = _metrics(fitted, past)
     tell(0.9, "Asking the gate")
-    judgement = _judge(job, asked, metrics, past)
+    judgement, compared = _judge(job, asked, fitted, metrics, past, now)
+    metrics |= compared
     data = {**past.card(), "seconds": round(time.monotonic() - began, 2)}
     metrics = {**metrics, "gate": judgement.to_json()}
     tell(0.95, "Registering")
@@ -359,26 +361,38 @@ def _history(job: TrainingJob, asked: Parameters, now: datetime, report: Report)
     )
 
 
-def _judge(job: TrainingJob, asked: Parameters, metrics: Mapping[str, Any], past: history.History) -> gate.Judgement:
-    serving = _comparable(job, past)
-    return gate.judge(metrics, _metrics(serving, past) if serving else None, asked.promote)
+def _judge(
+    job: TrainingJob, asked: Parameters, fitted: FittedEngine, metrics: Mapping[str, Any], past: history.History,
+    now: datetime,
+) -> tuple[gate.Judgement, dict[str, Any]]:  # fmt: skip
+    """What the gate says, and what it was shown of the version that serves."""
+    serving, engine = _comparable(job, past)
+    if serving is None or engine is None:
+        return gate.judge(metrics, None, asked.promote), {}
+    sides = candidates.side_by_side(engine, fitted, past, lake=lake(), fleet=current_fleet(), now=now)
+    of_serving = _metrics(engine, past)
+    compared = {
+        "confirmed_lost": len(sides["confirmed"]["lost"]),
+        "comparison": {"with": serving.name, "serving_metrics": of_serving, **sides},
+    }
+    return gate.judge({**metrics, **compared}, of_serving, asked.promote), compared
 
 
 def _metrics(fitted: FittedEngine, past: history.History) -> dict[str, Any]:
     return {**held_out(fitted, past.held_out), **probe(fitted, past.held_out)}
 
 
-def _comparable(job: TrainingJob, past: history.History) -> FittedEngine | None:
-    """The serving engine, if there is one that can be asked about the same readings."""
+def _comparable(job: TrainingJob, past: history.History) -> tuple[ModelVersion | None, FittedEngine | None]:
+    """The version that serves the scope and its engine, if there is one that can be asked about the same readings."""
     version = registry.production(job.profile.code)
     if version is None:
-        return None
+        return None, None
     try:
         registry.refuse_other_profile(version, past.held_out.profile.version)
-        return registry.load(version)
+        return version, registry.load(version)
     except registry.ModelUnloadable as error:
         log.warning("production_not_comparable", version=version.name, reason=str(error))
-        return None
+        return None, None
 
 
 class _Teller:
