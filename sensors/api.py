@@ -45,6 +45,7 @@ from sensors.serializers import (
 )
 from sensors.spoken import Spoken, spoken_table
 from sensors.stores import hot
+from sensors.tiers import tiers
 
 Answer = TypeVar("Answer")
 MICROSECOND = timedelta(microseconds=1)
@@ -192,14 +193,16 @@ class Readings(APIView):
         mote = known_mote(fleet, asked["mote_id"], asked.get("site"))
         start, end, limit = asked["start"], asked["end"], asked["limit"]
         # One more than asked for: it is where the next page starts.
-        table = corrections.between(hot(), fleet.profiles[mote.profile], [mote.id], start, end, limit=limit + 1)
+        profile, now = fleet.profiles[mote.profile], timezone.now()
+        found = tiers().between(profile, [mote.id], start, end, now=now, limit=limit + 1)
+        table = found.table
         if asked["impute"]:
             until = table["at"][limit] + MICROSECOND if len(table) > limit else end
             table = imputing.between(hot(), fleet, mote, start, until).head(limit + 1)
         rows = spoken_table(table, mote.profile, fleet)
         following = rows[limit]["at"] if len(rows) > limit else None
-        span = ReadingsPage({"start": start, "end": end, "readings": [], "next": None}).data
-        return Response({**span, "readings": rows[:limit], "next": following})
+        span = ReadingsPage({"start": start, "end": end, "tier": "", "readings": [], "next": None}).data
+        return Response({**span, "tier": found.tier, "readings": rows[:limit], "next": following})
 
 
 def latest_of_all(fleet: Fleet) -> list[Spoken]:

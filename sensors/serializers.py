@@ -88,6 +88,7 @@ class ReadingsOut(serializers.Serializer[Any]):
 class ReadingsPage(ReadingsOut):
     start = Instant()
     end = Instant()
+    tier = serializers.CharField(help_text="Which store told them: hot, lake, or hot and lake")
     next = Instant(allow_null=True, help_text="The start of the next page; null on the last")
 
 
