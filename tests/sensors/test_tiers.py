@@ -107,7 +107,7 @@ def test_with_a_lake_that_cannot_be_read_the_hot_store_answers_and_what_is_missi
     write("7", NOON - 60 * DAY, 5, in_hot=False)
     write("7", NOON - DAY, 5)
     for file in (tmp_path / "lake" / "silver" / "indoor").rglob("*.parquet"):
-        file.write_bytes(b"no parquet")
+        file.unlink()
 
     found = between([motes["7"]], NOON - 90 * DAY, NOON)
 
