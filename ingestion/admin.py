@@ -17,6 +17,7 @@ from ingestion.models import (
     Checkpoint,
     DeviceKey,
     HourDifference,
+    ImportJob,
     IntakeReceipt,
     LedgerHour,
     NotKept,
@@ -173,3 +174,31 @@ class IntakeReceiptAdmin(ReadOnlyAdmin):
     exclude = ("answer",)
     readonly_fields = ("shown_answer",)
     shown_answer = shown_json("answer")
+
+
+@admin.register(ImportJob)
+class ImportJobAdmin(ReadOnlyAdmin):
+    """To be read; started, stopped and discarded on its page."""
+
+    list_display = (
+        "__str__",
+        "state",
+        "profile",
+        "site",
+        "n_rows",
+        "n_sent",
+        "trigger",
+        "who",
+        "started_at",
+        "done_at",
+    )
+    list_filter = ("state", "trigger", "profile", "site")
+    search_fields = ("site", "error", "files")
+    date_hierarchy = "asked_at"
+    exclude = ("asked", "files", "foretold", "became", "installed", "leg", "tail")
+    readonly_fields = ("shown_files", "shown_asked", "shown_became", "shown_foretold", "shown_leg")
+    shown_files = shown_json("files")
+    shown_asked = shown_json("asked")
+    shown_became = shown_json("became")
+    shown_foretold = shown_json("foretold")
+    shown_leg = shown_json("leg")

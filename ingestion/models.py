@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from ingestion.capability.models import CapabilityTable as CapabilityTable  # one module a subject, one app
+
 
 class Checkpoint(models.Model):
     """How far a partition is processed, with the engine state at that point. One row a partition.
@@ -209,6 +211,86 @@ class ReplayJob(models.Model):
     @property
     def progress(self) -> float:
         return min((self.n_sent + self.n_left) / self.n_asked, 1.0) if self.n_asked else 0.0
+
+
+class ImportJob(models.Model):
+    """Files of history on their way in: what was foretold of them, how far they are, what became of their rows."""
+
+    class State(models.TextChoices):
+        LOOKED = "looked"
+        QUEUED = "queued"
+        RUNNING = "running"
+        STOPPED = "stopped"
+        FAILED = "failed"
+        DONE = "done"
+
+    RESUMABLE = (State.STOPPED, State.FAILED)
+
+    asked = models.JSONField(default=dict, help_text="Pack, site and how the files are to be read")
+    files = models.JSONField(default=list, help_text="Name, sha256 and rows of each, and where it is kept meanwhile")
+    fingerprint = models.CharField(max_length=64, help_text="The same for the same files that are read the same way")
+    profile = models.CharField(max_length=50)
+    site = models.CharField(max_length=50)
+    foretold = models.JSONField(default=dict, help_text="What was recognised, and what will become of each row")
+    state = models.CharField(max_length=16, choices=State, default=State.LOOKED)
+    trigger = models.CharField(max_length=16, default="person", help_text="person, api or command")
+    who = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    asked_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    seconds = models.FloatField(default=0.0, help_text="At work, in all its turns")
+    wants_stop = models.BooleanField(default=False)
+    step = models.CharField(max_length=60, blank=True)
+    n_step_done = models.PositiveBigIntegerField(default=0)
+    n_step_total = models.PositiveBigIntegerField(default=0)
+    n_rows = models.PositiveBigIntegerField(default=0)
+    n_sent = models.PositiveBigIntegerField(default=0, help_text="Rows that are surely in the stream; the next is sent")
+    n_through = models.PositiveBigIntegerField(default=0, help_text="Its messages that are through the path")
+    n_waiting = models.PositiveBigIntegerField(default=0, help_text="Its messages that wait in the stream")
+    n_left_over = models.PositiveBigIntegerField(
+        default=0, help_text="Messages of interrupted imports, brought in first"
+    )
+    became = models.JSONField(default=dict, help_text="What became of those that are through, by the books")
+    installed = models.JSONField(default=list, help_text="Motes and sites that it registered, in words")
+    leg = models.JSONField(default=dict, help_text="Where stream and books stood when it began to send; empty: settled")
+    tail = models.JSONField(
+        default=dict, help_text="The stretch of stream in which rows lie that n_sent does not count"
+    )
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-pk",)
+        indexes = (models.Index(fields=("state",), name="import_state"),)
+
+    def __str__(self) -> str:
+        return f"import {self.pk} of {self.asked_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.state in (self.State.QUEUED, self.State.RUNNING)
+
+    @property
+    def is_resumable(self) -> bool:
+        return self.state in self.RESUMABLE
+
+    @property
+    def is_complete(self) -> bool:
+        return self.n_sent == self.n_rows and not self.n_waiting and not self.leg
+
+    @property
+    def n_again(self) -> int:
+        """Sent a second time, because whether they had arrived could not be known."""
+        return max(self.n_through + self.n_waiting - self.n_sent, 0)
+
+    @property
+    def is_accounted(self) -> bool:
+        return sum(self.became.values()) == self.n_through
+
+    @property
+    def progress(self) -> float:
+        """Sending counts a tenth: judging and storing decides."""
+        done = self.n_step_done / self.n_step_total if self.n_step_total else 0.0
+        return round(0.1 * done if self.step == "Sending" else 0.1 + 0.9 * done if self.step else 0.0, 3)
 
 
 class LedgerHour(models.Model):

@@ -9,8 +9,10 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from ingestion import checkpoints, intake, quarantine, replay_jobs, replaying
+from ingestion.capability import running as capability
 from ingestion.flow import canary, looking
-from ingestion.models import QualityReport, Reconciliation, ReplayJob
+from ingestion.importing import jobs as imports
+from ingestion.models import ImportJob, QualityReport, Reconciliation, ReplayJob
 from ingestion.reconciling import deed as reconciling
 from ingestion.running import parts
 from ingestion.streams import stream
@@ -106,6 +108,23 @@ def expire_replays() -> None:
 
 
 @shared_task
+def run_import(job_id: int) -> None:
+    job = ImportJob.objects.select_related("who").filter(pk=job_id).first()
+    if job is not None:  # somebody may have discarded it since
+        imports.run(job, storage=default_storage, now=timezone.now)
+        log.info("import_ran", job=job_id, state=job.state, sent=job.n_sent, became=job.became)
+
+
+@shared_task
+def recover_imports() -> None:
+    """Lets imports whose process is gone go on, and forgets uploads that nobody started."""
+    waiting = imports.recover()
+    if waiting is not None:
+        imports.dispatch(waiting)
+    imports.forget_old(storage=default_storage, now=timezone.now())
+
+
+@shared_task
 def forget_old_quarantine() -> None:
     log.info("old_quarantine_forgotten", messages=quarantine.forget_old(timezone.now()))
 
@@ -130,3 +149,11 @@ def send_canary() -> None:
     run = canary.send(stream=stream("readings"), store=hot(), now=timezone.now())
     if run is not None:
         canary.record(run, site=settings.SIEIS_DEFAULT_SITE, now=timezone.now())
+
+
+@shared_task
+def measure_capability() -> None:
+    """Plants faults for each model that serves and has no table of what it finds, or an old one."""
+    measured = capability.measure_due(timezone.now())
+    if measured:
+        log.info("capability_measured", profiles=measured)

@@ -37,6 +37,7 @@ def install_schedule() -> list[str]:
         "Validate the data": {"task": "ingestion.tasks.validate_all", "crontab": _crontab(NIGHTLY)},
         "Release held messages": {"task": "ingestion.tasks.release_held", "interval": every_minute},
         "Expire replays": {"task": "ingestion.tasks.expire_replays", "interval": every_minute},
+        "Recover imports": {"task": "ingestion.tasks.recover_imports", "interval": every_minute},
         "Forget receipts of devices": {"task": "ingestion.tasks.forget_receipts", "crontab": _crontab(NIGHTLY)},
         "Forget old quarantine": {"task": "ingestion.tasks.forget_old_quarantine", "crontab": _crontab(NIGHTLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},

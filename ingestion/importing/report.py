@@ -74,11 +74,12 @@ def channels(rows: Rows, figures: Sequence[ChannelFigures]) -> list[str]:
             [f"{each.n_unreadable:,} unreadable (such as “{(each.example or '')[:30]}”)"] if each.n_unreadable else []
         )
         lines.append(f"  {each.code.ljust(width)}  {', '.join(parts)}")
-        lines += [f"  {' ' * width}  {line}" for line in _beyond(each, channel)]
+        lines += [f"  {' ' * width}  {line}" for line in beyond(each, channel)]
     return lines
 
 
-def _beyond(each: ChannelFigures, channel: Channel) -> list[str]:
+def beyond(each: ChannelFigures, channel: Channel) -> list[str]:
+    """What lies beyond the physical range, and what outside the normal band."""
     n = max(each.n_values, 1)
     out = each.n_below + each.n_above
     low, high = channel.physical

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from alerts.models import Alert, Event
-from ingestion.importing.deed import Brought, CannotImport, Look, Request, alone, bring_in, look
-from ingestion.models import LedgerHour, Quarantined
+from ingestion.importing import bringing, jobs, legs
+from ingestion.importing.alone import alone
+from ingestion.importing.looking import CannotImport, Look, Request, look
+from ingestion.models import Checkpoint, ImportJob, LedgerHour, Quarantined
 from ingestion.running import build_runner
 from ingestion.streams import stream
 from sensors.lake import lake
@@ -180,8 +183,12 @@ def lab(path: Path, **changes: Any) -> Look:
     return look(Request(**{**values, **changes}), now=timezone.now())
 
 
-def bring(view: Look, stop: threading.Event | None = None, tell: Any = lambda *_: None) -> Brought:
-    return bring_in(view, who=None, now=timezone.now, stop=stop or threading.Event(), tell=tell, warn=lambda _: None)
+def bring(view: Look, stop: threading.Event | None = None, tell: Any = lambda *_: None) -> ImportJob:
+    with alone():
+        job = jobs.for_command(view, {}, now=timezone.now())
+        stop = stop or threading.Event()
+        bringing.bring_in(view, job, now=timezone.now, stop=stop, tell=tell, warn=lambda _: None)
+    return job
 
 
 def retired_mote_at_lab() -> None:
@@ -197,7 +204,7 @@ def test_every_row_ends_as_was_foretold(tmp_path: Path) -> None:
 
     done = bring(view)
 
-    assert done.by_fate == FATES
+    assert done.became == FATES
     assert (done.is_complete, done.is_accounted) == (True, True)
     assert books()["received"] == sum(FATES.values()) == len(view.rows) == 24
     told = " ".join(Quarantined.objects.filter(reason="bad_timestamp").values_list("detail", flat=True))
@@ -216,7 +223,7 @@ def test_a_second_look_at_a_messy_file_foretells_only_repeats_and_refusals(tmp_p
 
     again = {**FATES, "duplicate": FATES["stored"] + FATES["duplicate"]}
     del again["stored"]
-    assert view.by_fate == done.by_fate == again
+    assert view.by_fate == done.became == again
     assert len(silver()) == 12
 
 
@@ -270,15 +277,16 @@ def test_an_anomaly_of_history_is_an_event_that_alerts_nobody(tmp_path: Path) ->
 # ---- interrupted --------------------------------------------------------------------------------------------
 
 
-def test_an_import_stopped_while_sending_is_completed_by_its_repeat(good: Path) -> None:
+def test_an_import_stopped_while_sending_goes_on_where_it_was(good: Path) -> None:
     view, stop = lab(good, time_zone="America/Los_Angeles"), threading.Event()
 
     stopped = bring(view, stop, lambda step, done, total: stop.set())
     assert (stopped.n_sent, stopped.n_waiting, stopped.is_complete) == (30, 30, False)
 
     repeated = bring(lab(good))
-    assert repeated.n_left_over == 30
-    assert (repeated.by_fate, repeated.is_accounted) == ({"duplicate": 30}, True)
+    assert (repeated.pk, repeated.n_left_over) == (stopped.pk, 30)
+    assert (repeated.became, repeated.is_accounted, repeated.is_complete) == ({"stored": 30}, True, True)
+    assert books()["received"] == 30, "nothing was sent twice"
     assert len(silver()) == 30
 
 
@@ -287,27 +295,92 @@ def test_an_import_stopped_in_the_path_saves_what_it_has(good: Path, settings: A
     stop = threading.Event()
 
     stopped = bring(lab(good, time_zone="America/Los_Angeles"), stop, lambda step, *_: step != "Sending" and stop.set())
-    assert (stopped.by_fate, stopped.n_waiting, stopped.is_accounted) == ({"stored": 10}, 20, True)
+    assert (stopped.became, stopped.n_waiting, stopped.is_accounted) == ({"stored": 10}, 20, True)
 
-    assert bring(lab(good)).n_left_over == 20
+    repeated = bring(lab(good))
+    assert (repeated.n_left_over, repeated.became) == (20, {"stored": 30})
     assert silver().select("mote", "at").is_unique().all()
     assert len(silver()) == 30
 
 
-def test_an_import_that_dies_in_the_path_is_completed_by_its_repeat(good: Path, settings: Any) -> None:
+class Killed(BaseException):
+    """What ends a process is caught by nobody."""
+
+
+@pytest.mark.parametrize("n_steps", range(1, 8))
+def test_wherever_an_import_dies_its_repeat_sends_the_rest_only(
+    tmp_path: Path, settings: Any, monkeypatch: Any, n_steps: int
+) -> None:
+    retired_mote_at_lab()
+    path = messy(tmp_path)
     settings.SIEIS_BATCH_MAX = 10
+    monkeypatch.setattr(bringing, "CHUNK", 10)
+    left = [n_steps]
 
     def die(step: str, done: int, total: int) -> None:
-        if step != "Sending" and done == 20:
-            raise KeyboardInterrupt
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
 
-    with pytest.raises(KeyboardInterrupt):
-        bring(lab(good, time_zone="America/Los_Angeles"), tell=die)
+    with pytest.raises(Killed):
+        bring(lab(path), tell=die)
+    repeated = bring(lab(path))
+
+    assert (repeated.became, repeated.n_again, repeated.is_complete) == (FATES, 0, True)
+    assert books()["received"] == repeated.n_rows == 24
+    assert Quarantined.objects.count() == sum(n for fate, n in FATES.items() if fate not in ("stored", "duplicate"))
+    assert len(silver()) == 12
+
+
+def test_rows_that_arrived_while_the_process_died_are_not_sent_again(good: Path, monkeypatch: Any) -> None:
+    """The stream had taken a chunk, and the row that counts it was not written any more."""
+    monkeypatch.setattr(bringing, "CHUNK", 10)
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    view = lab(good, time_zone="America/Los_Angeles")
+    with monkeypatch.context() as dying:
+        dying.setattr(legs, "note_sent", die)
+        with pytest.raises(Killed):
+            bring(view)
+    assert ImportJob.objects.get().n_sent == 0
 
     repeated = bring(lab(good))
-    assert (repeated.n_left_over, repeated.by_fate) == (20, {"duplicate": 30}), "ten were saved with the first turn"
+
+    assert (repeated.n_left_over, repeated.became, repeated.n_again) == (10, {"stored": 30}, 0)
+    assert books() == {"received": 30, "stored": 30, "duplicate": 0, "held": 0, "quarantined": 0}
+
+
+def test_another_import_settles_what_a_dead_one_left_and_each_keeps_its_own_sums(tmp_path: Path, good: Path) -> None:
+    stop = threading.Event()
+    stopped = bring(lab(good, time_zone="America/Los_Angeles"), stop, lambda *_: stop.set())
+    other = file(tmp_path, *(line(minute, 1) for minute in range(20, 25)), name="other.csv")
+
+    done = bring(lab(other))
+
+    assert (done.n_left_over, done.became) == (30, {"stored": 5})
+    stopped.refresh_from_db()
+    assert (stopped.became, stopped.n_waiting) == ({"stored": 30}, 0)
+    assert bring(lab(good)).is_complete
+    assert books()["received"] == 35
+
+
+def test_a_stream_made_anew_under_a_stopped_import_lets_it_begin_anew(good: Path, settings: Any) -> None:
+    """What waited there is gone; what is stored already is known as such."""
+    settings.SIEIS_BATCH_MAX = 10
+    stop = threading.Event()
+    bring(lab(good, time_zone="America/Los_Angeles"), stop, lambda step, *_: step != "Sending" and stop.set())
+    shutil.rmtree(settings.SIEIS_STREAM["OPTIONS"]["folder"])
+    stream("history").close()
+    settings.SIEIS_STREAM = dict(settings.SIEIS_STREAM)
+    Checkpoint.objects.filter(topic=settings.SIEIS_TOPICS["history"]).delete()
+
+    repeated = bring(lab(good))
+
+    assert (repeated.is_complete, repeated.is_accounted) == (True, True)
     assert len(silver()) == 30
-    assert books() == {"received": 60, "stored": 30, "duplicate": 30, "held": 0, "quarantined": 0}
+    assert silver().select("mote", "at").is_unique().all()
 
 
 def test_the_command_says_what_is_left_when_it_is_told_to_stop(good: Path, settings: Any) -> None:
@@ -381,7 +454,7 @@ def test_a_date_that_may_be_either_is_refused_until_somebody_says(tmp_path: Path
     assert "1 values" not in told
     with pytest.raises(CommandError, match="say --date-order"):
         said(rows, "--pack", "indoor")
-    assert "All 1 rows" in said(rows, "--pack", "indoor", "--date-order", "mdy")
+    assert "The one row is accounted for." in said(rows, "--pack", "indoor", "--date-order", "mdy")
 
 
 def test_a_site_keeps_its_time_zone_and_only_the_times_may_be_read_in_another(good: Path) -> None:

@@ -36,6 +36,7 @@ def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(ind
         "Validate the data",
         "Release held messages",
         "Expire replays",
+        "Recover imports",
         "Forget receipts of devices",
         "Forget old quarantine",
         "Compact the lake",

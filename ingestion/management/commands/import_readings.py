@@ -13,24 +13,17 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.checkpoints import Fenced
-from ingestion.importing import report
-from ingestion.importing.columns import BadMap, parse_map
-from ingestion.importing.deed import Brought, CannotImport, Look, Request, bring_in, look
+from ingestion.importing import jobs, report
+from ingestion.importing.alone import alone
+from ingestion.importing.bringing import bring_in
+from ingestion.importing.columns import parse_map
+from ingestion.importing.looking import Look, Request, look
 from ingestion.management.commands.simulate import stopper
-from ingestion.streams import StreamClosed, StreamRefused
-from sensors.installation import CannotInstall
-from sensors.lake import LakeFenced
-from sensors.packs import BadPack, read_pack, shipped
-from sensors.stores import StoreUnavailable
-from sensors.tables.files import BadFile
+from ingestion.models import ImportJob
+from ingestion.validation.words import plural
+from sensors.packs import read_pack, shipped
 from sensors.tables.progress import shown
 from sensors.tables.times import ORDERS
-
-REFUSALS = (
-    BadFile, BadMap, BadPack, CannotImport, CannotInstall, Fenced, LakeFenced, StoreUnavailable, StreamClosed,
-    StreamRefused,
-)  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -65,10 +58,10 @@ class Command(BaseCommand):
             elif view.problems:
                 raise CommandError("; ".join(view.problems))
             elif options["yes"] or not sys.stdin.isatty() or self.is_confirmed():
-                self.conclude(view, self.bring_in(view))
+                self.conclude(self.bring_in(view, options))
             else:
                 self.stdout.write("Nothing was changed.")
-        except REFUSALS as error:
+        except jobs.REFUSALS as error:
             raise CommandError(str(error)) from None
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
@@ -91,34 +84,52 @@ class Command(BaseCommand):
     def is_confirmed(self) -> bool:
         return input("Import it? [y/N] ").strip().lower() in ("y", "yes")
 
-    def bring_in(self, view: Look) -> Brought:
+    def bring_in(self, view: Look, options: dict[str, Any]) -> ImportJob:
+        """Goes on with what an earlier attempt at the same has left."""
         stop = threading.Event()
-        with stopped_by_signals(stop), shown(self.stdout.write) as tell:
-            return bring_in(view, who=None, now=timezone.now, stop=stop, tell=tell, warn=self.stderr.write)
+        asked = {
+            name: str(options[name] or "") for name in ("pack", "site", "time_zone", "times_in", "mote", "decimal")
+        }
+        asked |= {"date_order": options["date_order"], "map": "\n".join(options["map"])}
+        with alone(), stopped_by_signals(stop), shown(self.stdout.write) as tell:
+            job = jobs.for_command(view, asked, now=timezone.now())
+            if job.n_sent:
+                self.stdout.write(
+                    f"Going on with {job}: {job.n_sent:,} of {plural(job.n_rows, 'row')} were sent already."
+                )
+            with jobs.failing(job, timezone.now):
+                tell = jobs.told_by(tell, job)
+                bring_in(view, job, now=timezone.now, stop=stop, tell=tell, warn=self.warn)
+        return job
 
-    def conclude(self, view: Look, done: Brought) -> None:
-        for line in done.installed:
+    def warn(self, words: str) -> None:
+        self.stderr.write(words)
+
+    def conclude(self, job: ImportJob) -> None:
+        for line in job.installed:
             self.stdout.write(f"+ {line}")
-        if done.n_left_over:
-            self.stdout.write(f"{done.n_left_over:,} rows that an interrupted import had left were brought in first.")
-        for line in report.fates(
-            done.by_fate, f"{done.n_sent:,} of {done.n_rows:,} rows sent in {done.seconds:,.1f} s"
-        ):
+        if job.n_left_over:
+            left = plural(job.n_left_over, "row")
+            self.stdout.write(f"{left} that an interrupted import had left were brought in first.")
+        sent = f"{job.n_sent:,} of {plural(job.n_rows, 'row')} sent in {job.seconds:,.1f} s"
+        for line in report.fates(job.became, sent):
             self.stdout.write(line)
-        if done.n_again:
-            self.stdout.write(f"{done.n_again:,} were sent twice because the stream was away; they are among these.")
-        if not done.is_accounted:
+        if job.n_again:
+            self.stdout.write(f"{job.n_again:,} were sent twice because the stream was away; they are among these.")
+        if not job.is_accounted:
             raise CommandError(
-                f"the books have {sum(done.by_fate.values()):,} of {done.n_sent + done.n_again:,} messages: somebody "
-                "else wrote to the history stream meanwhile, or rows are missing. Repeat the import: nothing is stored "
-                "twice"
+                f"the books have {sum(job.became.values()):,} of {job.n_through:,} messages: rows are missing, or "
+                "somebody else wrote to the history stream meanwhile. Repeat the import: nothing is stored twice"
             )
-        if not done.is_complete:
+        if not job.is_complete:
             raise CommandError(
-                f"stopped: {done.n_rows - done.n_sent:,} rows were not sent, {done.n_waiting:,} wait in the stream. "
-                "Nothing is lost: repeat the same command, and what is stored already will be known as such"
+                f"stopped: {job.n_rows - job.n_sent:,} rows were not sent, {job.n_waiting:,} wait in the stream. "
+                "Nothing is lost: repeat the same command, and it goes on from there"
             )
-        self.stdout.write(self.style.SUCCESS(f"All {done.n_rows:,} rows are accounted for."))
+        if job.n_rows == 1:
+            self.stdout.write(self.style.SUCCESS("The one row is accounted for."))
+        else:
+            self.stdout.write(self.style.SUCCESS(f"All {job.n_rows:,} rows are accounted for."))
 
 
 @contextmanager
