@@ -11,37 +11,74 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 
-from alerts import services
-from alerts.models import Alert, Event, Judgement, MaintenanceWindow
-from sensors import live
+from alerts import lifecycle
+from alerts.changes import Actor
+from alerts.models import Alert, AlertChange, Event, Judgement, MaintenanceWindow
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
-from sensors.roles import OPERATE, may, person
+from sensors.roles import OPERATE, may
+
+
+class AlertChangeInline(admin.TabularInline):
+    """The story, to be read."""
+
+    model = AlertChange
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("at", "who", "deed", "before", "after", "note", "door", "address")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
-    list_display = ("subject", "kind", "status", "severity", "words", "n_events", "first_seen_at", "last_seen_at")
-    list_filter = ("status", "severity", "kind", "mote__site")
-    search_fields = ("subject", "words")
+    list_display = (
+        "subject", "kind", "status", "severity", "words", "n_events", "assignee", "first_seen_at", "last_seen_at",
+    )  # fmt: skip
+    list_filter = ("status", "severity", "kind", "mote__site", "assignee")
+    list_select_related = ("mote__site", "assignee")
+    search_fields = ("subject", "words", "changes__note")
     date_hierarchy = "last_seen_at"
-    actions = ("acknowledge", "resolve")
+    actions = ("acknowledge", "start", "resolve", "close", "reopen")
+    inlines = (AlertChangeInline,)
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         return may(request.user, OPERATE)
 
     @admin.action(description="Acknowledge: somebody has it in hand", permissions=["act"])
     def acknowledge(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
-        self._act(request, chosen, services.acknowledge_alert, "acknowledged")
+        self._act(request, chosen, lifecycle.acknowledge, "acknowledged")
+
+    @admin.action(description="Start: you are working on it", permissions=["act"])
+    def start(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
+        self._act(request, chosen, lifecycle.start, "started")
 
     @admin.action(description="Resolve: it has ended", permissions=["act"])
     def resolve(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
-        self._act(request, chosen, services.resolve_alert, "resolved")
+        self._act(request, chosen, lifecycle.resolve, "resolved")
+
+    @admin.action(description="Close: nothing more is to be learnt from it", permissions=["act"])
+    def close(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
+        self._act(request, chosen, lifecycle.close, "closed")
+
+    @admin.action(description="Open again", permissions=["act"])
+    def reopen(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
+        self._act(request, chosen, lifecycle.reopen, "opened again")
 
     def _act(self, request: HttpRequest, chosen: QuerySet[Alert], deed: Callable[..., Alert], done: str) -> None:
         def act(alert: Alert) -> None:
-            live.announce_alert(deed(alert, who=person(request), now=timezone.now()))
+            deed(alert, by=Actor.of(request, "admin"), now=timezone.now())
 
-        act_on_each(self, request, chosen, act, done, services.AlreadyMoved)
+        act_on_each(self, request, chosen, act, done, lifecycle.AlreadyMoved)
+
+
+@admin.register(AlertChange)
+class AlertChangeAdmin(ReadOnlyAdmin):
+    list_display = ("at", "alert", "deed", "before", "after", "who", "door", "address", "note")
+    list_filter = ("deed", "door", "after", "alert__mote__site")
+    list_select_related = ("alert", "who")
+    search_fields = ("alert__subject", "note", "who__username")
+    date_hierarchy = "at"
 
 
 @admin.register(Judgement)

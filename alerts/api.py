@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from django.db.models import QuerySet
-from django.shortcuts import get_object_or_404
+from asgiref.sync import sync_to_async
+from django.db.models import Prefetch
+from django.http import StreamingHttpResponse
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from alerts import judging, services
-from alerts.models import Alert, Event, Judgement, Severity
-from sensors import live
-from sensors.problems import Conflict
-from sensors.roles import CanOperate, person
+from alerts import finding
+from alerts.models import Alert, AlertChange, AlertQuerySet, Event, Judgement, Severity
+from sensors.roles import person
 from sensors.serializers import Instant
+
+ROWS_AT_ONCE = 500
 
 
 class AlertsQuery(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["active", *Alert.Status.values], required=False)
+    status = serializers.ChoiceField(finding.STATUSES, required=False, help_text="active: all that is not over")
     severity = serializers.ChoiceField(Severity.values, required=False)
+    kind = serializers.CharField(max_length=32, required=False, help_text="anomaly, sink_down, …")
     mote = serializers.CharField(max_length=64, required=False, help_text="Code of the mote")
     site = serializers.SlugField(required=False, help_text="Code of its site")
+    assignee = serializers.CharField(max_length=150, required=False, help_text="A name, `me` or `nobody`")
+    verdict = serializers.ChoiceField(Judgement.Verdict.values, required=False, help_text="As a person judged it last")
+    since = Instant(required=False, help_text="Seen at or after")
+    until = Instant(required=False, help_text="Begun before")
+    q = serializers.CharField(max_length=100, required=False, help_text="Words in it, its subject or its notes")
 
 
 class AlertOut(serializers.ModelSerializer[Alert]):
@@ -42,6 +53,8 @@ class AlertOut(serializers.ModelSerializer[Alert]):
     acknowledged_by = serializers.CharField(source="acknowledged_by.username", default=None, allow_null=True)
     resolved_at = Instant(allow_null=True)
     resolved_by = serializers.CharField(source="resolved_by.username", default=None, allow_null=True)
+    assignee = serializers.CharField(source="assignee.username", default=None, allow_null=True)
+    snoozed_until = Instant(allow_null=True)
     peak_channel = serializers.CharField(allow_null=True, help_text="Of its worst event")
     grade = serializers.CharField(allow_null=True, help_text="Of that channel's sensor, A to F")
     grade_reasons = serializers.ListField(
@@ -53,7 +66,7 @@ class AlertOut(serializers.ModelSerializer[Alert]):
         fields = (
             "id", "subject", "mote", "site", "kind", "status", "severity", "words", "score", "peak_surprise",
             "n_events", "first_seen_at", "last_seen_at", "acknowledged_at", "acknowledged_by", "resolved_at",
-            "resolved_by", "peak_channel", "grade", "grade_reasons",
+            "resolved_by", "assignee", "snoozed_until", "revision", "peak_channel", "grade", "grade_reasons",
         )  # fmt: skip
 
 
@@ -73,11 +86,29 @@ class EventOut(serializers.ModelSerializer[Event]):
         )  # fmt: skip
 
 
+class ChangeOut(serializers.ModelSerializer[AlertChange]):
+    at = Instant()
+    who = serializers.CharField(source="who.username", default=None, allow_null=True, help_text="null: SIEIS itself")
+    deed = serializers.CharField()
+    before = serializers.CharField()
+    after = serializers.CharField()
+
+    class Meta:
+        model = AlertChange
+        fields = ("at", "who", "deed", "before", "after", "note", "detail", "door", "address")
+
+
 class AlertWithEvents(AlertOut):
     events = EventOut(many=True)
+    changes = ChangeOut(many=True, help_text="Its story, the oldest first")
+    verdict = serializers.SerializerMethodField(help_text="What a person said last that it was")
 
     class Meta(AlertOut.Meta):
-        fields = (*AlertOut.Meta.fields, "events")  # type: ignore[assignment]
+        fields = (*AlertOut.Meta.fields, "verdict", "events", "changes")  # type: ignore[assignment]
+
+    def get_verdict(self, alert: Alert) -> str | None:
+        said = max(alert.judgements.all(), key=lambda one: one.pk, default=None)
+        return said.verdict if said else None
 
 
 class Pages(LimitOffsetPagination):
@@ -85,8 +116,14 @@ class Pages(LimitOffsetPagination):
     max_limit = 1000
 
 
-def alerts_as_told() -> QuerySet[Alert]:
-    return Alert.objects.with_grades().newest_first().select_related("mote__site", "acknowledged_by", "resolved_by")
+def alerts_as_told() -> AlertQuerySet:
+    return Alert.objects.with_grades().with_people().newest_first()
+
+
+def _asked(request: Request) -> AlertQuerySet:
+    query = AlertsQuery(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    return finding.find(query.validated_data, now=timezone.now(), username=person(request).username)
 
 
 @extend_schema(tags=["alerts"], parameters=[AlertsQuery])
@@ -97,78 +134,56 @@ class Alerts(ListAPIView[Alert]):
     pagination_class = Pages
     queryset = Alert.objects.none()
 
-    def get_queryset(self) -> QuerySet[Alert]:
-        query = AlertsQuery(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
-        asked = dict(query.validated_data)
-        status = asked.pop("status", None)
-        names = {"severity": "severity", "mote": "mote__code", "site": "mote__site__code"}
-        found = alerts_as_told().filter(**{names[key]: value for key, value in asked.items()})
-        if status == "active":
-            return found.filter(status__in=Alert.ACTIVE)
-        return found.filter(status=status) if status else found
+    def get_queryset(self) -> AlertQuerySet:
+        return _asked(self.request).with_grades().with_people()
 
 
 @extend_schema(tags=["alerts"])
 class OneAlert(RetrieveAPIView[Alert]):
-    """An alert with the events that it gathers."""
+    """An alert with the events that it gathers and its story."""
 
     serializer_class = AlertWithEvents
-    queryset = alerts_as_told().prefetch_related("events")
+    queryset = alerts_as_told().prefetch_related(
+        "events", "judgements", Prefetch("changes", AlertChange.objects.select_related("who"))
+    )
 
 
-class _Act(APIView):
-    permission_classes = (CanOperate,)
-    deed: Callable[..., Alert]
-
-    def post(self, request: Request, pk: int) -> Response:
-        alert = get_object_or_404(Alert, pk=pk)
-        try:
-            type(self).deed(alert, who=person(request), now=timezone.now())
-        except services.AlreadyMoved as moved:
-            raise Conflict(str(moved)) from moved
-        live.announce_alert(alert)
-        return Response(AlertOut(alerts_as_told().get(pk=pk)).data)
+# What the export has, and where it comes from.
+COLUMNS = {
+    "id": "pk", "subject": "subject", "mote": "mote__code", "site": "mote__site__code", "kind": "kind",
+    "status": "status", "severity": "severity", "words": "words", "score": "score", "peak_surprise": "peak_surprise",
+    "n_events": "n_events", "first_seen_at": "first_seen_at", "last_seen_at": "last_seen_at",
+    "acknowledged_at": "acknowledged_at", "acknowledged_by": "acknowledged_by__username",
+    "resolved_at": "resolved_at", "resolved_by": "resolved_by__username", "assignee": "assignee__username",
+}  # fmt: skip
 
 
-@extend_schema(tags=["alerts"], request=None, responses=AlertOut)
-class Acknowledge(_Act):
-    """Says that somebody has the alert in hand. 409 where it is not open any more."""
-
-    deed = staticmethod(services.acknowledge_alert)
-
-
-@extend_schema(tags=["alerts"], request=None, responses=AlertOut)
-class Resolve(_Act):
-    """Ends an alert. 409 where it has ended already."""
-
-    deed = staticmethod(services.resolve_alert)
+async def csv_parts(alerts: AlertQuerySet) -> AsyncIterator[str]:
+    """The alerts as CSV, a few hundred lines at a time, however many there are."""
+    yield _csv([tuple(COLUMNS)])
+    rows = alerts.values_list(*COLUMNS.values()).iterator(chunk_size=ROWS_AT_ONCE)
+    while some := await sync_to_async(lambda: list(islice(rows, ROWS_AT_ONCE)))():
+        yield _csv(some)
 
 
-class JudgementIn(serializers.Serializer[Any]):
-    verdict = serializers.ChoiceField(Judgement.Verdict.choices)
-    note = serializers.CharField(max_length=400, required=False, allow_blank=True, default="")
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
-class JudgementOut(serializers.ModelSerializer[Judgement]):
-    by = serializers.CharField(source="by.username", default=None, allow_null=True)
-    at = Instant()
-
-    class Meta:
-        model = Judgement
-        fields = ("id", "alert", "verdict", "note", "by", "at")
+def _cell(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    # A spreadsheet takes a text that begins with these for a formula.
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-class Judge(APIView):
-    """Says what the alert was worth; it stands instead of what was said before. Models are compared by it."""
+class Export(APIView):
+    """The alerts that fit as CSV, streamed; the same filters as the list."""
 
-    permission_classes = (CanOperate,)
-
-    @extend_schema(tags=["alerts"], request=JudgementIn, responses=JudgementOut)
-    def post(self, request: Request, pk: int) -> Response:
-        given = JudgementIn(data=request.data)
-        given.is_valid(raise_exception=True)
-        alert = get_object_or_404(Alert, pk=pk)
-        said = given.validated_data
-        kept = judging.judge(alert, said["verdict"], by=person(request), note=said["note"], now=timezone.now())
-        return Response(JudgementOut(kept).data)
+    @extend_schema(tags=["alerts"], parameters=[AlertsQuery], responses={(200, "text/csv"): OpenApiTypes.STR})
+    def get(self, request: Request) -> StreamingHttpResponse:
+        answer = StreamingHttpResponse(csv_parts(_asked(request)), content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="alerts-{timezone.now():%Y%m%d-%H%M}.csv"'
+        return answer

@@ -8,7 +8,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from alerts.models import Alert, Judgement
+from alerts.changes import Actor, keep_change
+from alerts.models import Alert, AlertChange, Judgement
 from sensors import audit
 
 
@@ -17,7 +18,9 @@ class UnknownVerdict(ValueError):
 
 
 @transaction.atomic
-def judge(alert: Alert, verdict: str, *, by: User, note: str = "", now: datetime | None = None) -> Judgement:
+def judge(
+    alert: Alert, verdict: str, *, by: User, note: str = "", now: datetime | None = None, actor: Actor | None = None
+) -> Judgement:
     """Keeps what a person says; it stands instead of what was said of the alert before."""
     if verdict not in Judgement.Verdict.values:
         raise UnknownVerdict(
@@ -25,6 +28,10 @@ def judge(alert: Alert, verdict: str, *, by: User, note: str = "", now: datetime
         )
     at = now or timezone.now()
     kept = Judgement.objects.create(alert=alert, verdict=verdict, by=by, note=note[:400], at=at)
+    keep_change(
+        alert, AlertChange.Deed.JUDGE, by=actor or Actor(by), now=at, before=alert.status, note=kept.note,
+        detail={"verdict": verdict},
+    )  # fmt: skip
     detail = {"alert": alert.pk, "verdict": verdict, "note": note[:400]}
     audit.record(deed="judge_alert", subject=alert.subject, who=by, now=at, detail=detail)
     return kept

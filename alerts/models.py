@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 
@@ -17,6 +19,15 @@ class Severity(models.TextChoices):
 class AlertQuerySet(models.QuerySet["Alert"]):
     def active(self) -> AlertQuerySet:
         return self.filter(status__in=Alert.ACTIVE)
+
+    def snoozed(self, now: datetime) -> AlertQuerySet:
+        return self.active().filter(snoozed_until__gt=now)
+
+    def awake(self, now: datetime) -> AlertQuerySet:
+        return self.filter(models.Q(snoozed_until=None) | models.Q(snoozed_until__lte=now))
+
+    def with_people(self) -> AlertQuerySet:
+        return self.select_related("mote__site", "assignee", "acknowledged_by", "resolved_by")
 
     def newest_first(self) -> AlertQuerySet:
         return self.order_by("-last_seen_at", "-id")
@@ -57,6 +68,9 @@ class Alert(models.Model):
     )
     resolved_at = models.DateTimeField(null=True, blank=True)
     resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    assignee = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+    revision = models.PositiveIntegerField(default=0, help_text="Rises with each change of hands or status")
 
     objects = AlertQuerySet.as_manager()
 
@@ -73,6 +87,57 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} {self.kind} ({self.status})"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in self.ACTIVE
+
+    @property
+    def people(self) -> dict[str, str | None]:
+        """In whose hands it is, as far as that is known without a query."""
+        known = ("assignee", "acknowledged_by", "resolved_by")
+        return {
+            name: getattr(self, name).username if getattr(self, f"{name}_id") else None
+            for name in known
+            if getattr(self, f"{name}_id") is None or name in self._state.fields_cache
+        }
+
+
+class AlertChange(models.Model):
+    """One line of an alert's story: who did what, when and from where. Written with the change, never altered."""
+
+    class Deed(models.TextChoices):
+        OPEN = "open", "opened"
+        WORSEN = "worsen", "grew worse"
+        ACKNOWLEDGE = "acknowledge", "acknowledged"
+        START = "start", "started work"
+        ASSIGN = "assign", "assigned"
+        COMMENT = "comment", "commented"
+        SNOOZE = "snooze", "snoozed"
+        WAKE = "wake", "woken"
+        JUDGE = "judge", "judged"
+        RESOLVE = "resolve", "resolved"
+        CLOSE = "close", "closed"
+        REOPEN = "reopen", "opened again"
+
+    alert = models.ForeignKey(Alert, models.CASCADE, related_name="changes")
+    at = models.DateTimeField(db_index=True)
+    who = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", help_text="Empty: SIEIS itself"
+    )
+    deed = models.CharField(max_length=16, choices=Deed)
+    before = models.CharField(max_length=16, blank=True, help_text="Its status until then")
+    after = models.CharField(max_length=16)
+    note = models.CharField(max_length=1000, blank=True)
+    detail = models.JSONField(default=dict)
+    door = models.CharField(max_length=16, help_text="page, api, admin, sieis")
+    address = models.GenericIPAddressField(null=True)
+
+    class Meta:
+        ordering = ("at", "id")
+
+    def __str__(self) -> str:
+        return f"{self.alert_id} {self.deed} {self.at:%Y-%m-%d %H:%M:%S}"
 
 
 class Event(models.Model):

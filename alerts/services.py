@@ -1,4 +1,7 @@
-"""How alerts come, go and are acted on. An event is kept once by its key; an alert gathers the events of a subject."""
+"""How alerts come and go by themselves: an event is kept once by its key, an alert gathers the events of a subject.
+
+What people do with them is alerts/lifecycle.py.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ import structlog
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 
+from alerts.changes import SIEIS, Actor, keep_change
 from alerts.events import EventChange
-from alerts.models import Alert, Event, MaintenanceWindow, Severity
+from alerts.models import Alert, AlertChange, Event, MaintenanceWindow, Severity
 from sensors import audit, live
 from sensors.fleet import Fleet
 from sensors.models import Mote
@@ -21,11 +25,9 @@ from sensors.readings import micros, score, severity
 
 log = structlog.get_logger(__name__)
 ANOMALY = "anomaly"
+Deed = AlertChange.Deed
+ATTEMPTS = 10
 ORDER = (Severity.LOW, Severity.MEDIUM, Severity.HIGH)
-
-
-class AlreadyMoved(Exception):
-    """Somebody else moved the alert first; says where it stands now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,9 @@ def _finite(value: float) -> float | None:
 
 def _gather(event: Event, one: Told, *, subject: str, onset: float) -> Alert | None:
     """The alert that the event belongs to, opened where there is none, set to what its events say."""
+    is_new = False
     if event.alert_id is None:
-        event.alert = _active_alert(event, one, subject)
+        event.alert, is_new = _active_alert(event, one, subject)
         event.save(update_fields=["alert"])
     alert = Alert.objects.select_for_update().get(events=event)
     if alert.status not in Alert.ACTIVE:
@@ -120,22 +123,35 @@ def _gather(event: Event, one: Told, *, subject: str, onset: float) -> Alert | N
         peak=models.Max("peak_surprise"),
         unended=models.Count("id", filter=models.Q(ended_at=None)),
     )
+    before, was = alert.status, alert.severity
     value = float(score(events["peak"], onset))
     if event.peak_surprise >= events["peak"]:
         alert.words = event.words
     alert.n_events, alert.peak_surprise, alert.score = events["n"], events["peak"], value
     alert.severity = Severity(severity(value))
     alert.first_seen_at, alert.last_seen_at = events["first"], events["last"]
-    if not events["unended"]:
+    if is_over := not events["unended"]:
         alert.status, alert.resolved_at = Alert.Status.RESOLVED, event.ended_at
+        alert.revision += 1
     alert.save()
+    _keep_what_changed(alert, event, before, was, is_new=is_new, is_over=is_over)
     return alert
 
 
-def _active_alert(event: Event, one: Told, subject: str) -> Alert:
-    active = Alert.objects.active().filter(subject=subject, kind=ANOMALY).first()
-    if active is not None:
-        return active
+def _keep_what_changed(alert: Alert, event: Event, before: str, was: str, *, is_new: bool, is_over: bool) -> None:
+    """Lines for the story: opened, grown worse, over."""
+    if is_new:
+        keep_change(alert, Deed.OPEN, now=event.noticed_at, note=alert.words, detail={"severity": alert.severity})
+    elif ORDER.index(Severity(alert.severity)) > ORDER.index(Severity(was)):
+        detail = {"from": was, "to": str(alert.severity)}
+        keep_change(alert, Deed.WORSEN, now=event.last_at, before=before, note=alert.words, detail=detail)
+    if is_over:
+        keep_change(
+            alert, Deed.RESOLVE, now=event.ended_at or event.last_at, before=before, note="its last event ended"
+        )
+
+
+def _active_alert(event: Event, one: Told, subject: str) -> tuple[Alert, bool]:
     fresh = Alert(
         subject=subject,
         kind=ANOMALY,
@@ -145,17 +161,26 @@ def _active_alert(event: Event, one: Told, subject: str) -> Alert:
         first_seen_at=event.started_at,
         last_seen_at=event.last_at,
     )
-    return _saved_or_active(fresh)
+    return _active_or_saved(fresh)
 
 
-def _saved_or_active(fresh: Alert) -> Alert:
-    """The new alert, or the one that another writer opened meanwhile: the constraint decides."""
-    try:
-        with transaction.atomic():
-            fresh.save()
-    except IntegrityError:
-        return Alert.objects.active().get(subject=fresh.subject, kind=fresh.kind)
-    return fresh
+def _active_or_saved(fresh: Alert) -> tuple[Alert, bool]:
+    """The active alert of that subject and kind, locked, or else the new one: the constraint decides between writers.
+
+    Who finds one that another ends at this moment looks again, so that nothing joins an alert that is over.
+    """
+    for _ in range(ATTEMPTS):
+        active = Alert.objects.active().select_for_update().filter(subject=fresh.subject, kind=fresh.kind).first()
+        if active is not None:
+            return active, False
+        try:
+            with transaction.atomic():
+                fresh.save(force_insert=True)
+        except IntegrityError as error:
+            fresh.pk, refused = None, error
+        else:
+            return fresh, True
+    raise refused
 
 
 def _under_maintenance(told: Sequence[Told], fleet: Fleet) -> set[int]:
@@ -180,35 +205,6 @@ def _under_maintenance(told: Sequence[Told], fleet: Fleet) -> set[int]:
     }
 
 
-def acknowledge_alert(alert: Alert, *, who: User, now: datetime) -> Alert:
-    """Says that somebody has it in hand."""
-    return _move(
-        alert, (Alert.Status.OPEN,), Alert.Status.ACKNOWLEDGED, "acknowledge_alert", who, now,
-        acknowledged_at=now, acknowledged_by=who,
-    )  # fmt: skip
-
-
-def resolve_alert(alert: Alert, *, who: User, now: datetime) -> Alert:
-    """Ends the alert; events that are still running stay with it and do not open it again."""
-    return _move(
-        alert, Alert.ACTIVE, Alert.Status.RESOLVED, "resolve_alert", who, now, resolved_at=now, resolved_by=who
-    )
-
-
-@transaction.atomic
-def _move(
-    alert: Alert, sources: Sequence[str], target: str, deed: str, who: User, now: datetime, **fields: object
-) -> Alert:
-    moved = Alert.objects.filter(pk=alert.pk, status__in=sources).update(status=target, **fields)
-    alert.refresh_from_db()
-    if not moved:
-        raise AlreadyMoved(f"The alert on {alert.subject} is already {alert.get_status_display().lower()}.")
-    audit.record(deed=deed, subject=alert.subject, who=who, now=now, detail={"alert": alert.pk})
-    shown_by = alert.events.order_by("noticed_at").values_list("message", flat=True).first()
-    log.info(deed, correlation_id=shown_by, alert=alert.pk, subject=alert.subject, who=who.username)
-    return alert
-
-
 @transaction.atomic
 def follow_state(mote: Mote, *, who: User | None, now: datetime) -> list[Alert]:
     """A retired mote reports no more, so what is open of it would stay so for ever: it ends with its last reading.
@@ -220,8 +216,8 @@ def follow_state(mote: Mote, *, who: User | None, now: datetime) -> list[Alert]:
     Event.objects.filter(mote=mote, ended_at=None).update(ended_at=models.F("last_at"))
     ended = list(Alert.objects.active().select_for_update().filter(mote=mote))
     for alert in ended:
-        alert.status, alert.resolved_at, alert.resolved_by = Alert.Status.RESOLVED, now, who
-        alert.save(update_fields=["status", "resolved_at", "resolved_by"])
+        alert.resolved_by = who
+        _end(alert, at=now, now=now, by=Actor(who), why="the mote was retired")
         audit.record(
             deed="resolve_alert", subject=alert.subject, who=who, now=now,
             detail={"alert": alert.pk, "why": "the mote was retired"},
@@ -242,10 +238,16 @@ def end_by_silence(motes: Collection[int]) -> list[Alert]:
     over = Alert.objects.active().select_for_update().filter(pk__in=touched).exclude(events__ended_at=None)
     ended = list(over)
     for alert in ended:
-        alert.status = Alert.Status.RESOLVED
-        alert.resolved_at = alert.events.aggregate(last=models.Max("ended_at"))["last"]
-        alert.save(update_fields=["status", "resolved_at"])
+        last = alert.events.aggregate(last=models.Max("ended_at"))["last"]
+        _end(alert, at=last, now=last, why="its mote reports no more")
     return ended
+
+
+def _end(alert: Alert, *, at: datetime, now: datetime, why: str, by: Actor = SIEIS) -> None:
+    before, alert.status, alert.resolved_at = alert.status, Alert.Status.RESOLVED, at
+    alert.revision += 1
+    alert.save(update_fields=["status", "resolved_at", "resolved_by", "last_seen_at", "revision"])
+    keep_change(alert, Deed.RESOLVE, by=by, now=now, before=before, note=why)
 
 
 @transaction.atomic
@@ -257,18 +259,23 @@ def raise_system_alert(
         subject=subject, kind=kind, severity=severity, words=words[:400], first_seen_at=now, last_seen_at=now,
         mote_id=mote,
     )  # fmt: skip
-    active = Alert.objects.active().filter(subject=subject, kind=kind).first() or _saved_or_active(fresh)
-    Alert.objects.filter(pk=active.pk).update(last_seen_at=now, words=words[:400])
-    active.refresh_from_db()
+    active, is_new = _active_or_saved(fresh)
+    if is_new:
+        keep_change(active, Deed.OPEN, now=now, note=active.words, detail={"severity": str(severity)})
+        return active
+    active.last_seen_at, active.words = now, words[:400]
+    active.save(update_fields=["last_seen_at", "words"])
     return active
 
 
 def clear_system_alert(*, subject: str, kind: str, now: datetime) -> list[Alert]:
     """Resolves the alert whose cause is gone; answers what was resolved."""
-    active = list(Alert.objects.active().filter(subject=subject, kind=kind))
-    Alert.objects.filter(pk__in=[alert.pk for alert in active]).update(
-        status=Alert.Status.RESOLVED, resolved_at=now, last_seen_at=now
-    )
-    for alert in active:
-        alert.refresh_from_db()
+    standing = Alert.objects.active().filter(subject=subject, kind=kind)
+    if not standing.exists():  # asked often, and mostly in vain: no write lock for nothing
+        return []
+    with transaction.atomic():
+        active = list(standing.select_for_update())
+        for alert in active:
+            alert.last_seen_at = now
+            _end(alert, at=now, now=now, why="its cause is gone")
     return active

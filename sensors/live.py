@@ -52,6 +52,13 @@ class AlertLike(Protocol):
     first_seen_at: datetime
     last_seen_at: datetime
     n_events: int
+    revision: int
+    snoozed_until: datetime | None
+
+    @property
+    def people(self) -> Mapping[str, str | None]:
+        """In whose hands it is, where that is known."""
+        ...
 
 
 @dataclass(slots=True)
@@ -205,6 +212,9 @@ def spoken_alert(alert: AlertLike) -> dict[str, Any]:
         "first_seen_at": alert.first_seen_at,
         "last_seen_at": alert.last_seen_at,
         "n_events": alert.n_events,
+        "revision": alert.revision,
+        "snoozed_until": alert.snoozed_until,
+        **alert.people,
         # Where it was looked up: a message without them leaves what a page knows.
         **{name: getattr(alert, name) for name in ("peak_channel", "grade", "grade_reasons") if hasattr(alert, name)},
     }

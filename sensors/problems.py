@@ -39,9 +39,16 @@ PROBLEM = {
 
 
 class Conflict(APIException):
-    """The thing is not in the state that the request needs, mostly because somebody was faster."""
+    """The thing is not in the state that the request needs, mostly because somebody was faster.
+
+    `told` goes into the answer beside the words: how the thing stands now.
+    """
 
     status_code = HTTPStatus.CONFLICT
+
+    def __init__(self, words: str, **told: Any) -> None:
+        super().__init__(words)
+        self.told = told
 
 
 class Unavailable(APIException):
@@ -108,7 +115,7 @@ def _details(error: Exception, data: Any, request: Request | None) -> dict[str, 
     if type(error) is NotAuthenticated:  # a door of its own kind says itself what it takes
         return {"detail": "Log in on the pages, or send name and password (HTTP Basic)."}
     if not isinstance(error, ValidationError):
-        return {"detail": str(data["detail"])}
+        return {"detail": str(data["detail"]), **getattr(error, "told", {})}
     errors = list(_errors(data, _given(request)))
     first = errors[0]
     words = " ".join(f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors)

@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
+from alerts import acting_api as acting
 from alerts import api as alerts
 from ingestion import api as ingestion
 from ingestion import books_api as books
@@ -28,10 +29,19 @@ urlpatterns = [
     path("sensors/readings", sensors.Readings.as_view(), name="readings"),
     path("sensors/<str:mote>/latest", sensors.LatestOfMote.as_view(), name="mote-latest"),
     path("alerts", alerts.Alerts.as_view(), name="alerts"),
+    path("alerts/export", alerts.Export.as_view(), name="alerts-export"),
+    path("alerts/bulk", acting.ActOnMany.as_view(), name="alerts-bulk"),
     path("alerts/<int:pk>", alerts.OneAlert.as_view(), name="alert"),
-    path("alerts/<int:pk>/acknowledge", alerts.Acknowledge.as_view(), name="alert-acknowledge"),
-    path("alerts/<int:pk>/resolve", alerts.Resolve.as_view(), name="alert-resolve"),
-    path("alerts/<int:pk>/judge", alerts.Judge.as_view(), name="alert-judge"),
+    path("alerts/<int:pk>/acknowledge", acting.Acknowledge.as_view(), name="alert-acknowledge"),
+    path("alerts/<int:pk>/start", acting.Start.as_view(), name="alert-start"),
+    path("alerts/<int:pk>/resolve", acting.Resolve.as_view(), name="alert-resolve"),
+    path("alerts/<int:pk>/close", acting.Close.as_view(), name="alert-close"),
+    path("alerts/<int:pk>/reopen", acting.Reopen.as_view(), name="alert-reopen"),
+    path("alerts/<int:pk>/assign", acting.Assign.as_view(), name="alert-assign"),
+    path("alerts/<int:pk>/comment", acting.Comment.as_view(), name="alert-comment"),
+    path("alerts/<int:pk>/snooze", acting.Snooze.as_view(), name="alert-snooze"),
+    path("alerts/<int:pk>/wake", acting.Wake.as_view(), name="alert-wake"),
+    path("alerts/<int:pk>/judge", acting.Judge.as_view(), name="alert-judge"),
     path("models", mlops.Models.as_view(), name="models"),
     path("models/<path:name>/promote", mlops.Promote.as_view(), name="model-promote"),
     path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),

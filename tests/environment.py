@@ -23,6 +23,9 @@ os.environ |= {
     "SIEIS_LOG_LEVEL": "ERROR",
     "NUMBA_CACHE_DIR": str(kernels),
 }
+# A service test runs other tests once more on a server: in a process of its own, which is told by this.
+if url := os.environ.get("TESTS_ON_DATABASE_URL"):
+    os.environ["DATABASE_URL"] = url
 
 
 def pytest_unconfigure() -> None:

@@ -88,7 +88,7 @@ def test_an_alert_is_told_with_its_events(charlie_client):
 def test_bob_acknowledges_an_alert_and_it_says_who_has_it(bob_client):
     one = alert("7")
 
-    answer = bob_client.post(f"/api/v1/alerts/{one.pk}/acknowledge")
+    answer = bob_client.post(f"/api/v1/alerts/{one.pk}/acknowledge", content_type="application/json")
 
     assert (answer.status_code, answer.json()["status"], answer.json()["acknowledged_by"]) == (
         200, "acknowledged", "bob",
@@ -98,16 +98,16 @@ def test_bob_acknowledges_an_alert_and_it_says_who_has_it(bob_client):
 
 def test_who_comes_second_is_told_where_the_alert_stands(bob_client, alice_client):
     one = alert("7")
-    alice_client.post(f"/api/v1/alerts/{one.pk}/resolve")
+    alice_client.post(f"/api/v1/alerts/{one.pk}/resolve", content_type="application/json")
 
-    answer = bob_client.post(f"/api/v1/alerts/{one.pk}/acknowledge")
+    answer = bob_client.post(f"/api/v1/alerts/{one.pk}/acknowledge", content_type="application/json")
 
     assert (answer.status_code, answer.json()["title"]) == (409, "Conflict")
     assert "already resolved" in answer.json()["detail"]
 
 
 def test_an_alert_that_does_not_exist_is_not_found_by_its_address(bob_client):
-    answer = bob_client.post("/api/v1/alerts/99/resolve")
+    answer = bob_client.post("/api/v1/alerts/99/resolve", content_type="application/json")
 
     assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing at /api/v1/alerts/99/resolve.")
 
@@ -115,7 +115,10 @@ def test_an_alert_that_does_not_exist_is_not_found_by_its_address(bob_client):
 def test_charlie_may_look_and_not_act(charlie_client):
     one = alert("7")
 
-    answers = [charlie_client.post(f"/api/v1/alerts/{one.pk}/{deed}") for deed in ("acknowledge", "resolve")]
+    answers = [
+        charlie_client.post(f"/api/v1/alerts/{one.pk}/{deed}", content_type="application/json")
+        for deed in ("acknowledge", "resolve")
+    ]
 
     assert [answer.status_code for answer in answers] == [403, 403]
     assert "operator" in answers[0].json()["detail"]

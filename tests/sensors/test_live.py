@@ -42,6 +42,7 @@ class SomeAlert:
     words, score, n_events = "Temperature 45.2 °C, expected 18–28 °C at this hour", 0.6, 1
     peak_channel, grade, grade_reasons = "temperature", "B", ("delivered 97 % of what was expected",)
     first_seen_at, last_seen_at = NOON.replace(hour=11, minute=58), NOON
+    revision, snoozed_until, people = 1, None, {"assignee": "bob"}  # noqa: RUF012
 
 
 def reading(temperature: float, mote: int = 1, at: int = 0):

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.urls import reverse
 
-from alerts.models import Alert, Event, MaintenanceWindow
+from alerts.models import Alert, AlertChange, Event, Judgement, MaintenanceWindow
 from ingestion.models import (
     Checkpoint,
     DeviceKey,
@@ -30,8 +30,8 @@ from tests.people import client_of, person
 pytestmark = pytest.mark.django_db
 OURS = [model for app in OUR_APPS for model in apps.get_app_config(app).get_models()]
 MACHINES = (
-    Alert, Event, ModelVersion, TrainingJob, ServingPeriod, StateSnapshot, LedgerHour, Quarantined, AuditEntry,
-    ProcessHeartbeat, QualityReport, SensorGrade, Correction, DeviceKey, IntakeReceipt,
+    Alert, AlertChange, Judgement, Event, ModelVersion, TrainingJob, ServingPeriod, StateSnapshot, LedgerHour,
+    Quarantined, AuditEntry, ProcessHeartbeat, QualityReport, SensorGrade, Correction, DeviceKey, IntakeReceipt,
 )  # fmt: skip
 
 
@@ -48,6 +48,8 @@ def everything(db):
         subject=mote.subject, kind="anomaly", severity="high", mote=mote, words="hot", first_seen_at=NOON,
         last_seen_at=NOON,
     )  # fmt: skip
+    alert.changes.create(at=NOON, deed="open", after="open", door="sieis")
+    alert.judgements.create(at=NOON, verdict="real")
     alert.events.create(
         mote=mote, noticed_at=NOON, started_at=NOON, last_at=NOON, n_readings=3, peak_surprise=9.0, peak_at=NOON,
         peak_channel="temperature", peak_value=45.2, layer="level", words="hot", model_version=1,
