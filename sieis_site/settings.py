@@ -34,6 +34,7 @@ SIEIS_SLOW_CYCLE_S: float = ENV["SIEIS_SLOW_CYCLE_S"]
 SIEIS_SLOW_CYCLE_READINGS: int = ENV["SIEIS_SLOW_CYCLE_READINGS"]
 SIEIS_FUTURE_S: float = ENV["SIEIS_FUTURE_S"]
 SIEIS_CANARY: bool = ENV["SIEIS_CANARY"]
+SIEIS_URL: str = ENV["SIEIS_URL"]
 MQTT_URL: str = ENV["MQTT_URL"]
 SIEIS_INGEST_PER_MINUTE: int = ENV["SIEIS_INGEST_PER_MINUTE"]
 SIEIS_HOT_DAYS: float = ENV["SIEIS_HOT_DAYS"]
@@ -256,6 +257,15 @@ CACHES = {
         else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     )
 }
+
+# ---- e-mail -------------------------------------------------------------------------------------------------
+_smtp = urlsplit(ENV["SIEIS_SMTP_URL"])
+EMAIL_HOST = _smtp.hostname or ""
+EMAIL_PORT = _smtp.port or (465 if _smtp.scheme == "smtps" else 25)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_smtp.username or ""), unquote(_smtp.password or "")
+EMAIL_USE_SSL = _smtp.scheme == "smtps"
+EMAIL_USE_TLS = bool(EMAIL_HOST_USER) and not EMAIL_USE_SSL
+DEFAULT_FROM_EMAIL: str = ENV["SIEIS_MAIL_FROM"]
 
 # ---- people and security ------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
