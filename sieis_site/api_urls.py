@@ -7,10 +7,12 @@ from alerts import acting_api as acting
 from alerts import api as alerts
 from ingestion import api as ingestion
 from ingestion import books_api as books
+from ingestion import capability_api as capability
 from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from mlops import api as mlops
+from sensors import analytics_api as summaries
 from sensors import api as sensors
 from sensors import profile_api as profiles
 from sensors.problems import NoSuchAddress
@@ -28,6 +30,11 @@ urlpatterns = [
     path("sensors/latest", sensors.LatestOfAll.as_view(), name="latest"),
     path("sensors/readings", sensors.Readings.as_view(), name="readings"),
     path("sensors/<str:mote>/latest", sensors.LatestOfMote.as_view(), name="mote-latest"),
+    path("sensors/<str:mote>/stats", summaries.Stats.as_view(), name="mote-stats"),
+    path("analytics/daily-summary", summaries.DailySummary.as_view(), name="daily-summary"),
+    path("analytics/heatmap", summaries.Heatmap.as_view(), name="heatmap"),
+    path("analytics/histogram", summaries.Histogram.as_view(), name="histogram"),
+    path("analytics/trend", summaries.Trend.as_view(), name="trend"),
     path("alerts", alerts.Alerts.as_view(), name="alerts"),
     path("alerts/export", alerts.Export.as_view(), name="alerts-export"),
     path("alerts/bulk", acting.ActOnMany.as_view(), name="alerts-bulk"),
@@ -44,6 +51,7 @@ urlpatterns = [
     path("alerts/<int:pk>/judge", acting.Judge.as_view(), name="alert-judge"),
     path("models", mlops.Models.as_view(), name="models"),
     path("models/<path:name>/promote", mlops.Promote.as_view(), name="model-promote"),
+    path("ml/capability", capability.Capability.as_view(), name="capability"),
     path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
     path("ml/jobs/<int:pk>", mlops.Job.as_view(), name="job"),
     path("quarantine", quarantine.Quarantine.as_view(), name="quarantine"),
