@@ -36,6 +36,7 @@ from ingestion.wire import Reject, Wire
 from mlops.detection import FittedEngine
 from mlops.detection.words import words
 from mlops.models import ModelVersion
+from mlops.scoped import own_numbers
 from mlops.serving import record_serving, served
 from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
@@ -57,7 +58,9 @@ class Serves(Protocol):
 
     def version_for(self, profile: Profile) -> ModelVersion | None: ...
 
-    def go_back_to(self, profile: Profile, number: int) -> None: ...
+    def versions_for(self, profile: Profile) -> Sequence[ModelVersion]: ...
+
+    def go_back_to(self, profile: Profile, number: int, own: Mapping[str, int] | None = None) -> None: ...
 
     def refresh(self, now: datetime) -> Sequence[object]: ...
 
@@ -418,6 +421,7 @@ class Runner:
         return {
             "fleet": self.fleet.revision,
             "models": {code: engine.number for code, engine in self.pipeline.engines.items()},
+            "own": {code: own for code, engine in self.pipeline.engines.items() if (own := own_numbers(engine))},
             "profiles": {code: profile.version for code, profile in self.fleet.profiles.items()},
         }
 
@@ -466,14 +470,12 @@ class Runner:
             close_old_connections()
 
     def _record_serving(self) -> None:
-        for profile in self.fleet.profiles.values():
-            version = self.serving.version_for(profile)
-            if version is None:
-                continue
+        serving = [(one, version) for one in self.fleet.profiles.values() for version in self.serving.versions_for(one)]
+        for profile, version in serving:
             for partition, held in self.claims.items():
                 first = held.next_offset or 0
-                topic, topic_id = self.stream.topic, held.identity
-                if served(topic, partition, first, profile=profile.code, topic_id=topic_id) != version:
+                topic, topic_id, mote = self.stream.topic, held.identity, version.mote_id
+                if served(topic, partition, first, profile=profile.code, topic_id=topic_id, mote=mote) != version:
                     record_serving(
                         version, topic=topic, topic_id=topic_id, partition=partition, from_offset=first,
                         who=self.owner, why="in production here from this message on", now=self.now(),
@@ -500,7 +502,8 @@ class Runner:
         for held in self.claims.values():
             for code, number in held.configuration.get("models", {}).items():
                 if code in self.fleet.profiles:
-                    self.serving.go_back_to(self.fleet.profiles[code], number)
+                    own = held.configuration.get("own", {}).get(code)
+                    self.serving.go_back_to(self.fleet.profiles[code], number, own)
         if self._is_outdated():
             self._configure()
 

@@ -42,6 +42,10 @@ class ConstantData(Exception):
     """Every channel always has the same value."""
 
 
+class MissingFeature(Exception):
+    """A channel that the model must know was never measured; names it."""
+
+
 class Lake(Protocol):
     """What is asked of the lake here."""
 
@@ -140,16 +144,18 @@ def read(
     fleet: Fleet,
     leave_out: LeaveOut,
     report: Callable[[float, str], None] = lambda progress, words: None,
+    mote: int | None = None,
 ) -> History:
     """The clean readings of the range, one a mote and step, and how many were left out for which reason."""
-    table = f"silver/{profile.code}"
+    table, scope = f"silver/{profile.code}", _scope(profile, fleet, mote)
     try:
         pinned = lake.version(table)
     except NoSuchTable as error:
-        raise NoData(
-            f"No reading of profile {profile.code} has ever reached the lake; check that its sensors report."
-        ) from error
+        raise NoData(f"No reading of {scope} has ever reached the lake; check that its sensors report.") from error
     source = lake.scan(table, pinned)
+    _refuse_missing(profile, [name for name in profile.names if name not in source.collect_schema().names()], scope)
+    if mote is not None:
+        source = source.filter(pl.col("mote") == mote)
     counts: dict[str, int] = {}
     n_found, days = 0, []
     for share, day in _by_day(source, profile, start, end):
@@ -159,12 +165,15 @@ def read(
         report(share, f"{n_found:,} readings loaded")
     if not n_found:
         raise NoData(
-            f"The lake has no readings of profile {profile.code} between {start:%Y-%m-%d %H:%M} and "
+            f"The lake has no readings of {scope} between {start:%Y-%m-%d %H:%M} and "
             f"{end:%Y-%m-%d %H:%M} UTC. Check on the Health page that its sensors report, or choose another range."
         )
     rows = _within_reach(pl.concat(days).sort("at", "mote"), counts)
-    _refuse_too_little(rows, n_found, profile)
-    _refuse_constant(rows, profile)
+    _refuse_too_little(rows, n_found, scope)
+    is_asked = profile.is_detected & profile.is_measured
+    needed = [name for name, is_one in zip(profile.names, is_asked, strict=True) if is_one]
+    _refuse_missing(profile, [name for name in needed if rows[name].null_count() == len(rows)], scope)
+    _refuse_constant(rows, profile, scope)
     train, calibrate, held_out = _split(_to_batch(rows, profile, fleet))
     return History(
         train=train,
@@ -249,10 +258,28 @@ def _within_reach(rows: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
     return kept
 
 
-def _refuse_too_little(rows: pl.DataFrame, n_found: int, profile: Profile) -> None:
+def _scope(profile: Profile, fleet: Fleet, mote: int | None) -> str:
+    if mote is None:
+        return f"profile {profile.code}"
+    known = fleet.by_id.get(mote)
+    return f"mote {known.site}/{known.code}" if known else f"mote {mote}"
+
+
+def _refuse_missing(profile: Profile, missing: list[str], scope: str) -> None:
+    if not missing:
+        return
+    labels = {channel.code: channel.label for channel in profile.channels}
+    named = ", ".join(f"{name} ({labels[name]})" for name in missing)
+    raise MissingFeature(
+        f"The clean readings of {scope} have no value of {named}, which version {profile.version} of profile "
+        f"{profile.code} measures. Check these sensors, or write a pack without what is not there."
+    )
+
+
+def _refuse_too_little(rows: pl.DataFrame, n_found: int, scope: str) -> None:
     if rows.is_empty():
         raise NoData(
-            f"None of the {n_found:,} readings of profile {profile.code} is clean enough to learn from: all are "
+            f"None of the {n_found:,} readings of {scope} is clean enough to learn from: all are "
             "flagged, labelled as faults, under maintenance or of motes that are not active. See Data quality."
         )
     first, last = rows["at"][0], rows["at"][-1]
@@ -263,18 +290,18 @@ def _refuse_too_little(rows: pl.DataFrame, n_found: int, profile: Profile) -> No
     missing_readings = max(LEAST_READINGS - len(rows), 0)
     wait = max(missing_span, missing_readings * (span / len(rows)))
     raise TooLittleData(
-        f"Profile {profile.code} has {len(rows):,} clean readings over {span / timedelta(hours=1):.1f} hours; a model "
-        f"needs {LEAST_READINGS:,} over {LEAST_SPAN / timedelta(hours=1):.0f} hours. If the sensors go on as they do, "
-        f"that will be enough on {last + wait:%Y-%m-%d at %H:%M} UTC."
+        f"{scope[0].upper()}{scope[1:]} has {len(rows):,} clean readings over {span / timedelta(hours=1):.1f} hours; "
+        f"a model needs {LEAST_READINGS:,} over {LEAST_SPAN / timedelta(hours=1):.0f} hours. If the sensors go on as "
+        f"they do, that will be enough on {last + wait:%Y-%m-%d at %H:%M} UTC."
     )
 
 
-def _refuse_constant(rows: pl.DataFrame, profile: Profile) -> None:
+def _refuse_constant(rows: pl.DataFrame, profile: Profile, scope: str) -> None:
     spans = {name: (rows[name].min(), rows[name].max()) for name in profile.names}
     if all(low == high for low, high in spans.values()):
         values = ", ".join(f"{name} {low!r}" for name, (low, _) in spans.items())
         raise ConstantData(
-            f"All {len(rows):,} readings of profile {profile.code} say the same ({values}); nothing can be learnt from "
+            f"All {len(rows):,} readings of {scope} say the same ({values}); nothing can be learnt from "
             "that. Check that the sensors measure."
         )
 

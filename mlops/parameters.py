@@ -57,6 +57,12 @@ class Parameters:
         return self.start or end - timedelta(days=self.days), end
 
 
+def refuse_two_ranges(given: Mapping[str, Any]) -> None:
+    """`days` counts back from the end, so that it cannot stand beside a start."""
+    if given.get("days") is not None and given.get("start") is not None:
+        raise BadParameters(f"days is {given['days']} and start is {given['start']}; give one of them.")
+
+
 def _number(name: str, given: Any) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
         raise BadParameters(f"{name} is “{given}”; expected a number from 0 on.")

@@ -19,7 +19,7 @@ from django.db import models, transaction
 from mlops.detection import FittedEngine
 from mlops.models import ModelVersion, TrainingJob, VersionCounter
 from sensors import audit
-from sensors.models import Profile, ProfileVersion
+from sensors.models import Mote, Profile, ProfileVersion
 
 KIND = "anomaly_detector"
 # What an artefact's meaning hangs on; a newer patch release is trusted to read what an older one wrote.
@@ -40,6 +40,10 @@ class AlreadyPromoted(Exception):
 
 class NothingToRollBackTo(Exception):
     """No earlier version of the scope ever served."""
+
+
+class NotServing(Exception):
+    """The version is not in production."""
 
 
 class ArtefactUnavailable(Exception):
@@ -79,6 +83,7 @@ def register(
     fitted: FittedEngine,
     *,
     profile: Profile,
+    mote: Mote | None = None,
     data: Mapping[str, Any],
     metrics: Mapping[str, Any],
     job: TrainingJob | None,
@@ -91,7 +96,8 @@ def register(
         )
     number = _next_number(profile)
     # The profile's code makes the name unique, since each profile counts its own versions.
-    name = f"{profile.code}/{KIND}_v{number}_{now:%Y%m%d}"
+    scope = f"{profile.code}/{mote.site.code}/{mote.code}" if mote else profile.code
+    name = f"{scope}/{KIND}_v{number}_{now:%Y%m%d}"
     content = _dumped(fitted.numbered(number))
     artefact = _stored(f"models/{name}.joblib", content)
     try:
@@ -100,6 +106,7 @@ def register(
                 number=number,
                 name=name,
                 profile=profile,
+                mote=mote,
                 artefact=artefact,
                 sha256=_sha256(content),
                 size=len(content),
@@ -212,11 +219,11 @@ def refuse_other_profile(version: ModelVersion, current: int) -> None:
         )
 
 
-def production(profile_code: str) -> ModelVersion | None:
-    """The version that serves the profile as a whole."""
+def production(profile_code: str, mote: Mote | None = None) -> ModelVersion | None:
+    """The version that serves the profile as a whole, or the one that the mote has for itself."""
     return (
-        ModelVersion.objects.select_related("profile")
-        .filter(profile__code=profile_code, mote=None, stage=ModelVersion.Stage.PRODUCTION)
+        ModelVersion.objects.select_related("profile", "mote__site")
+        .filter(profile__code=profile_code, mote=mote, stage=ModelVersion.Stage.PRODUCTION)
         .first()
     )
 
@@ -227,18 +234,33 @@ def promote(version: ModelVersion, *, who: User | None, why: str, now: datetime)
     return _serve(version, deed="promote_version", who=who, why=why, now=now)
 
 
-def roll_back(profile: Profile, *, who: User | None, why: str, now: datetime) -> ModelVersion:
-    """Lets the version serve again that served before this one."""
-    serving = production(profile.code)
-    earlier = ModelVersion.objects.filter(profile=profile, mote=None, promoted_at__isnull=False)
+def roll_back(profile: Profile, *, who: User | None, why: str, now: datetime, mote: Mote | None = None) -> ModelVersion:
+    """Lets the version serve again that served the scope before this one."""
+    serving = production(profile.code, mote)
+    earlier = ModelVersion.objects.filter(profile=profile, mote=mote, promoted_at__isnull=False)
     if serving is not None:
         # Only downwards: rolling back twice must not bring back what was rolled back first.
         earlier = earlier.filter(number__lt=serving.number)
     target = earlier.order_by("-promoted_at", "-number").first()
     if target is None:
-        raise NothingToRollBackTo(f"No earlier model of {profile} ever served, so there is none to roll back to.")
+        raise NothingToRollBackTo(
+            f"No earlier model of {mote or profile} ever served, so there is none to roll back to."
+        )
     _refuse_unfit(target)
     return _serve(target, deed="roll_back_version", who=who, why=why, now=now)
+
+
+@transaction.atomic
+def withdraw(version: ModelVersion, *, who: User | None, why: str, now: datetime) -> ModelVersion:
+    """Takes a version out of production with none in its place: a mote is judged by its profile's model again."""
+    moved = ModelVersion.objects.filter(pk=version.pk, stage=ModelVersion.Stage.PRODUCTION).update(
+        stage=ModelVersion.Stage.ARCHIVED
+    )
+    if not moved:
+        raise NotServing(f"{version.name} does not serve, so it cannot be withdrawn.")
+    audit.record(deed="withdraw_version", subject=subject(version), who=who, now=now, detail={"why": why})
+    version.refresh_from_db()
+    return version
 
 
 def _refuse_unfit(version: ModelVersion) -> None:

@@ -30,6 +30,12 @@ def training_report(version: ModelVersion) -> str:
     return "\n".join(f"{name:<{width}}  {words}" for name, words in lines.items())
 
 
+def summary(n: int, failures: Mapping[str, str]) -> str:
+    """Of many trainings at once: how many went well, and which did not and why."""
+    lines = [f"{n - len(failures)} of {n} motes have a new version."]
+    return "\n".join([*lines, *(f"  {scope}: {why}" for scope, why in failures.items())])
+
+
 def _range(data: Mapping[str, Any]) -> str:
     parts = data.get("parts", {})
     if not parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from alerts.services import clear_system_alert, raise_system_alert
 from mlops import registry
 from mlops.detection import FittedEngine, fallback
 from mlops.models import ModelVersion, ServingPeriod
+from mlops.scoped import scoped
 from sensors.models import ProfileVersion
 from sensors.readings import Profile
 
@@ -41,6 +42,10 @@ class Swap:
     after: ModelVersion | None
 
 
+# What a version serves: a profile as a whole (mote 0), or one mote of it.
+Scope = tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     version: ModelVersion
@@ -58,67 +63,106 @@ class Serving:
     ) -> None:
         self._raise_alert = raise_alert
         self._clear_alert = clear_alert
-        self._served: dict[str, Served | None] = {}
+        self._served: dict[Scope, Served | None] = {}
+        self._whole: dict[Profile, FittedEngine] = {}  # what `engine_for` answers, until something is swapped
         self._fallbacks: dict[Profile, FittedEngine] = {}
-        self._refused: dict[str, _Refusal] = {}
+        self._refused: dict[Scope, _Refusal] = {}
         self._refreshing = threading.Lock()
 
     def engine_for(self, profile: Profile) -> FittedEngine:
-        """The production version's engine if it knows this version of the profile, else the pack's fallback."""
-        served = self._served_for(profile)
-        return served.engine if served else self._fallback(profile)
+        """The production version's engine if it knows this version of the profile, else the pack's fallback.
+
+        Motes that have a version of their own are judged by that one.
+        """
+        whole = self._whole.get(profile)
+        if whole is None:
+            served = self._served_for(profile)
+            own = {one.version.mote_id: one.engine for one in self._own(profile) if one.version.mote_id}
+            whole = self._whole[profile] = scoped(served.engine if served else self._fallback(profile), own)
+        return whole
 
     def version_for(self, profile: Profile) -> ModelVersion | None:
         """The version whose engine `engine_for` answers; None is the fallback."""
         served = self._served_for(profile)
         return served.version if served else None
 
+    def versions_for(self, profile: Profile) -> list[ModelVersion]:
+        """All versions that judge readings of the profile: its own, then those of single motes."""
+        served = self._served_for(profile)
+        return [one.version for one in (*((served,) if served else ()), *self._own(profile))]
+
     def _served_for(self, profile: Profile) -> Served | None:
-        if profile.code not in self._served:
-            self._served[profile.code] = _first_look(profile)
-        served = self._served[profile.code]
+        self._meet(profile)
+        served = self._served[profile.code, 0]
         return served if served and served.engine.profile.version == profile.version else None
+
+    def _own(self, profile: Profile) -> list[Served]:
+        self._meet(profile)
+        return [
+            served
+            for (code, mote), served in sorted(self._served.items(), key=lambda item: item[0])
+            if code == profile.code and mote and served and served.engine.profile.version == profile.version
+        ]
+
+    def _meet(self, profile: Profile) -> None:
+        """What is in production when the process first meets the profile."""
+        if (profile.code, 0) not in self._served:
+            self._served |= {(profile.code, 0): None} | _first_look(profile)
+
+    def _put(self, scope: Scope, served: Served | None) -> Served | None:
+        """Swaps one reference and answers what was there."""
+        before = self._served.get(scope)
+        self._served[scope] = served
+        self._whole.clear()
+        return before
 
     def _fallback(self, profile: Profile) -> FittedEngine:
         if profile not in self._fallbacks:
             self._fallbacks[profile] = fallback(profile)
         return self._fallbacks[profile]
 
-    def go_back_to(self, profile: Profile, number: int) -> None:
-        """Serves the version of that number (0: the fallback) until the next refresh.
+    def go_back_to(self, profile: Profile, number: int, own: Mapping[str, int] | None = None) -> None:
+        """Serves the version of that number (0: the fallback), and these of single motes, until the next refresh.
 
         For a replay: what a crash left unsaved is judged as it was judged. A version that is gone or cannot be loaded
         changes nothing.
         """
-        current = self.version_for(profile)
-        if (current.number if current else 0) == number:
+        self._meet(profile)
+        wanted = {0: number, **{int(mote): one for mote, one in (own or {}).items()}}
+        for code, mote in list(self._served):
+            if code == profile.code:
+                self._go_back((code, mote), wanted.pop(mote, 0))
+        for mote, one in wanted.items():
+            self._go_back((profile.code, mote), one)
+
+    def _go_back(self, scope: Scope, number: int) -> None:
+        current = self._served.get(scope)
+        if (current.version.number if current else 0) == number:
             return
         if number == 0:
-            self._served[profile.code] = None
+            self._put(scope, None)
             return
-        version = (
-            ModelVersion.objects.filter(profile__code=profile.code, number=number).select_related("profile").first()
-        )
+        version = ModelVersion.objects.filter(profile__code=scope[0], number=number).select_related("profile").first()
         try:
             if version is not None:
-                self._served[profile.code] = Served(version, registry.load(version))
+                self._put(scope, Served(version, registry.load(version)))
         except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
             log.warning("replay_by_another_version", wanted=number, reason=str(error))
 
     def refresh(self, now: datetime) -> list[Swap]:
         """Swaps in what was promoted since; what cannot be loaded leaves the old one serving and raises an alert."""
         with self._refreshing:
-            wanted = {version.profile.code: version for version in _production()}
+            wanted = {_scope(version): version for version in _production()}
             swaps = [self._bring_in(version, now) for version in wanted.values() if self._is_due(version, now)]
-            swaps += [self._let_go(code) for code in self._served.keys() - wanted.keys()]
+            swaps += [self._let_go(scope) for scope in self._served.keys() - wanted.keys()]
         return [swap for swap in swaps if swap is not None]
 
     def _is_due(self, version: ModelVersion, now: datetime) -> bool:
         """Whether the version is not the one in place, or no longer fits its profile, and was not refused just now."""
-        refusal = self._refused.get(version.profile.code)
+        refusal = self._refused.get(_scope(version))
         if refusal and refusal.version.pk == version.pk and now < refusal.try_again_at:
             return False
-        served = self._served.get(version.profile.code)
+        served = self._served.get(_scope(version))
         return served is None or served.version.pk != version.pk or not _fits(version)
 
     def _bring_in(self, version: ModelVersion, now: datetime) -> Swap | None:
@@ -129,15 +173,14 @@ class Serving:
         except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
             self._refuse(version, error, now)
             return None
-        before = self._served.get(code)
-        self._served[code] = loaded
+        before = self._put(_scope(version), loaded)
         self._forgive(version, now)
         log.info("model_swapped", profile=code, version=version.name, before=before and before.version.name)
         return Swap(code, before.version if before else None, version)
 
     def _refuse(self, version: ModelVersion, error: Exception, now: datetime) -> None:
         self._forgive_other(version, now)
-        self._refused[version.profile.code] = _Refusal(version, now + TRY_AGAIN_AFTER)
+        self._refused[_scope(version)] = _Refusal(version, now + TRY_AGAIN_AFTER)
         self._raise_alert(
             subject=registry.subject(version), kind=UNLOADABLE, words=str(error), severity="high", now=now
         )
@@ -145,38 +188,40 @@ class Serving:
 
     def _forgive(self, version: ModelVersion, now: datetime) -> None:
         self._forgive_other(version, now)
-        self._refused.pop(version.profile.code, None)
+        self._refused.pop(_scope(version), None)
         self._clear_alert(subject=registry.subject(version), kind=UNLOADABLE, now=now)
 
     def _forgive_other(self, version: ModelVersion, now: datetime) -> None:
         """Another version took the refused one's place, so that nothing is wrong with that one any more."""
-        refusal = self._refused.get(version.profile.code)
+        refusal = self._refused.get(_scope(version))
         if refusal and refusal.version.pk != version.pk:
             self._clear_alert(subject=registry.subject(refusal.version), kind=UNLOADABLE, now=now)
 
-    def _let_go(self, code: str) -> Swap | None:
-        before = self._served[code]
-        self._served[code] = None
-        return Swap(code, before.version, None) if before else None
+    def _let_go(self, scope: Scope) -> Swap | None:
+        before = self._put(scope, None)
+        return Swap(scope[0], before.version, None) if before else None
 
 
-def _first_look(profile: Profile) -> Served | None:
+def _scope(version: ModelVersion) -> Scope:
+    return version.profile.code, version.mote_id or 0
+
+
+def _first_look(profile: Profile) -> dict[Scope, Served | None]:
     """What serves a profile when the process first meets it; the next refresh tries a failure again and tells it."""
-    version = registry.production(profile.code)
-    if version is None:
-        return None
-    try:
-        return Served(version, registry.load(version))
-    except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
-        log.error("model_unloadable", version=version.name, reason=str(error))
-        return None
+    found: dict[Scope, Served | None] = {}
+    for version in _production().filter(profile__code=profile.code):
+        try:
+            found[_scope(version)] = Served(version, registry.load(version))
+        except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
+            log.error("model_unloadable", version=version.name, reason=str(error))
+    return found
 
 
 def _production() -> QuerySet[ModelVersion, Any]:
     current = ProfileVersion.objects.filter(profile=OuterRef("profile"), is_current=True).values("number")
     return (
-        ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION, mote=None)
-        .select_related("profile")
+        ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
+        .select_related("profile", "mote__site")
         .defer("data", "metrics", "calibration", "features")
         .annotate(current_profile=Subquery(current[:1]))
     )
@@ -214,8 +259,10 @@ def record_serving(
     return period
 
 
-def served(topic: str, partition: int, offset: int, *, profile: str, topic_id: str = "") -> ModelVersion | None:
-    """The version that judged a message of the profile; None where no model served yet.
+def served(
+    topic: str, partition: int, offset: int, *, profile: str, topic_id: str = "", mote: int | None = None
+) -> ModelVersion | None:
+    """The version of the profile, or of one mote, that judged a message; None where no model served yet.
 
     `topic_id` is the broker's id of the topic, since one that was made anew counts its offsets anew.
     """
@@ -226,7 +273,7 @@ def served(topic: str, partition: int, offset: int, *, profile: str, topic_id: s
             partition=partition,
             from_offset__lte=offset,
             version__profile__code=profile,
-            version__mote=None,
+            version__mote=mote,
         )
         .select_related("version__profile")
         .order_by("-from_offset", "-pk")

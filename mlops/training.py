@@ -6,6 +6,7 @@ a cancelled job or an expired lease never overwrites what somebody else has said
 
 from __future__ import annotations
 
+import statistics
 import sys
 import threading
 import time
@@ -26,12 +27,12 @@ from mlops import candidates, gate, history, registry
 from mlops.children import STOPPING, Child
 from mlops.detection import Engine, FittedEngine, held_out
 from mlops.models import ModelVersion, TrainingJob
-from mlops.parameters import Parameters
+from mlops.parameters import Parameters, refuse_two_ranges
 from mlops.policies import wishes
 from mlops.probes import probe
 from sensors import audit, live
 from sensors.lake import lake
-from sensors.models import Profile, ProfileVersion
+from sensors.models import Mote, Profile, ProfileVersion
 from sensors.registry import current_fleet
 
 LEASE = timedelta(seconds=60)
@@ -39,6 +40,7 @@ WATCH_S = 0.5
 HEARTBEAT_S = 5.0
 WRITE_EVERY_S = 0.5
 KEPT_WORDS = 400
+ESTIMATED_BY = 5  # trainings
 
 Status = TrainingJob.Status
 Report = Callable[[float, str], None]
@@ -50,7 +52,7 @@ class AlreadyTraining(Exception):
 
     def __init__(self, job: TrainingJob) -> None:
         super().__init__(
-            f"Profile {job.profile.code} is being trained already: job {job.pk} is {job.status} since "
+            f"{_scope(job)[0].upper()}{_scope(job)[1:]} is being trained already: job {job.pk} is {job.status} since "
             f"{job.queued_at:%Y-%m-%d %H:%M} UTC. Wait for it or cancel it."
         )
         self.job = job
@@ -66,6 +68,10 @@ class Cancelled(Exception):
 
 class UnknownProfile(Exception):
     """No profile of that code."""
+
+
+class UnknownMote(Exception):
+    """No mote of that name in the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +92,31 @@ def request(
     who: User | None,
     now: datetime,
     parameters: Mapping[str, Any] | None = None,
+    mote: Mote | None = None,
 ) -> TrainingJob:
-    """Queues a job for the profile; the constraint lets only one be unfinished."""
+    """Queues a job for the profile, or for one mote of it; the constraints let only one a scope be unfinished."""
+    refuse_two_ranges(parameters or {})
     profile = Profile.objects.filter(code=profile_code).first()
     if profile is None:
         known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet; load a pack first"
         raise UnknownProfile(f"There is no profile “{profile_code}”; there are: {known}.")
     asked = Parameters.parse({**_of_pack(profile_code), **wishes(profile), **(parameters or {})})
+    if mote is not None and mote.profile_id != profile.pk:
+        raise UnknownMote(f"Mote {mote} is of profile {mote.profile.code}, not of {profile_code}.")
     try:
         with transaction.atomic():
             job = TrainingJob.objects.create(
                 profile=profile,
+                mote=mote,
                 trigger=trigger,
                 requested_by=who,
-                predecessor=registry.production(profile_code),
+                predecessor=registry.production(profile_code, mote),
                 parameters=asked.to_json(),
                 queued_at=now,
             )
             audit.record(deed="request_training", subject=_subject(job), who=who, now=now, detail={"trigger": trigger})
     except IntegrityError:
-        running = _unfinished(profile)
+        running = _unfinished(profile, mote)
         if running is None:
             raise
         raise AlreadyTraining(running) from None
@@ -119,9 +130,56 @@ def _of_pack(profile_code: str) -> dict[str, Any]:
     return dict((current.values_list("settings", flat=True).first() or {}).get("detector", {}))
 
 
-def _unfinished(profile: Profile) -> TrainingJob | None:
-    unfinished = TrainingJob.objects.filter(profile=profile, mote=None, status__in=TrainingJob.UNFINISHED)
-    return unfinished.select_related("profile").first()
+def request_each(
+    profile_code: str, *, trigger: str, who: User | None, now: datetime, parameters: Mapping[str, Any] | None = None
+) -> tuple[list[TrainingJob], list[AlreadyTraining]]:
+    """Queues a job for every active mote of the profile; answers those that were, and those that were refused."""
+    jobs, refused = [], []
+    for mote in motes_to_train(profile_code):
+        try:
+            jobs.append(request(profile_code, trigger=trigger, who=who, now=now, parameters=parameters, mote=mote))
+        except AlreadyTraining as error:
+            refused.append(error)
+    if not (jobs or refused):
+        raise UnknownMote(f"Profile {profile_code} has no active mote that could have a model of its own.")
+    return jobs, refused
+
+
+def estimate(profile: Profile, *, is_mote: bool = False) -> str:
+    """How long a training will take, by how long the last ones took."""
+    done = TrainingJob.objects.filter(profile=profile, status=Status.SUCCEEDED, started_at__isnull=False)
+    last = done.filter(mote__isnull=not is_mote).order_by("-finished_at")[:ESTIMATED_BY]
+    took = [(job.finished_at - job.started_at).total_seconds() for job in last if job.finished_at and job.started_at]
+    if not took:
+        return "unknown: no training like this one has ended yet"
+    return f"about {statistics.median(took):.0f} s, as the last {len(took)} took"
+
+
+def _unfinished(profile: Profile, mote: Mote | None) -> TrainingJob | None:
+    unfinished = TrainingJob.objects.filter(profile=profile, mote=mote, status__in=TrainingJob.UNFINISHED)
+    return unfinished.select_related("profile", "mote__site").first()
+
+
+def motes_to_train(profile_code: str) -> list[Mote]:
+    """The motes that can have a model of their own: active, and no probe of ours."""
+    active = Mote.objects.filter(profile__code=profile_code, state=Mote.State.ACTIVE, is_probe=False)
+    return list(active.select_related("site", "profile"))
+
+
+def find_mote(profile_code: str, name: str) -> Mote:
+    """The mote called `site/code`, or `code` where one site has it."""
+    site, _, code = name.rpartition("/")
+    found = Mote.objects.filter(code=code, profile__code=profile_code, is_probe=False).select_related("site", "profile")
+    named = list(found.filter(site__code=site) if site else found)
+    if len(named) != 1:
+        seen = ", ".join(map(str, named))
+        trouble = f"several motes are called so: {seen}" if named else f"profile {profile_code} has no such mote"
+        raise UnknownMote(f"Mote “{name}”: {trouble}. Name it as site/code, such as main/7.")
+    return named[0]
+
+
+def _scope(job: TrainingJob) -> str:
+    return f"mote {job.mote}" if job.mote else f"profile {job.profile.code}"
 
 
 def _subject(job: TrainingJob) -> str:
@@ -178,7 +236,7 @@ def run_in_process(
 
     Does nothing for a job that is not queued any more. `watch` is told of each change of the row.
     """
-    job = TrainingJob.objects.select_related("profile").get(pk=job_id)
+    job = TrainingJob.objects.select_related("profile", "mote__site").get(pk=job_id)
     if not claim(job, now=now()):
         return job
     child = Child(command or training_command(job_id), folder=settings.BASE_DIR)
@@ -291,6 +349,7 @@ def spoken_job(job: TrainingJob) -> dict[str, Any]:
     return {
         "id": job.pk,
         "profile": job.profile.code,
+        "mote": str(job.mote) if job.mote else None,
         "status": job.status,
         "progress": round(job.progress, 3),
         "message": job.message,
@@ -341,7 +400,9 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller) -> Trained:
     data = {**past.card(), "seconds": round(time.monotonic() - began, 2)}
     metrics = {**metrics, "gate": judgement.to_json()}
     tell(0.95, "Registering")
-    version = registry.register(fitted, profile=job.profile, data=data, metrics=metrics, job=job, now=now)
+    version = registry.register(
+        fitted, profile=job.profile, mote=job.mote, data=data, metrics=metrics, job=job, now=now
+    )
     if judgement.promote:
         registry.promote(version, who=job.requested_by, why=f"job {job.pk}: {judgement.words}", now=now + _since(began))
     return Trained(version, judgement)
@@ -358,6 +419,7 @@ def _history(job: TrainingJob, asked: Parameters, now: datetime, report: Report)
         fleet=fleet,
         leave_out=history.to_leave_out(fleet, start, end),
         report=report,
+        mote=job.mote_id,
     )
 
 
@@ -384,7 +446,9 @@ def _metrics(fitted: FittedEngine, past: history.History) -> dict[str, Any]:
 
 def _comparable(job: TrainingJob, past: history.History) -> tuple[ModelVersion | None, FittedEngine | None]:
     """The version that serves the scope and its engine, if there is one that can be asked about the same readings."""
-    version = registry.production(job.profile.code)
+    version = registry.production(job.profile.code, job.mote)
+    if version is None and job.mote is not None:
+        version = registry.production(job.profile.code)
     if version is None:
         return None, None
     try:

@@ -264,7 +264,7 @@ def test_what_a_crash_left_unsaved_is_judged_by_the_model_of_its_checkpoint(flee
     class Remembers(Serving):
         asked: ClassVar[list[tuple[str, int]]] = []
 
-        def go_back_to(self, profile: Profile, number: int) -> None:
+        def go_back_to(self, profile: Profile, number: int, own: Any = None) -> None:
             self.asked.append((profile.code, number))
 
     send(reading(start_us()))

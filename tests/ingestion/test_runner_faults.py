@@ -170,7 +170,10 @@ class Swaps:
     def version_for(self, profile: Profile) -> None:
         return None
 
-    def go_back_to(self, profile: Any, number: int) -> None:
+    def versions_for(self, profile: Profile) -> list[Any]:
+        return []
+
+    def go_back_to(self, profile: Any, number: int, own: Any = None) -> None:
         """There is one engine only."""
 
     def refresh(self, now: datetime) -> list[str]:

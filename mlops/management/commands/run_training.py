@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["watched"]:
             children.end_with_parent()
-        job = TrainingJob.objects.select_related("profile").filter(pk=options["job"]).first()
+        job = TrainingJob.objects.select_related("profile", "mote__site").filter(pk=options["job"]).first()
         if job is None:
             raise CommandError(f"There is no job {options['job']}.")
         try:

@@ -1,4 +1,4 @@
-"""manage.py train: trains a profile's model now, in the foreground, and says what came of it."""
+"""manage.py train: trains models now, in the foreground, and says what came of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from mlops import training
 from mlops.models import TrainingJob
 from mlops.parameters import BadParameters
-from mlops.reports import training_report
+from mlops.reports import summary, training_report
 from sensors.models import Mote, Profile
 
 POLL_S = 0.5
+REFUSED = (training.UnknownProfile, training.UnknownMote, BadParameters)
 
 
 class Command(BaseCommand):
@@ -27,6 +28,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--profile", help="Train this profile only")
+        scope = parser.add_mutually_exclusive_group()
+        scope.add_argument("--mote", metavar="M", help="A model for this mote alone, named as site/code or code")
+        scope.add_argument(
+            "--each-mote", action="store_true", help="A model for every active mote, one after the other"
+        )
         parser.add_argument("--days", type=float, help="Learn from the last so many days")
         parser.add_argument("--start", help="Learn from this instant on, such as 2026-03-01T00:00Z")
         parser.add_argument("--end", help="Learn up to this instant")
@@ -38,31 +44,53 @@ class Command(BaseCommand):
         given = {name: options[name] for name in ("days", "start", "end", "seed") if options[name] is not None}
         parameters = {**given, "promote": "never"} if options["no_promote"] else given
         codes = [options["profile"]] if options["profile"] else _profiles_in_use()
-        failures = [words for code in codes if (words := self._train(code, parameters, options["wait"]))]
+        try:
+            scopes = [(code, mote) for code in codes for mote in _motes(code, options)]
+        except training.UnknownMote as error:
+            raise CommandError(str(error)) from None
+        failures = {
+            str(mote or code): words
+            for code, mote in scopes
+            if (words := self._train(code, mote, parameters, options["wait"]))
+        }
+        if options["each_mote"]:
+            self.stdout.write(summary(len(scopes), failures))
         if failures:
-            raise CommandError("\n".join(failures))
+            raise CommandError("\n".join(failures.values()))
 
-    def _train(self, code: str, parameters: dict[str, Any], wait: bool) -> str:
+    def _train(self, code: str, mote: Mote | None, parameters: dict[str, Any], wait: bool) -> str:
         """Why it failed; empty if it did not."""
-        with _progress(Console(stderr=True), code) as show:
+        with _progress(Console(stderr=True), str(mote or code)) as show:
             try:
-                job = training.request(code, trigger="command", who=None, now=timezone.now(), parameters=parameters)
-                job = training.run_in_process(job.pk, watch=show)
+                job = training.request(
+                    code, trigger="command", who=None, now=timezone.now(), parameters=parameters, mote=mote
+                )
+                job = self.run(job, show)
             except training.AlreadyTraining as error:
                 if not wait:
                     return f"{error} Or add --wait."
                 job = _wait_for(error.job, show)
-            except (training.UnknownProfile, BadParameters) as error:
+            except REFUSED as error:
                 return str(error)
         if job.result is not None:
             self.stdout.write(training_report(job.result))
         if job.status != TrainingJob.Status.SUCCEEDED:
-            return f"Training of {code} {job.status}: {job.message}"
+            return f"Training of {mote or code} {job.status}: {job.message}"
         return ""
+
+    def run(self, job: TrainingJob, show: Any) -> TrainingJob:
+        return training.run_in_process(job.pk, watch=show)
+
+
+def _motes(code: str, options: dict[str, Any]) -> list[Mote | None]:
+    """Whom to train: the profile as a whole is None."""
+    if options["each_mote"]:
+        return list(training.motes_to_train(code))
+    return [training.find_mote(code, options["mote"]) if options["mote"] else None]
 
 
 def _profiles_in_use() -> list[str]:
-    in_use = Profile.objects.filter(motes__state=Mote.State.ACTIVE).distinct()
+    in_use = Profile.objects.filter(motes__state=Mote.State.ACTIVE, motes__is_probe=False).distinct()
     codes = list(in_use.values_list("code", flat=True))
     if not codes:
         raise CommandError("No profile has an active mote; load a pack first: manage.py load_pack indoor")
@@ -78,9 +106,9 @@ def _wait_for(job: TrainingJob, show: Any) -> TrainingJob:
 
 
 @contextmanager
-def _progress(console: Console, code: str) -> Iterator[Any]:
+def _progress(console: Console, scope: str) -> Iterator[Any]:
     columns = (
-        TextColumn(code),
+        TextColumn(scope),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
