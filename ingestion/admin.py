@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from ingestion import devices
 from ingestion.models import (
     Booked,
+    CapabilityTable,
     Checkpoint,
     DeviceKey,
     HourDifference,
@@ -202,3 +203,11 @@ class ImportJobAdmin(ReadOnlyAdmin):
     shown_became = shown_json("became")
     shown_foretold = shown_json("foretold")
     shown_leg = shown_json("leg")
+
+
+@admin.register(CapabilityTable)
+class CapabilityTableAdmin(ReadOnlyAdmin):
+    list_display = ("profile", "version", "is_simulated", "is_quick", "measured_at", "seconds", "trigger")
+    list_filter = ("profile", "is_simulated", "trigger")
+    list_select_related = ("profile", "version")
+    date_hierarchy = "measured_at"

@@ -12,6 +12,7 @@ from sensors.models import ProfileVersion
 
 SOON_S = 50  # a look that could not be done in time is the next one's
 QUARTERLY = "4-59/15 * * * *"  # four minutes after each quarter of an hour
+HOURLY = "50 * * * *"
 NIGHTLY = "30 2 * * *"
 EARLY = "30 4 * * *"  # when the hot store has forgotten what is old
 WEEKLY = "0 3 * * 1"  # Monday 03:00, when a site sleeps
@@ -40,6 +41,7 @@ def install_schedule() -> list[str]:
         "Recover imports": {"task": "ingestion.tasks.recover_imports", "interval": every_minute},
         "Forget receipts of devices": {"task": "ingestion.tasks.forget_receipts", "crontab": _crontab(NIGHTLY)},
         "Forget old quarantine": {"task": "ingestion.tasks.forget_old_quarantine", "crontab": _crontab(NIGHTLY)},
+        "Measure capability": {"task": "ingestion.tasks.measure_capability", "crontab": _crontab(HOURLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
     }
