@@ -8,7 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
+from django.http import StreamingHttpResponse
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -18,9 +20,11 @@ from rest_framework.views import APIView
 
 from sensors import registry, summaries
 from sensors.aggregates import aggregates
+from sensors.export import MEDIA_TYPES, Export, streamed
 from sensors.fleet import Fleet
 from sensors.selection import NoSuch, Selection, selection
 from sensors.serializers import Instant, SiteQuery
+from sensors.tiers import tiers
 
 DEFAULT_SPAN = timedelta(days=7)
 EVERY = ("auto", "1h", "1d", "1w")
@@ -67,6 +71,11 @@ class TrendQuery(SelectionQuery):
     channel = Codes(required=False, max_length=2000, help_text="Codes of channels, by commas; by default all")
     every = serializers.ChoiceField(EVERY, required=False, default="auto")
     by_mote = serializers.BooleanField(required=False, default=False, help_text="Each mote apart")
+
+
+class ExportQuery(SelectionQuery):
+    channel = Codes(required=False, max_length=2000, help_text="Codes of channels, by commas; by default all")
+    form = serializers.ChoiceField(list(MEDIA_TYPES), required=False, default="csv")
 
 
 class DayQuery(SiteQuery):
@@ -346,3 +355,27 @@ def _point(row: Mapping[str, Any], fleet: Fleet) -> dict[str, Any]:
         "max": row["max"],
         "count": row["n_clean"],
     }
+
+
+@extend_schema(tags=["readings"])
+class Download(APIView):
+    """Raw readings of any selection as a file, with units in the names of columns and flags in words; streamed."""
+
+    @extend_schema(
+        operation_id="sensors_export",
+        parameters=[ExportQuery],
+        responses={(200, kind.partition(";")[0]): OpenApiTypes.BINARY for kind in MEDIA_TYPES.values()},
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        now = timezone.now()
+        query = ExportQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        asked = query.validated_data
+        selected = query.selected(registry.current_fleet(), now, channels=asked.get("channel", ()))
+        return download(Export(selected, tiers(), now), asked["form"])
+
+
+def download(export: Export, form: str) -> StreamingHttpResponse:
+    answer = StreamingHttpResponse(streamed(export, form), content_type=MEDIA_TYPES[form])
+    answer["Content-Disposition"] = f'attachment; filename="{export.name}.{form}"'
+    return answer

@@ -5,8 +5,10 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts import acting_api as acting
 from alerts import api as alerts
+from alerts.notifying import api as notifying
 from ingestion import api as ingestion
 from ingestion import books_api as books
+from ingestion import import_api as imports
 from ingestion import capability_api as capability
 from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
@@ -30,6 +32,7 @@ urlpatterns = [
     path("sensors/latest", sensors.LatestOfAll.as_view(), name="latest"),
     path("sensors/readings", sensors.Readings.as_view(), name="readings"),
     path("sensors/<str:mote>/latest", sensors.LatestOfMote.as_view(), name="mote-latest"),
+    path("sensors/export", summaries.Download.as_view(), name="export"),
     path("sensors/<str:mote>/stats", summaries.Stats.as_view(), name="mote-stats"),
     path("analytics/daily-summary", summaries.DailySummary.as_view(), name="daily-summary"),
     path("analytics/heatmap", summaries.Heatmap.as_view(), name="heatmap"),
@@ -49,6 +52,14 @@ urlpatterns = [
     path("alerts/<int:pk>/snooze", acting.Snooze.as_view(), name="alert-snooze"),
     path("alerts/<int:pk>/wake", acting.Wake.as_view(), name="alert-wake"),
     path("alerts/<int:pk>/judge", acting.Judge.as_view(), name="alert-judge"),
+    path("notifications/targets", notifying.Targets.as_view(), name="targets"),
+    path("notifications/targets/<int:pk>", notifying.OneTarget.as_view(), name="target"),
+    path("notifications/targets/<int:pk>/test", notifying.TestTarget.as_view(), name="target-test"),
+    path("notifications/routes", notifying.Routes.as_view(), name="routes"),
+    path("notifications/routes/<int:pk>", notifying.OneRoute.as_view(), name="route"),
+    path("notifications/deliveries", notifying.Deliveries.as_view(), name="deliveries"),
+    path("notifications/deliveries/<int:pk>/redeliver", notifying.Redeliver.as_view(), name="redeliver"),
+    path("notifications/waiting", notifying.Waiting.as_view(), name="waiting"),
     path("models", mlops.Models.as_view(), name="models"),
     path("models/<path:name>/promote", mlops.Promote.as_view(), name="model-promote"),
     path("ml/capability", capability.Capability.as_view(), name="capability"),
@@ -64,6 +75,10 @@ urlpatterns = [
     path("quarantine/<int:pk>/check", quarantine.Check.as_view(), name="quarantine-check"),
     path("quarantine/<int:pk>/replay", quarantine.ReplayOne.as_view(), name="quarantine-replay-one"),
     path("quarantine/<int:pk>/discard", quarantine.DiscardOne.as_view(), name="quarantine-discard-one"),
+    path("imports", imports.Imports.as_view(), name="imports"),
+    path("imports/<int:pk>", imports.OneImport.as_view(), name="import"),
+    path("imports/<int:pk>/start", imports.StartImport.as_view(), name="import-start"),
+    path("imports/<int:pk>/stop", imports.StopImport.as_view(), name="import-stop"),
     path("ingest", intake.Ingest.as_view(), name="ingest"),
     path("devices", intake.DeviceKeys.as_view(), name="devices"),
     path("devices/<int:pk>", intake.OneDeviceKey.as_view(), name="device"),
