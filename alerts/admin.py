@@ -117,3 +117,9 @@ class MaintenanceWindowAdmin(AuditedAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
         obj.created_by = obj.created_by or request.user
         super().save_model(request, obj, form, change)
+
+
+# Django finds admins only here.
+import alerts.grouping.admin
+import alerts.notifying.admin
+import alerts.silencing.admin  # noqa: F401

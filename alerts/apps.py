@@ -6,8 +6,12 @@ class AlertsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from alerts import changes
+        from alerts.notifying.outbox import follow_change
         from alerts.services import follow_state
         from sensors.services import state_followers
 
         if follow_state not in state_followers:
             state_followers.append(follow_state)
+        if follow_change not in changes.followers:
+            changes.followers.append(follow_change)

@@ -228,3 +228,9 @@ class MaintenanceWindow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.mote or self.zone}: {self.reason}"
+
+
+# Django finds models only here; those that have a folder of their own name Alert by its string.
+import alerts.grouping.models
+import alerts.notifying.models
+import alerts.silencing.models  # noqa: F401

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
+from alerts.notifying.delivering import keep_delivering
 from ingestion.api import tell_health
 from ingestion.running import consume, read_labels
 from ingestion.streams import StreamClosed
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 RESTART_S = 2.0
 RESTART_MAX_S = 60.0
 JOIN_S = 30.0
+NOTIFIERS = 2  # a target that answers slowly holds up only one of them
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ def start_parts() -> Parts:
         parts.start("pipeline", consume)
         parts.start("labels", read_labels)
         parts.start("worker", run_worker)
+        for n in range(NOTIFIERS):
+            parts.start(f"notifier-{n}", keep_delivering)
         if settings.SIEIS_DEMO:
             from sieis_site.demo import simulate
 

@@ -1,0 +1,1 @@
+"""Alerts that belong together: one cause, one incident, one message."""
