@@ -39,6 +39,7 @@ def test_the_schedule_is_installed_once_and_never_over_what_a_person_changed(ind
         "Recover imports",
         "Forget receipts of devices",
         "Forget old quarantine",
+        "Measure capability",
         "Compact the lake",
         "Retrain indoor",
     ]
