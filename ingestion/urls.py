@@ -8,6 +8,7 @@ from django.views.generic import TemplateView
 from ingestion import (
     books_page,
     device_pages,
+    import_pages,
     mote_pages,
     profile_pages,
     quarantine_pages,
@@ -35,6 +36,8 @@ urlpatterns = [
     path("quality/reports/<int:pk>/", report_pages.report, name="report"),
     path("quality/reports/<int:pk>/readings", report_pages.report_readings, name="report-readings"),
     path("quality/retention/", retention_page.retention_page, name="retention"),
+    path("imports/", import_pages.imports, name="imports"),
+    path("imports/<int:pk>/", import_pages.one_import, name="import"),
     path("quarantine/", quarantine_pages.quarantine, name="quarantine"),
     path("quarantine/settle", quarantine_pages.settle, name="quarantine-settle"),
     path("quarantine/adopt/", quarantine_pages.adopt, name="quarantine-adopt"),

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from celery import current_app
@@ -26,6 +26,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.files.storage import Storage
+from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError
 from kombu.exceptions import OperationalError as BrokerAway
 
@@ -59,15 +60,6 @@ LOOK_S = 1.0
 WORDS = ("site", "time_zone", "times_in", "mote", "decimal", "date_order")
 
 
-class Upload(Protocol):
-    """A file as a form or the API brings it."""
-
-    name: str | None
-    size: int | None
-
-    def chunks(self) -> Iterator[bytes]: ...
-
-
 class CannotChange(CannotImport):
     """The import is not in a state in which that can be done."""
 
@@ -76,7 +68,13 @@ class CannotChange(CannotImport):
 
 
 def keep(
-    uploads: Sequence[Upload], asked: Mapping[str, str], *, storage: Storage, who: User, trigger: str, now: datetime
+    uploads: Sequence[UploadedFile[Any]],
+    asked: Mapping[str, str],
+    *,
+    storage: Storage,
+    who: User,
+    trigger: str,
+    now: datetime,
 ) -> ImportJob:
     """Keeps the files and looks at them; nothing is imported yet. Raises one of REFUSALS, or ValidationError."""
     if not uploads:
@@ -294,8 +292,7 @@ def failing(job: ImportJob, now: Callable[[], datetime]) -> Iterator[None]:
     try:
         yield
     except (*REFUSALS, ValidationError) as refusal:
-        words = "; ".join(refusal.messages) if isinstance(refusal, ValidationError) else str(refusal)
-        ImportJob.objects.filter(pk=job.pk).update(state=State.FAILED, error=words, done_at=now())
+        ImportJob.objects.filter(pk=job.pk).update(state=State.FAILED, error=words_of(refusal), done_at=now())
         job.refresh_from_db()
         if job.trigger == COMMAND:
             raise
@@ -303,6 +300,10 @@ def failing(job: ImportJob, now: Callable[[], datetime]) -> Iterator[None]:
         words = f"{type(error).__name__}: {error}. What was sent is not lost; start it again when that is mended."
         ImportJob.objects.filter(pk=job.pk).update(state=State.FAILED, error=words, done_at=now())
         raise
+
+
+def words_of(refusal: Exception) -> str:
+    return "; ".join(refusal.messages) if isinstance(refusal, ValidationError) else str(refusal)
 
 
 @contextmanager
@@ -322,7 +323,7 @@ def _fetched(job: ImportJob, storage: Storage) -> Iterator[tuple[list[Path], Pat
         yield paths, folder
 
 
-def _written(folder: Path, i: int, upload: Upload) -> Path:
+def _written(folder: Path, i: int, upload: UploadedFile[Any]) -> Path:
     path = folder / str(i) / (Path(upload.name or "").name or "file")
     path.parent.mkdir()
     with path.open("wb") as file:
@@ -375,8 +376,3 @@ def told_by(tell: Tell, job: ImportJob) -> Tell:
         tell(step, done, total)
 
     return both
-
-
-def spoken(job: ImportJob) -> dict[str, Any]:
-    """The job as the page's module hears it."""
-    return {"id": job.pk, "state": job.state, "step": job.step, "progress": job.progress, "n_sent": job.n_sent}

@@ -113,9 +113,13 @@ def fates(by_fate: Mapping[str, int], will: str) -> list[str]:
     """A line a fate; `will` says whether it is foretold or done."""
     lines = [f"{will}:"]
     for name, n in by_fate.items():
-        words = FATES.get(name) or f"quarantined as {name}: {_reason(name)}"
-        lines.append(f"  {n:>11,}  {words}")
+        lines.append(f"  {n:>11,}  {fate(name)}")
     return lines
+
+
+def fate(name: str) -> str:
+    """What a row became, in words."""
+    return FATES.get(name) or f"quarantined as {name}: {_reason(name)}"
 
 
 def _reason(name: str) -> str:
