@@ -51,6 +51,7 @@ def build_runner(name: str = "readings", *, owner: str | None = None, announce: 
             slow_cycle_s=settings.SIEIS_SLOW_CYCLE_S,
             slow_cycle_readings=settings.SIEIS_SLOW_CYCLE_READINGS,
             future_s=settings.SIEIS_FUTURE_S,
+            look_s=settings.MODEL_RELOAD_INTERVAL,
         ),
     )
 

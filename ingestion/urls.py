@@ -15,9 +15,11 @@ from ingestion import (
     report_pages,
     retention_page,
     views,
+    watch_urls,
 )
 
 urlpatterns = [
+    *watch_urls.urlpatterns,
     path("", views.live, name="live"),
     path("live/trails", views.trails, name="trails"),
     path("motes/", mote_pages.motes, name="motes"),

@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 from django.utils import timezone
 
-from mlops import children, training
+from mlops import children, retraining, training
 from sensors.lake import lake
 
 log = structlog.get_logger(__name__)
@@ -35,6 +35,13 @@ def retrain(profile: str) -> None:
 @shared_task
 def expire_leases() -> None:
     training.expire_leases(timezone.now())
+
+
+@shared_task
+def look_at_labels() -> None:
+    """Trains again where people have judged and labelled enough since the last training."""
+    for job in retraining.look_at_labels(timezone.now()):
+        training.dispatch(job)
 
 
 @shared_task

@@ -359,7 +359,13 @@ def spoken_job(job: TrainingJob) -> dict[str, Any]:
 # ---- the child's side ---------------------------------------------------------------------------------------
 
 
-def train(job: TrainingJob, *, now: datetime, report: Report = lambda progress, words: None) -> Trained:
+def train(
+    job: TrainingJob,
+    *,
+    now: datetime,
+    report: Report = lambda progress, words: None,
+    engine: Callable[..., Engine] = Engine,
+) -> Trained:
     """Reads, fits, judges and registers for a job that was claimed; promotes what passes the gate.
 
     `now` is when it begins; later instants are counted from there.
@@ -369,7 +375,7 @@ def train(job: TrainingJob, *, now: datetime, report: Report = lambda progress, 
         raise NotUnfinished(f"Job {job.pk} is {job.status}, so it cannot be trained; only a claimed job can.")
     tell = _Teller(job, report)
     try:
-        trained = _train(job, now, tell)
+        trained = _train(job, now, tell, engine)
     except Cancelled:
         _finish(job, Status.CANCELLED, "Cancelled.", now + _since(began))
         raise
@@ -386,12 +392,12 @@ def _since(began: float) -> timedelta:
     return timedelta(seconds=time.monotonic() - began)
 
 
-def _train(job: TrainingJob, now: datetime, tell: _Teller) -> Trained:
+def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[..., Engine]) -> Trained:
     asked = Parameters.parse(job.parameters)
     began = time.monotonic()
     past = _history(job, asked, now, tell.part(0.0, 0.3))
     tell(0.3, f"Fitting {len(past.train):,} readings")
-    fitted = Engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
+    fitted = engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
     tell(0.8, f"Judging it on {len(past.held_out):,} readings held out")
     metrics = _metrics(fitted, past)
     tell(0.9, "Asking the gate")

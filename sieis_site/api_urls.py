@@ -14,6 +14,7 @@ from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from mlops import api as mlops
+from mlops import watch_urls as watch
 from sensors import analytics_api as summaries
 from sensors import api as sensors
 from sensors import profile_api as profiles
@@ -21,6 +22,7 @@ from sensors.problems import NoSuchAddress
 
 app_name = "api"
 urlpatterns = [
+    *watch.urlpatterns,
     path("health", ingestion.HealthView.as_view(), name="health"),
     path("motes", sensors.Motes.as_view(), name="motes"),
     path("motes/<slug:site>/<str:mote>", sensors.OneMote.as_view(), name="mote"),

@@ -54,6 +54,24 @@ def _whole(raw: str) -> int:
     return value
 
 
+def _hour(raw: str) -> int | None:
+    if not raw:
+        return None
+    value = int(raw)
+    if not 0 <= value <= 23:
+        raise ValueError
+    return value
+
+
+def _hours(raw: str) -> float | None:
+    if not raw:
+        return None
+    value = _number(raw)
+    if value < 1:
+        raise ValueError
+    return value
+
+
 def _number(raw: str) -> float:
     value = float(raw)
     if not 0 <= value < float("inf"):
@@ -112,6 +130,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SIEIS_QUARANTINE_DAYS", _number, "90", "days", "How long messages that were put aside are kept"),
     Variable("SIEIS_QUARANTINE_MAX", _whole, "1000000", "a whole number",
              "Messages kept put aside at most; further ones are only counted"),
+    Variable("ML_RETRAIN_HOUR", _hour, "", "an hour from 0 to 23",
+             "Hour of the scheduled trainings, in SIEIS_TIME_ZONE, instead of the pack's own"),
+    Variable("ML_TRAINING_INTERVAL_HOURS", _hours, "", "hours, at least 1",
+             "Between two scheduled trainings: 24 daily and 168 weekly at that hour, others whenever so much time is over"),
+    Variable("MODEL_RELOAD_INTERVAL", _number, "2", "seconds", "How often each process looks whether another model serves"),
     Variable("KAFKA_TOPIC", _text, "sensor-readings", "a topic name", "Where readings arrive"),
     Variable("KAFKA_HISTORY_TOPIC", _text, "sensor-history", "a topic name", "Where imported history travels"),
     Variable("KAFKA_LABELS_TOPIC", _text, "sensor-labels", "a topic name", "Where the simulator tells what it injected"),

@@ -10,11 +10,14 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from sensors.models import ProfileVersion
 
+DAY_H, WEEK_H = 24, 168
+DAILY = "0 2 * * *"
 SOON_S = 50  # a look that could not be done in time is the next one's
 QUARTERLY = "4-59/15 * * * *"  # four minutes after each quarter of an hour
 HOURLY = "50 * * * *"
 NIGHTLY = "30 2 * * *"
 EARLY = "30 4 * * *"  # when the hot store has forgotten what is old
+HOURLY = "7 * * * *"
 WEEKLY = "0 3 * * 1"  # Monday 03:00, when a site sleeps
 
 
@@ -43,9 +46,20 @@ def install_schedule() -> list[str]:
         "Forget old quarantine": {"task": "ingestion.tasks.forget_old_quarantine", "crontab": _crontab(NIGHTLY)},
         "Measure capability": {"task": "ingestion.tasks.measure_capability", "crontab": _crontab(HOURLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
+        "Look at labels": {"task": "mlops.tasks.look_at_labels", "crontab": _crontab(HOURLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
     }
-    return [name for name, row in wanted.items() if _add(name, row)]
+    added = [name for name, row in wanted.items() if _add(name, row)]
+    if settings.ML_RETRAIN_HOUR is not None or settings.ML_TRAINING_INTERVAL_HOURS is not None:
+        _obey({name: row for name, row in wanted.items() if row["task"] == "mlops.tasks.retrain"})
+    return added
+
+
+def _obey(rows: dict[str, dict[str, Any]]) -> None:
+    """What the environment says of trainings holds at each start, over what stands in the row."""
+    for task in PeriodicTask.objects.filter(name__in=rows):
+        task.crontab, task.interval = (rows[task.name].get(kind) for kind in ("crontab", "interval"))
+        task.save()
 
 
 def _current_profiles() -> list[ProfileVersion]:
@@ -55,11 +69,19 @@ def _current_profiles() -> list[ProfileVersion]:
 def _retraining(version: ProfileVersion) -> dict[str, Any]:
     """The pack's own `[schedule] retrain = "minute hour day month weekday"`, else weekly."""
     line = version.settings.get("schedule", {}).get("retrain", WEEKLY)
-    return {
-        "task": "mlops.tasks.retrain",
-        "crontab": _crontab(line),
-        "args": json.dumps([version.profile.code]),
-    }
+    return {"task": "mlops.tasks.retrain", "args": json.dumps([version.profile.code]), **_when_to_retrain(line)}
+
+
+def _when_to_retrain(line: str) -> dict[str, Any]:
+    hours, hour = settings.ML_TRAINING_INTERVAL_HOURS, settings.ML_RETRAIN_HOUR
+    if hours in (DAY_H, WEEK_H):
+        line = DAILY if hours == DAY_H else WEEKLY
+    elif hours is not None:
+        every, _ = IntervalSchedule.objects.get_or_create(every=round(hours * 3600), period=IntervalSchedule.SECONDS)
+        return {"interval": every}
+    if hour is not None:
+        line = f"0 {hour} {' '.join(line.split()[2:])}"
+    return {"crontab": _crontab(line)}
 
 
 def _crontab(line: str) -> CrontabSchedule:

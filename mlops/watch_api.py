@@ -1,0 +1,141 @@
+"""The API of watching models: retrain policies, comparisons, feedback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mlops import feedback, policies
+from mlops.models import Label, ModelVersion, RetrainPolicy
+from sensors.models import Mote, Profile
+from sensors.roles import CanEngineer, CanOperate, CanView, person
+from sensors.serializers import Instant
+
+
+class PolicyOut(serializers.ModelSerializer[RetrainPolicy]):
+    profile = serializers.CharField(source="profile.code", read_only=True)
+
+    class Meta:
+        model = RetrainPolicy
+        fields = ("profile", "mode", "days", "after_import", "on_drift", "on_labels", "rest_hours")
+
+
+@extend_schema(tags=["models"], responses=PolicyOut(many=True))
+class Policies(APIView):
+    """What makes each profile's model be trained again, and who decides whether the result serves."""
+
+    def get(self, request: Request) -> Response:
+        return Response(PolicyOut([policies.policy(one) for one in Profile.objects.all()], many=True).data)
+
+
+class OnePolicy(APIView):
+    """The policy of one profile; an engineer may change it."""
+
+    def get_permissions(self) -> list[Any]:
+        return [CanView() if self.request.method == "GET" else CanEngineer()]
+
+    @extend_schema(tags=["models"], responses=PolicyOut)
+    def get(self, request: Request, profile: str) -> Response:
+        return Response(PolicyOut(policies.policy(get_object_or_404(Profile, code=profile))).data)
+
+    @extend_schema(tags=["models"], request=PolicyOut, responses=PolicyOut)
+    def patch(self, request: Request, profile: str) -> Response:
+        found = get_object_or_404(Profile, code=profile)
+        asked = PolicyOut(policies.policy(found), data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        changed = policies.change_policy(found, asked.validated_data, who=person(request), now=timezone.now())
+        return Response(PolicyOut(changed).data)
+
+
+@extend_schema(tags=["models"], responses=serializers.DictField())
+class Comparison(APIView):
+    """A version beside the one that served when it was made: metrics, events gained and lost, score distributions."""
+
+    def get(self, request: Request, name: str) -> Response:
+        version = get_object_or_404(ModelVersion, name=name)
+        if "comparison" not in version.metrics:
+            raise NotFound(f"When {name} was made, nothing served that it could be compared with.")
+        kept = {key: version.metrics.get(key) for key in ("gate", "confirmed_lost", "comparison")}
+        return Response({"name": version.name, "stage": version.stage, **kept})
+
+
+class PrecisionOut(serializers.Serializer[Any]):
+    profile = serializers.CharField()
+    number = serializers.IntegerField(help_text="Of the version; 0 is the pack's normal bands")
+    name = serializers.CharField()
+    n = serializers.IntegerField(help_text="Alerts that people have judged")
+    real = serializers.IntegerField()
+    expected = serializers.IntegerField()
+    false = serializers.IntegerField()
+    new_normal = serializers.IntegerField()
+    precision = serializers.FloatField(allow_null=True, help_text="Share of real and expected ones")
+    low = serializers.FloatField(help_text="Of Wilson's 95 % interval")
+    high = serializers.FloatField()
+
+
+@extend_schema(tags=["models"], responses=PrecisionOut(many=True))
+class Precision(APIView):
+    """How many of the alerts that people have judged told of something that was there, by model version."""
+
+    def get(self, request: Request) -> Response:
+        found = feedback.precision(profile=request.query_params.get("profile"))
+        return Response([one.to_json() for one in found])
+
+
+class LabelOut(serializers.ModelSerializer[Label]):
+    site = serializers.CharField(source="mote.site.code")
+    mote = serializers.CharField(source="mote.code")
+    starts_at = Instant()
+    ends_at = Instant()
+    told_at = Instant(allow_null=True)
+
+    class Meta:
+        model = Label
+        fields = ("id", "site", "mote", "channel", "kind", "starts_at", "ends_at", "source", "note", "told_at")
+
+
+class LabelIn(serializers.Serializer[Any]):
+    site = serializers.CharField(max_length=50)
+    mote = serializers.CharField(max_length=64)
+    kind = serializers.ChoiceField(choices=list(feedback.KINDS))
+    starts_at = serializers.DateTimeField()
+    ends_at = serializers.DateTimeField()
+    channel = serializers.CharField(max_length=64, required=False, default="", allow_blank=True)
+    note = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
+
+
+class Labels(ListAPIView[Label]):
+    """What is known to be true of stretches, the newest first; operators add what they see."""
+
+    serializer_class = LabelOut
+    queryset = Label.objects.select_related("mote__site")
+
+    def get_permissions(self) -> list[Any]:
+        return [CanView() if self.request.method == "GET" else CanOperate()]
+
+    @extend_schema(tags=["models"])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(tags=["models"], request=LabelIn, responses={201: LabelOut})
+    def post(self, request: Request) -> Response:
+        asked = LabelIn(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = dict(asked.validated_data)
+        mote = get_object_or_404(
+            Mote.objects.select_related("site"), site__code=given.pop("site"), code=given.pop("mote")
+        )
+        try:
+            label = feedback.label_stretch(mote, **given, who=person(request), now=timezone.now())
+        except feedback.BadLabel as wrong:
+            raise ValidationError(str(wrong)) from wrong
+        return Response(LabelOut(label).data, status=201)

@@ -1,0 +1,13 @@
+"""The addresses of watching models, below /api/v1/."""
+
+from django.urls import path
+
+from mlops import watch_api as watch
+
+urlpatterns = [
+    path("models/<path:name>/comparison", watch.Comparison.as_view(), name="model-comparison"),
+    path("ml/policies", watch.Policies.as_view(), name="policies"),
+    path("ml/policies/<slug:profile>", watch.OnePolicy.as_view(), name="policy"),
+    path("ml/precision", watch.Precision.as_view(), name="precision"),
+    path("labels", watch.Labels.as_view(), name="labels"),
+]
