@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -19,11 +19,12 @@ from rest_framework import serializers
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from alerts import finding
+from alerts import figures, finding
 from alerts.models import Alert, AlertChange, AlertQuerySet, Event, Judgement, Severity
-from sensors.roles import person
+from sensors.roles import operators, person
 from sensors.serializers import Instant
 
 ROWS_AT_ONCE = 500
@@ -187,3 +188,29 @@ class Export(APIView):
         answer = StreamingHttpResponse(csv_parts(_asked(request)), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = f'attachment; filename="alerts-{timezone.now():%Y%m%d-%H%M}.csv"'
         return answer
+
+
+class FiguresQuery(serializers.Serializer[Any]):
+    start = Instant(required=False, help_text="By default a week before the end")
+    end = Instant(required=False, help_text="By default now")
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        end = given.get("end") or timezone.now()
+        start = given.get("start") or end - figures.DEFAULT_SPAN
+        if not timedelta(0) < end - start <= figures.LONGEST_SPAN:
+            raise serializers.ValidationError(
+                f"start must lie before end, by {figures.LONGEST_SPAN.days} days at most."
+            )
+        return {"start": start, "end": end}
+
+
+class AlarmFigures(APIView):
+    """How the alerts do as an alarm system: per operator and day, floods, chattering, stale, the worst motes."""
+
+    @extend_schema(tags=["alerts"], parameters=[FiguresQuery], responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        query = FiguresQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        span = query.validated_data
+        n = operators().count()
+        return Response(figures.figures(span["start"], span["end"], n_operators=n, now=timezone.now()).as_json())

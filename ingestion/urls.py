@@ -6,6 +6,8 @@ from django.urls import path
 from django.views.generic import TemplateView
 
 from ingestion import (
+    alert_page,
+    alerts_page,
     books_page,
     device_pages,
     import_pages,
@@ -28,7 +30,9 @@ urlpatterns = [
     path("devices/", device_pages.devices, name="devices"),
     path("history/", views.history, name="history"),
     path("insights/", views.insights, name="insights"),
-    path("alerts/", views.alerts, name="alerts"),
+    path("alerts/", alerts_page.inbox, name="alerts"),
+    path("alerts/figures/", alerts_page.figures_page, name="alerts-figures"),
+    path("alerts/<int:pk>/", alert_page.alert, name="alert"),
     path("system/", views.system, name="system"),
     path("quality/", views.quality, name="quality"),
     path("quality/books/", books_page.all_hours, name="books"),

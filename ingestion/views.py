@@ -7,8 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView
-from django.core.paginator import Page, Paginator
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -16,13 +15,11 @@ from django.views.decorators.http import require_safe
 
 from alerts.models import Event
 from ingestion import books_page, health, live_page, models_page, quality_page, report_page
-from ingestion.filters import AlertFilter
 from mlops.models import ModelVersion
 from sensors.models import Mote, Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.stores import StoreUnavailable, hot
 
-ON_A_PAGE = 50
 WINDOWS = (("300", "5 min"), ("900", "15 min"), ("3600", "1 h"), ("21600", "6 h"))
 FEED = 20
 DEMO_ROLES = {"viewer": "looks", "operator": "acts on alerts", "engineer": "owns the models", "admin": "runs it"}
@@ -83,18 +80,6 @@ def insights(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @role_required()
-def alerts(request: HttpRequest) -> HttpResponse:
-    form = AlertFilter(request.GET)
-    found = form.found()
-    return render(
-        request,
-        "alerts.html",
-        {"form": form, "page": _page(request, found), "query": _query(request), "may_act": may(request.user, OPERATE)},
-    )
-
-
-@require_safe
-@role_required()
 def system(request: HttpRequest) -> HttpResponse:
     found = health.checks(timezone.now())
     waiting = [partition.lag for partition in found.pipeline.partitions if partition.lag is not None]
@@ -133,15 +118,3 @@ def models(request: HttpRequest) -> HttpResponse:
             "may_operate": may(request.user, ENGINEERING),
         },
     )
-
-
-def _page(request: HttpRequest, found: QuerySet[Any]) -> Page[Any]:
-    """A page that exists, whatever number the address says."""
-    return Paginator(found, ON_A_PAGE).get_page(request.GET.get("page"))
-
-
-def _query(request: HttpRequest) -> str:
-    """The address's filters without its page, for the links to the other pages."""
-    query = request.GET.copy()
-    query.pop("page", None)
-    return query.urlencode()

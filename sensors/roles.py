@@ -11,6 +11,7 @@ from django.contrib.auth.mixins import AccessMixin
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -89,6 +90,11 @@ def create_demo_accounts(password: str, now: datetime) -> list[str]:
 
 def may(user: User | AnonymousUser, permission: str) -> bool:
     return user.is_active and user.has_perm(permission)
+
+
+def operators() -> QuerySet[User]:
+    """Those who may act on alerts."""
+    return User.objects.with_perm(OPERATE, backend="django.contrib.auth.backends.ModelBackend").order_by("username")
 
 
 def demand(user: User | AnonymousUser, permission: str) -> None:

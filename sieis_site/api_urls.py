@@ -42,6 +42,7 @@ urlpatterns = [
     path("analytics/trend", summaries.Trend.as_view(), name="trend"),
     path("alerts", alerts.Alerts.as_view(), name="alerts"),
     path("alerts/export", alerts.Export.as_view(), name="alerts-export"),
+    path("alerts/figures", alerts.AlarmFigures.as_view(), name="alerts-figures"),
     path("alerts/bulk", acting.ActOnMany.as_view(), name="alerts-bulk"),
     path("alerts/<int:pk>", alerts.OneAlert.as_view(), name="alert"),
     path("alerts/<int:pk>/acknowledge", acting.Acknowledge.as_view(), name="alert-acknowledge"),

@@ -25,3 +25,11 @@ def ms(value: float | str | None) -> str:
     if value is None or isinstance(value, str):
         return "–"
     return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+@register.filter
+def percent(share: float | str | None) -> str:
+    """A share of one; as much of it as is news."""
+    if share is None or isinstance(share, str):
+        return "–"
+    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1f} %"

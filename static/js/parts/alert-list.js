@@ -1,5 +1,6 @@
 /** A list of alerts that keeps itself up: rows are made from the page's template, deeds go to the API. */
 import { find, findAll, fromTemplate, post, say, tellTimes, toast } from "./page.js";
+import { askResolution } from "./resolve.js";
 
 const STATUS = { open: "", acknowledged: "Acknowledged", in_progress: "In progress", resolved: "Resolved", closed: "Closed" };
 
@@ -46,7 +47,10 @@ function fill(row, alert) {
   row.dataset.id = alert.id;
   row.dataset.status = alert.status;
   find("use", row).setAttribute("href", `#i-${alert.severity}`);
-  say(find(".words", row), alert.words);
+  row.dataset.revision = alert.revision;
+  const words = find(".words a", row);
+  say(words, alert.words);
+  words.href = `/alerts/${alert.id}/`;
   say(find(".severity", row), alert.severity);
   const where = find(".where", row);
   where.hidden = !alert.mote;
@@ -59,6 +63,7 @@ function fill(row, alert) {
   fillGrade(find(".sensor-grade", row), alert);
   find("time", row).dateTime = alert.last_seen_at;
   fillStatus(find(".status", row), alert);
+  fillHands(row, alert);
   const isOver = alert.status === "resolved" || alert.status === "closed";
   for (const button of findAll("[data-deed]", row)) {
     button.hidden = isOver || (button.dataset.deed === "acknowledge" && alert.status !== "open");
@@ -82,14 +87,29 @@ function fillStatus(status, alert) {
   else if (!words || !status.textContent.startsWith(words)) say(status, words);
 }
 
-async function act(button, onMoved) {
+function fillHands(row, alert) {
+  if (alert.assignee !== undefined) {
+    find(".assignee", row).hidden = !alert.assignee;
+    say(find(".assignee", row), `in the hands of ${alert.assignee}`);
+  }
+  const sleeps = find(".sleeps", row);
+  sleeps.hidden = !(Date.parse(alert.snoozed_until) > Date.now());
+  if (!sleeps.hidden) find("time", sleeps).dateTime = alert.snoozed_until;
+}
+
+/** Asks the API for the deed; resolving asks the person first. */
+function act(button, onMoved) {
   const row = button.closest("[data-id]");
-  for (const other of findAll("[data-deed]", row)) other.disabled = true;
+  const deed = (given) => moved(row, button.dataset.deed, given, onMoved);
+  if (button.dataset.deed === "resolve") askResolution(find(".words", row).textContent, deed);
+  else deed({}).catch((refused) => toast(refused.message, "error"));
+}
+
+async function moved(row, deed, given, onMoved) {
+  for (const button of findAll("[data-deed]", row)) button.disabled = true;
   try {
-    onMoved(await post(`/api/v1/alerts/${row.dataset.id}/${button.dataset.deed}`));
-  } catch (refused) {
-    toast(refused.message, "error");
+    onMoved(await post(`/api/v1/alerts/${row.dataset.id}/${deed}`, given));
   } finally {
-    for (const other of findAll("[data-deed]", row)) other.disabled = false;
+    for (const button of findAll("[data-deed]", row)) button.disabled = false;
   }
 }

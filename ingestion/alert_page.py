@@ -1,0 +1,48 @@
+"""The page of one alert: how it stands, its evidence, its story, what it gathers, and what people may do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from alerts.lifecycle import MOVES
+from alerts.models import Alert, AlertChange, Judgement
+from sensors.roles import OPERATE, may, operators, role_required
+
+SHOWN_CHANGES, SHOWN_EVENTS = 200, 50
+SNOOZES = (("1", "1 h"), ("8", "8 h"), ("24", "1 day"), ("168", "7 days"))
+# What the buttons say, in the order in which a person uses them.
+STEPS = (
+    ("acknowledge", "Acknowledge"), ("start", "Start work"), ("resolve", "Resolve…"), ("close", "Close"),
+    ("reopen", "Open again"),
+)  # fmt: skip
+
+
+@require_safe
+@role_required()
+def alert(request: HttpRequest, pk: int) -> HttpResponse:
+    found = get_object_or_404(Alert.objects.with_grades().with_people(), pk=pk)
+    shown = context(found, now=timezone.now())
+    acting = may(request.user, OPERATE)
+    names = list(operators().values_list("username", flat=True)) if acting else []
+    return render(request, "alerts/alert.html", {**shown, "may_act": acting, "people": names})
+
+
+def context(alert: Alert, *, now: datetime) -> dict[str, Any]:
+    changes = AlertChange.objects.filter(alert=alert).select_related("who").order_by("-at", "-id")
+    return {
+        "alert": alert,
+        "is_snoozed": alert.is_active and alert.snoozed_until is not None and alert.snoozed_until > now,
+        "steps": [(deed, label) for deed, label in STEPS if alert.status in MOVES[deed][0]],
+        "snoozes": SNOOZES,
+        "verdicts": Judgement.Verdict.choices,
+        "judged": alert.judgements.select_related("by").first(),
+        "events": alert.events.all()[:SHOWN_EVENTS],
+        "n_running": alert.events.filter(ended_at=None).count(),
+        "changes": changes[:SHOWN_CHANGES],
+    }
