@@ -18,7 +18,7 @@ from sensors.readings import Batch, Channel, Floats, Ints, Profile
 Arrays = dict[str, NDArray[Any]]
 
 FLEET_SAMPLE = 500  # motes that are enough to learn what all have in common
-STRANGER = 2.0  # what a single mote's limits are short of for the next one, in units of themselves
+STRANGER = 1.0  # what a single mote's limits are short of for the next one, in units of themselves
 MANY_DECADES = 20.0  # from the low end of a channel to its high one
 BEND = 10.0  # steps of resolution: up to there a bent channel is even
 MAX_CELLS = 4_000_000  # of one mote's grid; more is a mote that was silent for years

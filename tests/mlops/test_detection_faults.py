@@ -275,6 +275,17 @@ def test_a_reading_by_itself_is_judged_by_the_layers_that_need_no_order():
     assert judged.channel_surprise.shape == (3, 3)
 
 
+def test_what_the_world_did_at_an_hour_it_may_do_again_a_day_later():
+    """A mote whose window lets in the morning sun: told the first day, known to be so the next."""
+    stream = normal(motes=[900], days=3, start_us=after(4.0), seed=4)
+    since_seven = stream.at // 1_000_000 % 86_400 - 7 * 3600
+    sun = 1.6 * np.clip(since_seven / 120, 0, 1) * np.clip(1.5 - since_seven / 7200, 0, 1)
+
+    _, events = judge(changed(stream, slice(None), 0, stream.values[:, 0] + sun))
+
+    assert {change.noticed_at < after(5.0) for change in events.values()} == {True}
+
+
 # ---- the fallback -------------------------------------------------------------------------------------------
 
 
@@ -329,27 +340,32 @@ def stuck_reference(values, at_s, limit_s):
 
 def trembling(x, usual, model):
     """For each reading of humidity, whether it is noisy and whether it is calm; exact steps, no gaps."""
-    kept, leaps, said = [], 0, []
+    kept, leaps, noisy, said = [], 0, 0, []
     for k, value in enumerate(x):
         is_odd = usual(k, value)[0] >= INDOOR.onset / 2
         is_leap = bool(kept) and (abs(value - kept[-1]) > model["leap"][1] * model["margin"][0] or is_odd)
         leaps = min(leaps + 1, 4) if is_leap else 0
         if not 1 <= leaps <= 3:
             kept.append(value)
-        surprise = 0.0
+        surprise = most = 0.0
         if len(kept) >= 11:
             last = np.array(kept[-11:])
             second = np.abs(last[2:] - 2 * last[1:-1] + last[:-2]).astype(np.float32)
-            surprise = np.interp(np.sort(second)[2] / model["scale"][1], *rising(model["raw"][1], model["surprise"][1]))
-        said.append((surprise >= INDOOR.onset, surprise < INDOOR.onset / 2))
+            table = rising(model["raw"][1], model["surprise"][1])
+            surprise = np.interp(np.float32(np.sort(second)[2] / model["scale"][1]), *table)
+            most = np.interp(np.float32(np.sort(second)[5] / model["most_scale"][1]), *table)
+        is_noisy, is_calm = surprise >= INDOOR.onset, max(surprise, most if noisy >= 9 else 0) < INDOOR.onset / 2
+        noisy = 0 if is_calm else min(noisy + is_noisy, 9)
+        said.append((is_noisy, is_calm))
     return said
 
 
 class Hold:
     """The jump layer for one channel on exact steps, slow, one reading at a time."""
 
-    def __init__(self, allowed, limit, natural_s, usual, trembles):
+    def __init__(self, allowed, limit, natural_s, usual, trembles, begins_at_hour):
         self.allowed, self.limit, self.natural_s, self.usual, self.trembles = allowed, limit, natural_s, usual, trembles
+        self.hour, self.habit, self.begins_at_hour = begins_at_hour, [0] * 24, begins_at_hour
         self.accepted = self.accepted_at = self.held_at = self.before = self.since = None
         self.run_since = self.alive = self.farthest = 0
         self.past = [None] * 9
@@ -359,7 +375,18 @@ class Hold:
         low, high = self.allowed[power], self.allowed[min(power + 1, len(self.allowed) - 1)]
         return low + (lag / 2**power - 1) * (high - low)
 
+    def habitual(self):
+        return max(1.0, 0.012 * max(self.habit[(self.hour + near) % 24] for near in (-1, 0, 1)))
+
     def step(self, k, x):
+        hour = int(self.begins_at_hour + k * STEP_S / 3600) % 24
+        is_new_hour, self.hour = hour != self.hour, hour
+        is_flagged = self.judged_at(k, x)
+        if is_new_hour:
+            self.habit[hour] -= self.habit[hour] >> 4
+        return is_flagged
+
+    def judged_at(self, k, x):
         if self.before != x:
             self.run_since = k
         is_flagged = self.judged(k, x)
@@ -394,7 +421,7 @@ class Hold:
         moved = abs(x - self.before)
         is_alive = is_calm and moved <= self.change(1) * self.limit and (k - self.run_since) * STEP_S <= self.natural_s
         ratio = abs(x - self.accepted) / self.change(k - self.accepted_at)
-        ratio = max(ratio, self.since_past(k, x, surprise, is_ordinary))
+        ratio = max(ratio, self.since_past(k, x, surprise, is_ordinary)) / self.habitual()
         is_bad = ratio > self.limit or is_noisy
         is_doubtful = self.held_at is not None or ratio > self.limit / 2
         is_return = is_ordinary and is_doubtful and self.usual(k, self.accepted)[0] >= surprise + 1
@@ -423,6 +450,8 @@ class Hold:
         self.alive = self.alive + 1 if is_alive else 0
         self.farthest = max(self.farthest, ratio)
         enough = max(6, 30 * min(1, self.farthest / self.limit - 1))
+        if self.alive >= enough and (did := self.farthest / self.limit * self.habitual()) <= 2:
+            self.habit[self.hour] = max(self.habit[self.hour], int(did / 0.01))
         if is_over or self.alive >= enough or k - self.held_at >= 720:
             self.accept(k, x, forgets=is_bad or is_return)
         return not passes
@@ -471,7 +500,8 @@ def test_stuck_and_jump_agree_with_plain_references(seed):
     of_jump, of_stuck = trained().arrays["jump"], trained().arrays["stuck"]
     usual = usual_at(stream)
     noise = trembling(x, usual, trained().arrays["noise"])
-    hold = Hold(of_jump["allowed"][1], of_jump["limit"][1], of_jump["natural_us"][1] / 1e6, usual, lambda k: noise[k])
+    natural_s = of_jump["natural_us"][1] / 1e6
+    hold = Hold(of_jump["allowed"][1], of_jump["limit"][1], natural_s, usual, lambda k: noise[k], 12)
     at_s = (stream.at - stream.at[0]) / 1e6
     of_humidity = judged.flags >> (quality.CHANNEL_SHIFT + 1) & 1 != 0
     expected_stuck = np.array(stuck_reference(x, at_s, of_stuck["flat_us"][1] / 1e6))

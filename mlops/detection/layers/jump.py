@@ -17,6 +17,7 @@ from sensors import quality
 from sensors.readings import Ints, Profile
 
 NAME = "jump"
+HOURS, HOUR_US = 24, 3_600_000_000
 N_PAST = 9  # accepted values remembered, the k-th 2^k to 2^(k+1) steps old: up to four hours of 30 s steps
 MEMORY = {
     "accepted": Field("channel", np.float64, np.nan),
@@ -30,6 +31,7 @@ MEMORY = {
     "farthest": Field("channel", np.float32),
     "past": Field("channel", np.float32, np.nan, width=N_PAST),
     "past_at": Field("channel", np.int64, NO_TIME, width=N_PAST),
+    "habit": Field("channel", np.uint8, width=HOURS),
 }
 TAIL = 0.02
 BY_HEART = False
@@ -42,6 +44,9 @@ QUANTA = 4  # changes below this many steps of resolution are no jump
 ALIVE_STEPS = 30  # a lively signal on a new level: the world really changed
 LEAST_ALIVE = 6  # of these for a change that the fleet nearly makes
 HOLD_STEPS = 720  # unconditional release, six hours of 30 s steps
+HABIT, HABIT_UNIT = 1.2, 0.01  # what the world did at an hour it may do again, and a little more
+MOST_HABIT = 2.0  # of what is allowed: farther than that is no habit
+FORGETS = 4  # each day an hour's habit loses 1 / 2^4
 VISIBLE = 0.5  # of the allowed change in one step
 ASTRAY = 1.0  # ten times as rare at this hour as what is measured now: accepted, but not what the mote usually shows
 FLAG, SHIFT = quality.JUMP, quality.CHANNEL_SHIFT
@@ -128,6 +133,7 @@ class Kept(NamedTuple):
     farthest: Array
     past: Array
     past_at: Array
+    habit: Array
 
 
 @compiled
@@ -185,6 +191,13 @@ def forget(kept: Kept, slot: int, c: int) -> None:
 
 
 @compiled
+def habitual(habit: Array, slot: int, c: int, hour: int) -> float:
+    """How many times what is allowed this mote does about this hour, since the world did before."""
+    most = max(habit[slot, c, hour], habit[slot, c, (hour + 1) % HOURS], habit[slot, c, (hour + HOURS - 1) % HOURS])
+    return max(1.0, HABIT * HABIT_UNIT * most)
+
+
+@compiled
 def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, scale: Array) -> None:
     """Against the last accepted value, by elapsed steps; what jumped is held until it is plausible again."""
     step_us, onset = rows.step_us, rows.onset
@@ -196,6 +209,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
         if slot < 0:
             continue
         margin = 1.0 if rows.is_known[i] else learnt.margin[0]
+        hour = rows.local_s[i] // 3600 % HOURS
         for c in range(rows.values.shape[1]):
             x = rows.values[i, c]
             if np.isnan(x):
@@ -218,8 +232,9 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                 else:
                     allowed = allowed_change(learnt.allowed, c, lag)
                     ratio = abs(x - accepted) / allowed
-                    ratio = max(ratio, from_past(rows, kept, learnt, i, c, is_ordinary)) / margin
-                    middle[i, c], scale[i, c] = accepted, allowed * margin
+                    wide = margin * habitual(kept.habit, slot, c, hour)
+                    ratio = max(ratio, from_past(rows, kept, learnt, i, c, is_ordinary)) / wide
+                    middle[i, c], scale[i, c] = accepted, allowed * wide
             is_bad = ratio > learnt.limit[c] or is_noisy
 
             # A ramp within a step leads the accepted value astray: from there to the ordinary is a return, no jump.
@@ -268,7 +283,11 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     kept.stepped_back[slot, c] = 1 if stepped_back else 0
                     kept.farthest[slot, c] = max(kept.farthest[slot, c], ratio)
                     doubt = min(1.0, kept.farthest[slot, c] / learnt.limit[c] - 1.0)
-                    accept |= kept.n_alive[slot, c] >= max(LEAST_ALIVE, ALIVE_STEPS * doubt)
+                    if kept.n_alive[slot, c] >= max(LEAST_ALIVE, ALIVE_STEPS * doubt):
+                        accept = True
+                        did = kept.farthest[slot, c] / learnt.limit[c] * habitual(kept.habit, slot, c, hour)
+                        if did <= MOST_HABIT:
+                            kept.habit[slot, c, hour] = max(kept.habit[slot, c, hour], np.uint8(did / HABIT_UNIT))
                     accept |= at - kept.held_since[slot, c] >= HOLD_STEPS * step_us
                 elif (is_bad and not (is_return or is_over)) or (np.isnan(accepted) and is_odd):
                     kept.held_since[slot, c] = at
@@ -281,6 +300,8 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                 else:
                     # Learnt from, an odd reading would make a jump of the way back to normal.
                     accept = not is_odd or kept.n_alive[slot, c] >= ALIVE_STEPS
+                if kept.step_at[slot, c] // HOUR_US != at // HOUR_US:
+                    kept.habit[slot, c, hour] -= kept.habit[slot, c, hour] >> FORGETS
                 kept.step_value[slot, c] = x
                 kept.step_at[slot, c] = at
             if accept:

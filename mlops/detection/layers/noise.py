@@ -15,13 +15,16 @@ from sensors.readings import Floats, Profile
 NAME = "noise"
 WINDOW = 9  # second differences
 PLACE = 2  # the third smallest of them, a quarter: one outlier or a step of the world is no noise
+CALM_PLACE = 5  # what has trembled for a window is calm again when its sixth is too: three quiet moments are no rest
 MEMORY = {
     "before": Field("channel", np.float64, width=2),
     "tremble": Field("channel", np.float32, width=WINDOW),
     "n": Field("channel", np.int64),
     "at": Field("channel", np.int64, NO_TIME),
-    "quarter": Field("channel", np.float64, np.nan),
+    "quarter": Field("channel", np.float32, np.nan),
+    "most": Field("channel", np.float32, np.nan),
     "n_leaps": Field("channel", np.int8),
+    "n_noisy": Field("channel", np.int8),
 }
 TAIL = 0.1
 BY_HEART = False
@@ -29,6 +32,7 @@ IS_SETTLED = False
 PATIENCE = 3  # leaps in a row that are passed over: spikes; a fourth is where the channel now is
 LEAP = 1.2  # of the fleet's rarest changes within a step
 RARE = 0.9999
+STRANGER = 2.0  # motes differ more in how they tremble than in how they move
 LIVELY = 0.99  # of a mote's windows: what is still its own noise
 
 
@@ -36,7 +40,14 @@ def prior(profile: Profile) -> Arrays:
     resolution = np.array([max(channel.resolution, 1e-9) for channel in profile.channels])
     raw, surprise = line([(0.0, 0.0)], len(resolution))  # what is noise is only learnt
     endless = np.full(len(resolution), np.inf)
-    return {"scale": resolution, "leap": endless, "margin": np.ones(1), "raw": raw, "surprise": surprise}
+    return {
+        "scale": resolution,
+        "most_scale": resolution,
+        "leap": endless,
+        "margin": np.ones(1),
+        "raw": raw,
+        "surprise": surprise,
+    }
 
 
 def fit(history: History) -> Arrays:
@@ -44,42 +55,51 @@ def fit(history: History) -> Arrays:
     start = prior(history.profile)
     own = np.array([_lively(grid) for grid in history.some_motes(FLEET_SAMPLE).on_steps().grids()])
     seen = np.isfinite(own).all(axis=1).any(axis=0)
-    scale, leap = start["scale"].copy(), start["leap"].copy()
+    scale, most, leap = start["scale"].copy(), start["scale"].copy(), start["leap"].copy()
     scale[seen] = np.maximum(scale[seen], np.nanmedian(own[:, 0, seen], axis=0))
+    most[seen] = np.maximum(most[seen], np.nanmedian(own[:, 2, seen], axis=0))
     leap[seen] = LEAP * np.maximum(np.nanmax(own[:, 1, seen], axis=0), scale[seen])
-    return {"scale": scale, "leap": leap, "margin": np.array([history.margin])}
+    return {
+        "scale": scale,
+        "most_scale": most,
+        "leap": leap,
+        "margin": np.array([1.0 + STRANGER * (history.margin - 1.0)]),
+    }
 
 
 def _lively(grid: Floats) -> Floats:
     """Of each channel the high quantile of the window's statistic, and the rarest change; NaN where too little."""
-    lively = np.full((2, grid.shape[1]), np.nan)
+    lively = np.full((3, grid.shape[1]), np.nan)
     for c in range(grid.shape[1]):
         seen = grid[np.isfinite(grid[:, c]), c]
         if len(seen) >= 10 * WINDOW:
             tremble = np.abs(np.diff(seen, 2))
             windows = np.lib.stride_tricks.sliding_window_view(tremble, WINDOW)[:: WINDOW // 4]
             lively[1, c] = np.quantile(np.abs(np.diff(seen)), RARE)
-            lively[0, c] = np.quantile(np.partition(windows, PLACE, axis=1)[:, PLACE], LIVELY)
+            for k, place in ((0, PLACE), (2, CALM_PLACE)):
+                lively[k, c] = np.quantile(np.partition(windows, place, axis=1)[:, place], LIVELY)
     return lively
 
 
 def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
     raw = np.full(rows.values.shape, np.nan)
     tremble(
-        rows, model["scale"], model["leap"], model["raw"], model["surprise"], model["margin"], memory["before"],
-        memory["tremble"], memory["n"], memory["at"], memory["quarter"], memory["n_leaps"], raw,
+        rows, model["scale"], model["most_scale"], model["leap"], model["raw"], model["surprise"], model["margin"],
+        memory["before"], memory["tremble"], memory["n"], memory["at"], memory["quarter"], memory["most"],
+        memory["n_leaps"], memory["n_noisy"], raw,
     )  # fmt: skip
     return Said(raw)
 
 
 @compiled
 def tremble(
-    rows: Rows, scale: Array, leap: Array, knots: Array, heights: Array, margin: Array, before: Array, window: Array,
-    n: Array, seen_at: Array, quarter: Array, n_leaps: Array, raw: Array,
+    rows: Rows, scale: Array, most_scale: Array, leap: Array, knots: Array, heights: Array, margin: Array,
+    before: Array, window: Array, n: Array, seen_at: Array, quarter: Array, most: Array, n_leaps: Array,
+    n_noisy: Array, raw: Array,
 ) -> None:  # fmt: skip
     """The quarter of the last second differences of steps, in units of the fleet's."""
     silent_us = SILENT_STEPS * rows.step_us
-    smallest = np.empty(PLACE + 1)
+    smallest = np.empty(CALM_PLACE + 1)
     for i in range(len(rows.slot)):
         slot = rows.slot[i]
         if slot < 0:
@@ -96,7 +116,7 @@ def tremble(
             if rows.is_step[i, c] and not is_passed_over:
                 if is_fresh:
                     n[slot, c] = 0
-                    quarter[slot, c] = np.nan
+                    quarter[slot, c] = most[slot, c] = np.nan
                 if n[slot, c] >= 2:
                     window[slot, c, n[slot, c] % WINDOW] = abs(x - 2.0 * before[slot, c, 0] + before[slot, c, 1])
                 n[slot, c] += 1
@@ -107,12 +127,20 @@ def tremble(
                     smallest[:] = np.inf
                     for k in range(WINDOW):
                         new = window[slot, c, k]
-                        for place in range(PLACE + 1):
+                        for place in range(CALM_PLACE + 1):
                             if new < smallest[place]:
                                 new, smallest[place] = smallest[place], new
                     quarter[slot, c] = smallest[PLACE] / scale[c]
+                    most[slot, c] = smallest[CALM_PLACE] / most_scale[c]
             raw[i, c] = quarter[slot, c] if rows.is_known[i] else quarter[slot, c] / margin[0]
             if not np.isnan(raw[i, c]):
                 rows.noisy[i, c] = interpolate(knots, heights, c, raw[i, c])
                 # A stranger may be livelier than the fleet; that it is alive is told by the fleet's own measure.
-                rows.calm[i, c] = interpolate(knots, heights, c, quarter[slot, c]) < 0.5 * rows.onset
+                is_calm = interpolate(knots, heights, c, quarter[slot, c]) < 0.5 * rows.onset
+                if n_noisy[slot, c] >= WINDOW:
+                    is_calm &= interpolate(knots, heights, c, most[slot, c]) < 0.5 * rows.onset
+                rows.calm[i, c] = is_calm
+                if rows.is_step[i, c]:
+                    n_noisy[slot, c] = (
+                        0 if is_calm else min(n_noisy[slot, c] + (rows.noisy[i, c] >= rows.onset), WINDOW)
+                    )
