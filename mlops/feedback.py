@@ -78,7 +78,7 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     share, spread = n_right / n, Z * Z / n
     middle = (share + spread / 2) / (1 + spread)
     half = Z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, round(middle - half, 12)), min(1.0, round(middle + half, 12))
 
 
 def precision(*, profile: str | None = None, since: datetime | None = None) -> list[Precision]:

@@ -186,7 +186,8 @@ function listenCorrections() {
   const opener = find("#correct-open");
   if (!form || !opener) return null;
   const dialog = find("#correct");
-  const { kind, channel, offset, from, to, why } = form.elements;
+  const { kind, channel, offset, from, to, why, label } = form.elements;
+  const isLabel = () => kind.value === "label";
   let timer = null;
   let asked = 0;
 
@@ -199,9 +200,16 @@ function listenCorrections() {
     };
   }
 
+  function labelled() {
+    const { site, mote, channel: code, starts_at, ends_at, why: note } = given();
+    return { site, mote, kind: label.value, channel: code, starts_at, ends_at, note };
+  }
+
   function follow() {
     const isOffset = kind.value === "offset";
     find("#c-offset-field").hidden = !isOffset;
+    find("#c-label-field").hidden = !isLabel();
+    why.required = !isLabel();
     for (const option of channel.options) option.disabled = isOffset && (option.value === "" || "derived" in option.dataset);
     if (channel.selectedOptions[0]?.disabled) channel.value = [...channel.options].find((option) => !option.disabled).value;
     say(find("#c-unit"), channel.selectedOptions[0].dataset.unit ?? "");
@@ -213,6 +221,7 @@ function listenCorrections() {
     const mine = (asked += 1);
     const touched = find("#c-touched");
     const wanted = given();
+    if (isLabel()) return say(touched, "");
     if (!wanted.starts_at || !wanted.ends_at || (wanted.kind === "offset" && !wanted.offset)) return say(touched, "");
     try {
       const { n_readings: n } = await post("/api/v1/corrections", { ...wanted, why: wanted.why || "rehearsal", is_rehearsal: true });
@@ -239,7 +248,7 @@ function listenCorrections() {
   opener.addEventListener("click", () => open({ start: data.start, end: data.end }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    doIt(form, () => post("/api/v1/corrections", given()));
+    doIt(form, () => (isLabel() ? post("/api/v1/labels", labelled()) : post("/api/v1/corrections", given())));
   });
   return (span, code, onClose) => {
     open(span, code);
