@@ -34,6 +34,7 @@ from ingestion.records import Records
 from ingestion.streams import Consumer, Stream, StreamUnavailable
 from ingestion.wire import Reject, Wire
 from mlops.detection import FittedEngine
+from mlops.detection.standin import marked
 from mlops.detection.words import words
 from mlops.models import ModelVersion
 from mlops.scoped import own_numbers
@@ -316,7 +317,9 @@ class Runner:
         profiles, shown_by = self.fleet.profiles, _shown_by(outcome, self.stream.topic)
         told = [
             alert_services.Told(
-                change, words(change, profiles[change.profile]), shown_by.get((change.mote, change.noticed_at), "")
+                change,
+                marked(words(change, profiles[change.profile]), change.model_version),
+                shown_by.get((change.mote, change.noticed_at), ""),
             )
             for change in changes
         ]

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from alerts.services import clear_system_alert, raise_system_alert
 from mlops import registry
-from mlops.detection import FittedEngine, fallback
+from mlops.detection import FittedEngine
+from mlops.detection.standin import stand_in
 from mlops.models import ModelVersion, ServingPeriod
 from mlops.scoped import scoped
 from sensors.models import ProfileVersion
@@ -118,7 +120,7 @@ class Serving:
 
     def _fallback(self, profile: Profile) -> FittedEngine:
         if profile not in self._fallbacks:
-            self._fallbacks[profile] = fallback(profile)
+            self._fallbacks[profile] = stand_in(profile, threshold=settings.SIEIS_FALLBACK_THRESHOLD)
         return self._fallbacks[profile]
 
     def go_back_to(self, profile: Profile, number: int, own: Mapping[str, int] | None = None) -> None:

@@ -87,11 +87,11 @@ class Fleet:
             members = [key for key, value in zones.items() if value == zone]
             rows = np.ones(len(mote), dtype=bool) if len(members) == len(zones) else np.isin(mote, members)
             hours, place = np.unique(at[rows] // HOUR_US, return_inverse=True)
-            offsets[rows] = np.array([_offset_s(zone, hour) for hour in hours.tolist()], dtype=np.int64)[place]
+            offsets[rows] = np.array([offset_s(zone, hour) for hour in hours.tolist()], dtype=np.int64)[place]
         return offsets
 
 
 @lru_cache(maxsize=65536)
-def _offset_s(zone: str, hour: int) -> int:
+def offset_s(zone: str, hour: int) -> int:
     offset = datetime.fromtimestamp(hour * 3600, UTC).astimezone(ZoneInfo(zone)).utcoffset()
     return int(offset.total_seconds()) if offset else 0

@@ -123,6 +123,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SIEIS_SLOW_CYCLE_S", _number, "15", "seconds", "Between two commits to lake and checkpoint"),
     Variable("SIEIS_SLOW_CYCLE_READINGS", _whole, "100000", "a whole number", "Readings after which it comes sooner"),
     Variable("SIEIS_FUTURE_S", _number, "300", "seconds", "How far ahead of its arrival a reading may be measured"),
+    Variable("SIEIS_FALLBACK_THRESHOLD", _number, "3.0", "a number of robust scales",
+             "Without a model: how far from its mote's last 1,000 readings one is anomalous"),
     Variable("SIEIS_CANARY", _switch, "1", SWITCH, "Sends a marked reading every minute and tells how long it takes"),
     Variable("SIEIS_INGEST_PER_MINUTE", _whole, "600", "a whole number", "Requests by HTTP that a device may send a minute"),
     Variable("SIEIS_STREAM_DAYS", _number, "3", "days", "How long the embedded stream keeps its messages"),

@@ -53,6 +53,7 @@ class FittedEngine:
     parameters: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    remembered = FIELDS  # what it keeps of each mote, by layer
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("models", "tables")}
@@ -67,7 +68,7 @@ class FittedEngine:
 
     def start(self) -> EngineState:
         state = EngineState(len(self.profile.channels))
-        state.make_room(FIELDS, state.n_channels)
+        state.make_room(self.remembered, state.n_channels)
         return state
 
     def step(self, state: EngineState, batch: Batch) -> tuple[EngineState, Batch, list[EventChange]]:
@@ -187,7 +188,7 @@ class FittedEngine:
     ) -> tuple[Rows, list[Said]]:
         """Asks the layers one after the other; those that the model has not are silent."""
         shape = values.shape
-        state.make_room(FIELDS, shape[1])  # the loops check no bounds
+        state.make_room(self.remembered, shape[1])  # the loops check no bounds
         at = _exact(at, np.int64)
         of_level = self.models.get("level") or level.prior(self.profile)
         rows = Rows(
