@@ -14,12 +14,17 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
+import polars as pl
+
+from alerts.services import instant
 from ingestion.importing import legs, messages
 from ingestion.importing.looking import DEED, CannotImport, Look
 from ingestion.models import ImportJob
 from ingestion.running import build_runner
 from ingestion.simulation import patiently
 from ingestion.streams import Stream, stream
+from mlops import retraining
+from mlops.history import LEAST_READINGS
 from sensors import audit, registry
 from sensors.installation import install_pack
 from sensors.lake import lake
@@ -66,6 +71,17 @@ def bring_in(
     job.done_at = now()
     job.save()
     _keep_audit(view, job, now())
+    _train_again(view, job, now())
+
+
+def _train_again(view: Look, job: ImportJob, now: datetime) -> None:
+    """What was brought in may be what a model needs; the profile's policy says whether it is asked for."""
+    n = job.became.get("stored", 0)
+    if job.state == State.DONE and n >= LEAST_READINGS:
+        newest = instant(int(view.rows.table["at"].cast(pl.Int64).max()))  # type: ignore[arg-type]
+        retraining.because(
+            job.profile, retraining.IMPORT, why=f"import {job.pk}: {n:,} readings", now=now, newest=newest
+        )
 
 
 def _settle_all(job: ImportJob, history: Stream) -> None:
