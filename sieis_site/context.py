@@ -8,6 +8,9 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils import timezone
+
+from alerts.notifying.waiting import waiting
 
 
 @lru_cache(maxsize=1)
@@ -18,4 +21,9 @@ def version() -> str:
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    return {"sieis_version": version(), "is_demo": settings.SIEIS_DEMO}
+    """`waiting` is asked for where the header shows it, and costs nothing elsewhere."""
+    return {
+        "sieis_version": version(),
+        "is_demo": settings.SIEIS_DEMO,
+        "waiting": lambda: waiting(timezone.now()),
+    }

@@ -9,6 +9,7 @@ from sieis_site.docs import Docs
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("ingestion.urls")),
+    path("", include("ingestion.acting_urls")),
     path("api/v1/", include("sieis_site.api_urls")),
     path("docs", Docs.as_view(), name="docs"),
     path("health", HealthView.as_view(schema=None), name="health"),

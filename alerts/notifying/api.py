@@ -18,9 +18,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from alerts.models import Alert
 from alerts.notifying import deeds
 from alerts.notifying.models import SEVERITIES, Delivery, Route, Target
+from alerts.notifying.waiting import waiting
 from sensors.models import Site, Zone
 from sensors.problems import Conflict
 from sensors.roles import ENGINEERING, OPERATE, REFUSALS, may, person
@@ -312,13 +312,4 @@ class Waiting(APIView):
     """What the badge on every page says."""
 
     def get(self, request: Request) -> Response:
-        return Response(waiting())
-
-
-def waiting() -> dict[str, Any]:
-    now = timezone.now()
-    rows = Alert.objects.filter(status=Alert.Status.OPEN).filter(Q(snoozed_until=None) | Q(snoozed_until__lte=now))
-    found = list(
-        rows.exclude(suppressions__ended_at=None, suppressions__isnull=False).values_list("severity", flat=True)
-    )
-    return {"open": len(found), "worst": max(found, key=SEVERITIES.index, default=None)}
+        return Response(waiting(timezone.now()))

@@ -116,7 +116,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def told(self) -> DeliveryQuerySet:
         """As the log shows them: with target and how many alerts they speak of."""
-        return self.select_related("target").annotate(n_alerts=models.Count("mentions__alert", distinct=True))
+        counted = self.annotate(n_alerts=models.Count("mentions__alert", distinct=True))
+        return counted.select_related("target").order_by("-pk")
 
     def open_to_more(self) -> DeliveryQuerySet:
         return self.filter(state=Delivery.State.WAITING, n_tries=0)
