@@ -16,6 +16,7 @@ from ingestion.models import (
     Booked,
     CapabilityTable,
     Checkpoint,
+    DetectRun,
     DeviceKey,
     HourDifference,
     ImportJob,
@@ -211,3 +212,12 @@ class CapabilityTableAdmin(ReadOnlyAdmin):
     list_filter = ("profile", "is_simulated", "trigger")
     list_select_related = ("profile", "version")
     date_hierarchy = "measured_at"
+
+
+@admin.register(DetectRun)
+class DetectRunAdmin(ReadOnlyAdmin):
+    list_display = ("name", "who", "size", "state", "asked_at", "done_at", "seconds")
+    list_filter = ("state", "trigger")
+    search_fields = ("name", "who__username")
+    list_select_related = ("who",)
+    date_hierarchy = "asked_at"

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from ingestion.capability.models import CapabilityTable as CapabilityTable  # one module a subject, one app
+from ingestion.detecting.models import DetectRun as DetectRun
 
 
 class Checkpoint(models.Model):

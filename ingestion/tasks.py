@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from ingestion import checkpoints, intake, quarantine, replay_jobs, replaying
 from ingestion.capability import running as capability
+from ingestion.detecting import runs
 from ingestion.flow import canary, looking
 from ingestion.importing import jobs as imports
 from ingestion.models import ImportJob, QualityReport, Reconciliation, ReplayJob
@@ -157,3 +158,15 @@ def measure_capability() -> None:
     measured = capability.measure_due(timezone.now())
     if measured:
         log.info("capability_measured", profiles=measured)
+
+
+@shared_task
+def judge_file(run_id: int) -> None:
+    run = runs.run_in_process(run_id)
+    log.info("file_judged", run=run.pk, state=run.state, seconds=run.seconds)
+
+
+@shared_task
+def tidy_judged_files() -> None:
+    for waiting in runs.tidy(timezone.now(), storage=default_storage):
+        runs.dispatch(waiting)

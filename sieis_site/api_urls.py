@@ -10,6 +10,7 @@ from ingestion import api as ingestion
 from ingestion import books_api as books
 from ingestion import import_api as imports
 from ingestion import capability_api as capability
+from ingestion import detect_api as detecting
 from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
@@ -66,6 +67,8 @@ urlpatterns = [
     path("models", mlops.Models.as_view(), name="models"),
     path("models/<path:name>/promote", mlops.Promote.as_view(), name="model-promote"),
     path("ml/capability", capability.Capability.as_view(), name="capability"),
+    path("ml/detect", detecting.Detect.as_view(), name="detect"),
+    path("ml/detect/<int:pk>", detecting.OneDetectRun.as_view(), name="detect-run"),
     path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
     path("ml/jobs/<int:pk>", mlops.Job.as_view(), name="job"),
     path("quarantine", quarantine.Quarantine.as_view(), name="quarantine"),

@@ -45,6 +45,7 @@ def install_schedule() -> list[str]:
         "Forget receipts of devices": {"task": "ingestion.tasks.forget_receipts", "crontab": _crontab(NIGHTLY)},
         "Forget old quarantine": {"task": "ingestion.tasks.forget_old_quarantine", "crontab": _crontab(NIGHTLY)},
         "Measure capability": {"task": "ingestion.tasks.measure_capability", "crontab": _crontab(HOURLY)},
+        "Tidy judged files": {"task": "ingestion.tasks.tidy_judged_files", "interval": every_minute},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         "Look at labels": {"task": "mlops.tasks.look_at_labels", "crontab": _crontab(HOURLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},

@@ -77,31 +77,38 @@ def _list(title: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def _charts(judged: Judged) -> Iterator[str]:
-    """Series with the oddest events first; of many channels, those with events first."""
+    n_channels, series = len(judged.readings.names), ""
+    shown = charts(judged)
+    for one in shown:
+        if one["series"] != series:
+            series = one["series"]
+            yield f"<h2>Series {escape(series)}</h2>"
+        yield f"<figure><figcaption>{escape(one['title'])}</figcaption>{one['svg']}</figure>"
+    if left := len(judged.readings.codes) - len(shown) // n_channels:
+        yield f'<p class="small">{left:,} more series have no chart; their events are below.</p>'
+
+
+def charts(judged: Judged, most: int = MOST_CHARTS) -> list[dict[str, str]]:
+    """Each channel of each series as SVG, the series with the oddest events first."""
     readings, n_channels = judged.readings, len(judged.readings.names)
     oddest: dict[str, float] = dict.fromkeys(readings.codes, 0.0)
     for found in judged.events:
         oddest[found.series] = max(oddest[found.series], found.score)
-    order = sorted(readings.codes, key=lambda code: -oddest[code])
-    shown = order[: max(1, MOST_CHARTS // n_channels)]
-    for code in shown:
+    drawn = []
+    for code in sorted(readings.codes, key=lambda code: -oddest[code])[: max(1, most // n_channels)]:
         own = readings.series == readings.codes.index(code) + 1
         events = [found for found in judged.events if found.series == code]
-        if code:
-            yield f"<h2>Series {escape(code)}</h2>"
         learnt = readings.at[own & judged.is_training]
         until = int(learnt.max()) if len(learnt) else None
         for c, name in enumerate(readings.names):
             channel = next(each for each in judged.profile.channels if each.code == name)
             title = f"{channel.label} [{channel.unit}]" if channel.unit else channel.label
-            yield f"<figure><figcaption>{escape(title)}</figcaption>"
-            yield chart(
+            svg = chart(
                 readings.at[own], readings.values[own, c], events, name, until,
                 LONG_GAP_STEPS * judged.profile.step_s * 1e6, title,
             )  # fmt: skip
-            yield "</figure>"
-    if len(shown) < len(order):
-        yield f'<p class="small">{len(order) - len(shown):,} more series have no chart; their events are below.</p>'
+            drawn.append({"series": code, "title": title, "svg": svg})
+    return drawn
 
 
 def chart(
