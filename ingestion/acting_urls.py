@@ -2,8 +2,9 @@
 
 from django.urls import path
 
-from ingestion import notifications_page
+from ingestion import notifications_page, silences_page
 
 urlpatterns = [
+    path("alerts/silences/", silences_page.silences, name="silences"),
     path("alerts/notifications/", notifications_page.notifications, name="notifications"),
 ]

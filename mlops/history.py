@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
-from alerts.models import MaintenanceWindow
+from alerts.places import Place
+from alerts.silencing import matching
 from mlops import feedback
 from mlops.models import Label
 from sensors import quality
@@ -110,7 +111,6 @@ def to_leave_out(fleet: Fleet, start: datetime, end: datetime) -> LeaveOut:
     harmless = (feedback.NORMAL, feedback.NEW_NORMAL)
     labels = Label.objects.filter(starts_at__lt=end, ends_at__gt=start).exclude(kind__in=harmless)
     told = [*((one.mote_id, one.starts_at, one.ends_at) for one in labels), *feedback.faults(start, end)]
-    windows = MaintenanceWindow.objects.filter(starts_at__lt=end, ends_at__gt=start).select_related("zone__site")
     return LeaveOut(
         labelled=tuple((mote, micros(starts), micros(ends)) for mote, starts, ends in told),
         outlived=tuple(
@@ -119,20 +119,13 @@ def to_leave_out(fleet: Fleet, start: datetime, end: datetime) -> LeaveOut:
             if since <= end - LEAST_SPAN  # with less, the mote would not be known at all
         ),
         maintenance=tuple(
-            (mote, micros(window.starts_at), micros(window.ends_at))
-            for window in windows
-            for mote in _motes_of(window, fleet)
+            (mote.id, micros(stretch.starts_at), micros(stretch.ends_at))
+            for stretch in matching.maintenance(start, end)
+            for mote in fleet.motes
+            if stretch.holds(Place(mote.site, mote.zone, mote.id))
         ),
         corrections=tuple(standing(start=start, end=end)),
     )
-
-
-def _motes_of(window: MaintenanceWindow, fleet: Fleet) -> list[int]:
-    if window.mote_id is not None:
-        return [window.mote_id]
-    assert window.zone is not None  # a constraint: a window has a mote or a zone
-    zone = (window.zone.site.code, window.zone.code)
-    return [mote.id for mote in fleet.motes if (mote.site, mote.zone) == zone]
 
 
 def read(

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView
 from alerts import acting_api as acting
 from alerts import api as alerts
 from alerts.notifying import api as notifying
+from alerts.silencing import api as silencing
 from ingestion import api as ingestion
 from ingestion import books_api as books
 from ingestion import import_api as imports
@@ -56,6 +57,9 @@ urlpatterns = [
     path("alerts/<int:pk>/snooze", acting.Snooze.as_view(), name="alert-snooze"),
     path("alerts/<int:pk>/wake", acting.Wake.as_view(), name="alert-wake"),
     path("alerts/<int:pk>/judge", acting.Judge.as_view(), name="alert-judge"),
+    path("silences", silencing.Silences.as_view(), name="silences"),
+    path("silences/preview", silencing.PreviewSilence.as_view(), name="silence-preview"),
+    path("silences/<int:pk>/lift", silencing.LiftSilence.as_view(), name="silence-lift"),
     path("notifications/targets", notifying.Targets.as_view(), name="targets"),
     path("notifications/targets/<int:pk>", notifying.OneTarget.as_view(), name="target"),
     path("notifications/targets/<int:pk>/test", notifying.TestTarget.as_view(), name="target-test"),
