@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from kombu.exceptions import OperationalError as BrokerAway
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import ListAPIView, RetrieveAPIView
+from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -23,8 +24,6 @@ from sensors.models import Profile
 from sensors.problems import Conflict, Unavailable
 from sensors.roles import CanEngineer, person
 from sensors.serializers import Instant
-
-log = structlog.get_logger(__name__)
 
 
 class VersionOut(serializers.ModelSerializer[ModelVersion]):
@@ -55,6 +54,12 @@ class RetrainIn(serializers.Serializer[Any]):
     profile = serializers.CharField(
         max_length=50, required=False, help_text="Code of the profile; needed where there are several"
     )
+    mote_id = serializers.CharField(
+        max_length=130, required=False, help_text="A model for this mote alone: its code, or site/code"
+    )
+    each_mote = serializers.BooleanField(
+        required=False, default=False, help_text="A model for every active mote, each in a job of its own"
+    )
     parameters = serializers.DictField(required=False, default=dict, help_text="days, start, end, seed, promote")
 
     def validate_profile(self, code: str) -> str:
@@ -64,6 +69,8 @@ class RetrainIn(serializers.Serializer[Any]):
         return code
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["each_mote"] and "mote_id" in given:
+            raise ValidationError({"mote_id": "Give a mote, or each_mote, not both."})
         if "profile" in given:
             return given
         codes = list(Profile.objects.values_list("code", flat=True))
@@ -74,11 +81,15 @@ class RetrainIn(serializers.Serializer[Any]):
 
 class RetrainOut(serializers.Serializer[Any]):
     status = serializers.CharField()
-    job_id = serializers.IntegerField()
+    job_id = serializers.IntegerField(help_text="Of several jobs, the first")
+    job_ids = serializers.ListField(child=serializers.IntegerField())
+    estimated_time = serializers.CharField(help_text="By how long the last trainings took")
+    refused = serializers.ListField(child=serializers.CharField(), help_text="Motes that are being trained already")
 
 
 class JobOut(serializers.ModelSerializer[TrainingJob]):
     profile = serializers.CharField(source="profile.code")
+    mote = serializers.CharField(default=None, allow_null=True)
     status = serializers.CharField()
     requested_by = serializers.CharField(source="requested_by.username", default=None, allow_null=True)
     result = serializers.CharField(source="result.name", default=None, allow_null=True, help_text="Name of the version")
@@ -90,7 +101,7 @@ class JobOut(serializers.ModelSerializer[TrainingJob]):
     class Meta:
         model = TrainingJob
         fields = (
-            "id", "profile", "status", "progress", "message", "trigger", "requested_by", "parameters", "result",
+            "id", "profile", "mote", "status", "progress", "message", "trigger", "requested_by", "parameters", "result",
             "queued_at", "started_at", "finished_at",
         )  # fmt: skip
 
@@ -128,7 +139,7 @@ class Promote(APIView):
 
 @extend_schema(tags=["models"])
 class Retrain(APIView):
-    """Starts the training of a profile's next model. 409 where it is being trained already."""
+    """Starts the training of the next model of a profile, of a mote or of each mote. 409 where that runs already."""
 
     permission_classes = (CanEngineer,)
 
@@ -136,24 +147,34 @@ class Retrain(APIView):
     def post(self, request: Request) -> Response:
         asked = RetrainIn(data=request.data)
         asked.is_valid(raise_exception=True)
-        try:
-            job = training.request(
-                **_request(asked.validated_data), trigger="api", who=person(request), now=timezone.now()
-            )
-        except BadParameters as wrong:
-            raise ValidationError({"parameters": str(wrong)}) from wrong
-        except training.AlreadyTraining as already:
-            raise Conflict(str(already)) from already
-        try:
+        jobs, refused = _start(asked.validated_data, who=person(request))
+        for job in jobs:
             training.dispatch(job)
-        except BrokerAway as away:
-            # The row is what counts: workers take up queued rows when they start and every minute.
-            log.warning("job_not_sent", job=job.pk, error=str(away))
-        return Response({"status": "retraining_started", "job_id": job.pk}, status=202)
+        told = {
+            "status": "retraining_started", "job_id": jobs[0].pk, "job_ids": [job.pk for job in jobs],
+            "estimated_time": training.estimate(jobs[0].profile, is_mote=jobs[0].mote is not None),
+            "refused": [str(one) for one in refused],
+        }  # fmt: skip
+        return Response(told, status=202)
 
 
-def _request(asked: dict[str, Any]) -> dict[str, Any]:
-    return {"profile_code": asked["profile"], "parameters": asked["parameters"]}
+def _start(asked: dict[str, Any], *, who: User) -> tuple[list[TrainingJob], list[training.AlreadyTraining]]:
+    ask = {"parameters": asked["parameters"], "trigger": "api", "who": who, "now": timezone.now()}
+    given: dict[str, Any] = {"profile_code": asked["profile"], **ask}
+    try:
+        if asked["each_mote"]:
+            jobs, refused = training.request_each(**given)
+            if not jobs:
+                raise refused[0]
+            return jobs, refused
+        mote = training.find_mote(asked["profile"], asked["mote_id"]) if "mote_id" in asked else None
+        return [training.request(mote=mote, **given)], []
+    except BadParameters as wrong:
+        raise ValidationError({"parameters": str(wrong)}) from wrong
+    except training.UnknownMote as unknown:
+        raise ValidationError({"mote_id": str(unknown)}) from unknown
+    except training.AlreadyTraining as already:
+        raise Conflict(str(already)) from already
 
 
 @extend_schema(tags=["models"])
@@ -161,4 +182,76 @@ class Job(RetrieveAPIView[TrainingJob]):
     """How far a training is, and what came of it."""
 
     serializer_class = JobOut
-    queryset = TrainingJob.objects.select_related("profile", "requested_by", "result")
+    queryset = TrainingJob.objects.select_related("profile", "mote__site", "requested_by", "result")
+
+
+class Newest(LimitOffsetPagination):
+    default_limit = 100
+    max_limit = 1000
+
+
+class JobsQuery(serializers.Serializer[Any]):
+    profile = serializers.CharField(max_length=50, required=False)
+    status = serializers.ChoiceField(choices=TrainingJob.Status.choices, required=False)
+
+
+@extend_schema(tags=["models"], parameters=[JobsQuery])
+class Jobs(ListAPIView[TrainingJob]):
+    """Every training, the newest first: who asked, what for, what came of it and why."""
+
+    serializer_class = JobOut
+    pagination_class = Newest
+    queryset = Job.queryset
+
+    def get_queryset(self) -> QuerySet[TrainingJob]:
+        asked = JobsQuery(data=self.request.query_params)
+        asked.is_valid(raise_exception=True)
+        renamed = {"profile": "profile__code", "status": "status"}
+        return super().get_queryset().filter(**{renamed[name]: said for name, said in asked.validated_data.items()})
+
+
+@extend_schema(tags=["models"])
+class CancelJob(APIView):
+    """Ends a training: at once if it waits, within seconds if it runs. 409 where it is over already."""
+
+    permission_classes = (CanEngineer,)
+
+    @extend_schema(request=None, responses=JobOut)
+    def post(self, request: Request, pk: int) -> Response:
+        job = get_object_or_404(Job.queryset, pk=pk)
+        try:
+            training.cancel(job, who=person(request), now=timezone.now())
+        except training.NotUnfinished as over:
+            raise Conflict(str(over)) from over
+        return Response(JobOut(job).data)
+
+
+class RollBackIn(serializers.Serializer[Any]):
+    profile = serializers.SlugRelatedField(slug_field="code", queryset=Profile.objects.all())
+    mote_id = serializers.CharField(max_length=130, required=False)
+    why = serializers.CharField(max_length=200, required=False, default="asked for by the API")
+
+
+@extend_schema(tags=["models"])
+class RollBack(APIView):
+    """Lets the version serve again that served the profile, or the mote, before the present one."""
+
+    permission_classes = (CanEngineer,)
+
+    @extend_schema(request=RollBackIn, responses=VersionOut)
+    def post(self, request: Request) -> Response:
+        asked = RollBackIn(data=request.data)
+        asked.is_valid(raise_exception=True)
+        profile, code = asked.validated_data["profile"], asked.validated_data.get("mote_id")
+        try:
+            mote = training.find_mote(profile.code, code) if code else None
+            version = registry.roll_back(
+                profile, mote=mote, who=person(request), why=asked.validated_data["why"], now=timezone.now()
+            )
+        except training.UnknownMote as unknown:
+            raise ValidationError({"mote_id": str(unknown)}) from unknown
+        except (registry.NothingToRollBackTo, registry.ModelUnloadable) as refusal:
+            raise Conflict(str(refusal)) from refusal
+        except registry.ArtefactUnavailable as away:
+            raise Unavailable(str(away)) from away
+        return Response(VersionOut(version).data)

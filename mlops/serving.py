@@ -36,6 +36,14 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Judges:
+    """What judges a profile now: one engine for all its motes, and the versions in it; none is the fallback."""
+
+    engine: FittedEngine
+    versions: tuple[ModelVersion, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Swap:
     """One profile's change of engine; None is the pack's fallback."""
 
@@ -66,7 +74,8 @@ class Serving:
         self._raise_alert = raise_alert
         self._clear_alert = clear_alert
         self._served: dict[Scope, Served | None] = {}
-        self._whole: dict[Profile, FittedEngine] = {}  # what `engine_for` answers, until something is swapped
+        self._whole: dict[Profile, Judges] = {}  # until something is swapped
+        self._composing = threading.RLock()
         self._fallbacks: dict[Profile, FittedEngine] = {}
         self._refused: dict[Scope, _Refusal] = {}
         self._refreshing = threading.Lock()
@@ -76,12 +85,21 @@ class Serving:
 
         Motes that have a version of their own are judged by that one.
         """
+        return self.judges_for(profile).engine
+
+    def judges_for(self, profile: Profile) -> Judges:
+        """That engine with its versions, as they belong together even while another thread swaps."""
         whole = self._whole.get(profile)
         if whole is None:
-            served = self._served_for(profile)
-            own = {one.version.mote_id: one.engine for one in self._own(profile) if one.version.mote_id}
-            whole = self._whole[profile] = scoped(served.engine if served else self._fallback(profile), own)
+            with self._composing:
+                whole = self._whole[profile] = self._composed(profile)
         return whole
+
+    def _composed(self, profile: Profile) -> Judges:
+        served, others = self._served_for(profile), self._own(profile)
+        own = {one.version.mote_id: one.engine for one in others if one.version.mote_id}
+        versions = tuple(one.version for one in (*((served,) if served else ()), *others))
+        return Judges(scoped(served.engine if served else self._fallback(profile), own), versions)
 
     def version_for(self, profile: Profile) -> ModelVersion | None:
         """The version whose engine `engine_for` answers; None is the fallback."""
@@ -90,8 +108,7 @@ class Serving:
 
     def versions_for(self, profile: Profile) -> list[ModelVersion]:
         """All versions that judge readings of the profile: its own, then those of single motes."""
-        served = self._served_for(profile)
-        return [one.version for one in (*((served,) if served else ()), *self._own(profile))]
+        return list(self.judges_for(profile).versions)
 
     def _served_for(self, profile: Profile) -> Served | None:
         self._meet(profile)
@@ -113,10 +130,11 @@ class Serving:
 
     def _put(self, scope: Scope, served: Served | None) -> Served | None:
         """Swaps one reference and answers what was there."""
-        before = self._served.get(scope)
-        self._served[scope] = served
-        self._whole.clear()
-        return before
+        with self._composing:
+            before = self._served.get(scope)
+            self._served[scope] = served
+            self._whole.clear()
+            return before
 
     def _fallback(self, profile: Profile) -> FittedEngine:
         if profile not in self._fallbacks:

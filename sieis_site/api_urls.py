@@ -9,13 +9,14 @@ from alerts.notifying import api as notifying
 from alerts.silencing import api as silencing
 from ingestion import api as ingestion
 from ingestion import books_api as books
-from ingestion import import_api as imports
 from ingestion import capability_api as capability
 from ingestion import detect_api as detecting
+from ingestion import import_api as imports
 from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from mlops import api as mlops
+from mlops import ml_urls
 from mlops import watch_urls as watch
 from sensors import analytics_api as summaries
 from sensors import api as sensors
@@ -73,8 +74,7 @@ urlpatterns = [
     path("ml/capability", capability.Capability.as_view(), name="capability"),
     path("ml/detect", detecting.Detect.as_view(), name="detect"),
     path("ml/detect/<int:pk>", detecting.OneDetectRun.as_view(), name="detect-run"),
-    path("ml/retrain", mlops.Retrain.as_view(), name="retrain"),
-    path("ml/jobs/<int:pk>", mlops.Job.as_view(), name="job"),
+    *ml_urls.urlpatterns,
     path("quarantine", quarantine.Quarantine.as_view(), name="quarantine"),
     path("quarantine/kinds", quarantine.Kinds.as_view(), name="quarantine-kinds"),
     path("quarantine/replay", quarantine.Replay.as_view(), name="quarantine-replay"),

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from ingestion.api import HealthView, metrics_page
+from mlops.ml_urls import smoke_urlpatterns
 from sieis_site.docs import Docs
 
 urlpatterns = [
@@ -12,6 +13,7 @@ urlpatterns = [
     path("", include("ingestion.acting_urls")),
     path("api/v1/", include("sieis_site.api_urls")),
     path("docs", Docs.as_view(), name="docs"),
+    *smoke_urlpatterns,
     path("health", HealthView.as_view(schema=None), name="health"),
     path("metrics", metrics_page, name="metrics"),
 ]

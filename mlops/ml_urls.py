@@ -1,0 +1,21 @@
+"""The addresses of training and of single predictions, below /api/v1/, and those of the smoke system."""
+
+from django.urls import path
+
+from mlops import api, predict_api
+
+urlpatterns = [
+    path("models/rollback", api.RollBack.as_view(), name="model-rollback"),
+    path("ml/predict/anomaly", predict_api.Predict.as_view(), name="predict"),
+    path("ml/predict/batch", predict_api.PredictMany.as_view(), name="predict-batch"),
+    path("ml/model/info", predict_api.ModelInfo.as_view(), name="model-info"),
+    path("ml/train", api.Retrain.as_view(), name="train"),
+    path("ml/retrain", api.Retrain.as_view(), name="retrain"),
+    path("ml/jobs", api.Jobs.as_view(), name="jobs"),
+    path("ml/jobs/<int:pk>", api.Job.as_view(), name="job"),
+    path("ml/jobs/<int:pk>/cancel", api.CancelJob.as_view(), name="job-cancel"),
+]
+smoke_urlpatterns = [
+    path("predict", predict_api.SmokePredict.as_view(), name="smoke-predict"),
+    path("model/info", predict_api.SmokeModelInfo.as_view(), name="smoke-model-info"),
+]
