@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 from alerts.models import Event
 from ingestion import books_page, health, live_page, models_page, quality_page, report_page
 from mlops.models import ModelVersion
-from sensors.models import Mote, Profile
+from sensors.models import Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.stores import StoreUnavailable, hot
 
@@ -50,16 +50,6 @@ def trails(request: HttpRequest) -> HttpResponse:
         return JsonResponse(live_page.trails(store=hot(), now=timezone.now()))
     except StoreUnavailable as away:
         return JsonResponse({"detail": f"The hot store does not answer: {away}"}, status=503)
-
-
-@require_safe
-@role_required()
-def history(request: HttpRequest) -> HttpResponse:
-    now = timezone.now()
-    mote = Mote.objects.on_page().first()
-    return render(
-        request, "history.html", {"days": quality_page.days(now), "mote": mote, "since": now - timedelta(hours=1)}
-    )
 
 
 @require_safe

@@ -71,6 +71,17 @@ class Aggregates:
             past = pl.concat([past, tail]).sort(KEYS)
         return Hours(past, kept.missing)
 
+    def ends(self, profile: Profile, motes: Collection[int], *, now: datetime) -> tuple[datetime, datetime] | None:
+        """The first and the last hour in which any of them was heard; None where none ever was."""
+        kept = self._fresh(profile, now)
+        hours = pl.concat([kept.past.select("mote", "hour"), kept.tail.select("mote", "hour")])
+        first, last = (
+            hours.filter(pl.col("mote").is_in(list(motes)) & (pl.col("hour") <= now))
+            .select(pl.col("hour").min().alias("first"), pl.col("hour").max().alias("last"))
+            .row(0)
+        )
+        return None if first is None else (first, last)
+
     def _fresh(self, profile: Profile, now: datetime) -> _Kept:
         with self._lock:
             kept = self._kept.setdefault(profile.code, _Kept())
