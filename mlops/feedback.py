@@ -156,6 +156,15 @@ def faults(start: datetime, end: datetime) -> list[Said]:
     return _of_alerts((Verdict.REAL,), start, end)
 
 
+def known_faults(start: datetime, end: datetime) -> dict[int, list[tuple[datetime, datetime]]]:
+    """By mote: every stretch that somebody, a simulator too, has called a fault."""
+    labels = Label.objects.filter(starts_at__lt=end, ends_at__gt=start).exclude(kind__in=(NORMAL, NEW_NORMAL))
+    found: dict[int, list[tuple[datetime, datetime]]] = {}
+    for mote, first, last in [*labels.values_list("mote", "starts_at", "ends_at"), *faults(start, end)]:
+        found.setdefault(mote, []).append((first, last))
+    return found
+
+
 def new_normals(start: datetime, end: datetime) -> list[Said]:
     """Stretches from which on a mote's normal is another one, in order of time."""
     drawn = Label.objects.filter(kind=NEW_NORMAL, source=PERSON, starts_at__lt=end, ends_at__gt=start)

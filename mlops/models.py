@@ -5,11 +5,12 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from mlops.watch_models import RetrainPolicy
+from mlops.watch_models import DriftDay, RetrainPolicy, Review, ShadowRun, Validation
 from sensors.models import Mote, Profile
 
 __all__ = [
-    "Label", "ModelVersion", "RetrainPolicy", "ServingPeriod", "TrainingJob", "VersionCounter",
+    "DriftDay", "Label", "ModelVersion", "RetrainPolicy", "Review", "ServingPeriod", "ShadowRun", "TrainingJob",
+    "Validation", "VersionCounter",
 ]  # fmt: skip
 
 

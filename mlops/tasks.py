@@ -10,8 +10,10 @@ from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 from django.utils import timezone
 
-from mlops import children, retraining, training
+from mlops import children, retraining, training, validating
+from mlops.drift import watching
 from sensors.lake import lake
+from sensors.registry import current_fleet
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,24 @@ def look_at_labels() -> None:
     """Trains again where people have judged and labelled enough since the last training."""
     for job in retraining.look_at_labels(timezone.now()):
         training.dispatch(job)
+
+
+@shared_task
+def watch_drift() -> None:
+    """Measures the days that came since, and tells what has drifted or performs badly."""
+    for words in watching.watch_all(timezone.now(), lake=lake(), fleet=current_fleet()):
+        log.warning("model_needs_attention", words=words)
+
+
+@shared_task
+def validate_models() -> None:
+    """Judges every serving version on the days since it was made."""
+    made, left = validating.validate_production(
+        lake=lake(), fleet=current_fleet(), trigger="schedule", now=timezone.now()
+    )
+    log.info(
+        "models_validated", n=len(made), n_left=len(left), failed=[one.version.name for one in made if not one.holds]
+    )
 
 
 @shared_task

@@ -14,9 +14,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mlops import feedback, policies
-from mlops.models import Label, ModelVersion, RetrainPolicy
+from alerts.api import Pages
+from mlops import feedback, policies, validating
+from mlops.models import DriftDay, Label, ModelVersion, RetrainPolicy, Validation
+from sensors.lake import lake
 from sensors.models import Mote, Profile
+from sensors.problems import Conflict
+from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, CanOperate, CanView, person
 from sensors.serializers import Instant
 
@@ -89,6 +93,79 @@ class Precision(APIView):
     def get(self, request: Request) -> Response:
         found = feedback.precision(profile=request.query_params.get("profile"))
         return Response([one.to_json() for one in found])
+
+
+class DriftOut(serializers.ModelSerializer[DriftDay]):
+    profile = serializers.CharField(source="profile.code")
+    version = serializers.CharField(source="version.name")
+
+    class Meta:
+        model = DriftDay
+        fields = ("profile", "version", "day", "kind", "name", "shift", "effect", "n_motes", "worst", "is_over")
+
+
+@extend_schema(tags=["models"])
+class Drift(ListAPIView[DriftDay]):
+    """How far each day lies from those that the serving version has learnt from, by channel, residual and score."""
+
+    serializer_class = DriftOut
+    queryset = DriftDay.objects.select_related("profile", "version")
+    pagination_class = Pages
+
+
+class ValidationOut(serializers.ModelSerializer[Validation]):
+    version = serializers.CharField(source="version.name")
+    who = serializers.CharField(source="who.username", default=None, allow_null=True)
+    made_at = Instant()
+    starts_at = Instant()
+    ends_at = Instant()
+    metrics = serializers.DictField()
+
+    class Meta:
+        model = Validation
+        fields = (
+            "version",
+            "made_at",
+            "trigger",
+            "who",
+            "starts_at",
+            "ends_at",
+            "n_readings",
+            "holds",
+            "words",
+            "metrics",
+        )
+
+
+class ValidationIn(serializers.Serializer[Any]):
+    start = serializers.DateTimeField(required=False)
+    end = serializers.DateTimeField(required=False)
+
+
+class Validations(APIView):
+    """A version judged on days newer than those that it was made of: what was kept, and once more now."""
+
+    def get_permissions(self) -> list[Any]:
+        return [CanView() if self.request.method == "GET" else CanEngineer()]
+
+    @extend_schema(tags=["models"], responses=ValidationOut(many=True))
+    def get(self, request: Request, name: str) -> Response:
+        version = get_object_or_404(ModelVersion, name=name)
+        return Response(ValidationOut(version.validations.select_related("version", "who"), many=True).data)
+
+    @extend_schema(tags=["models"], request=ValidationIn, responses={201: ValidationOut})
+    def post(self, request: Request, name: str) -> Response:
+        version = get_object_or_404(ModelVersion.objects.select_related("profile"), name=name)
+        asked = ValidationIn(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            made = validating.validate(
+                version, **asked.validated_data, lake=lake(), fleet=current_fleet(), trigger="api", who=person(request),
+                now=timezone.now(),
+            )  # fmt: skip
+        except validating.CannotValidate as refusal:
+            raise Conflict(str(refusal)) from refusal
+        return Response(ValidationOut(made).data, status=201)
 
 
 class LabelOut(serializers.ModelSerializer[Label]):

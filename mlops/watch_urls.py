@@ -6,6 +6,8 @@ from mlops import watch_api as watch
 
 urlpatterns = [
     path("models/<path:name>/comparison", watch.Comparison.as_view(), name="model-comparison"),
+    path("models/<path:name>/validations", watch.Validations.as_view(), name="model-validations"),
+    path("ml/drift", watch.Drift.as_view(), name="drift"),
     path("ml/policies", watch.Policies.as_view(), name="policies"),
     path("ml/policies/<slug:profile>", watch.OnePolicy.as_view(), name="policy"),
     path("ml/precision", watch.Precision.as_view(), name="precision"),

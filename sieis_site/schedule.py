@@ -14,6 +14,7 @@ DAY_H, WEEK_H = 24, 168
 DAILY = "0 2 * * *"
 SOON_S = 50  # a look that could not be done in time is the next one's
 QUARTERLY = "4-59/15 * * * *"  # four minutes after each quarter of an hour
+MORNING = "10 5 * * *"
 HOURLY = "50 * * * *"
 NIGHTLY = "30 2 * * *"
 EARLY = "30 4 * * *"  # when the hot store has forgotten what is old
@@ -47,6 +48,8 @@ def install_schedule() -> list[str]:
         "Measure capability": {"task": "ingestion.tasks.measure_capability", "crontab": _crontab(HOURLY)},
         "Tidy judged files": {"task": "ingestion.tasks.tidy_judged_files", "interval": every_minute},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
+        "Watch drift": {"task": "mlops.tasks.watch_drift", "crontab": _crontab(MORNING)},
+        "Validate models": {"task": "mlops.tasks.validate_models", "crontab": _crontab(MORNING)},
         "Look at labels": {"task": "mlops.tasks.look_at_labels", "crontab": _crontab(HOURLY)},
         **{f"Retrain {version.profile.code}": _retraining(version) for version in _current_profiles()},
     }
