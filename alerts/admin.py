@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from alerts import lifecycle
 from alerts.changes import Actor
-from alerts.models import Alert, AlertChange, Event, Judgement, MaintenanceWindow
+from alerts.models import Alert, AlertChange, Event, Evidence, Judgement, MaintenanceWindow
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
 from sensors.roles import OPERATE, may
 
@@ -88,6 +88,15 @@ class JudgementAdmin(ReadOnlyAdmin):
     list_select_related = ("alert", "by")
     search_fields = ("alert__subject", "note")
     date_hierarchy = "at"
+
+
+@admin.register(Evidence)
+class EvidenceAdmin(ReadOnlyAdmin):
+    list_display = ("alert", "occasion", "taken_at", "verdict", "is_reproduced", "size", "sha256")
+    list_filter = ("occasion", "verdict", "is_reproduced")
+    list_select_related = ("alert",)
+    search_fields = ("alert__subject", "sha256")
+    date_hierarchy = "taken_at"
 
 
 @admin.register(Event)

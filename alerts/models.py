@@ -204,6 +204,40 @@ class Judgement(models.Model):
         return f"{self.alert}: {self.get_verdict_display()}"
 
 
+class Evidence(models.Model):
+    """What was known of an alert at an instant: a file that never changes, and what it came to."""
+
+    class Occasion(models.TextChoices):
+        RAISED = "raised"
+        PEAK = "peak", "grown"
+        OVER = "over"
+
+    class Verdict(models.TextChoices):
+        SENSOR_FAULT = "sensor_fault", "sensor fault"
+        REAL_EVENT = "real_event", "real event"
+        UNCLEAR = "unclear"
+
+    alert = models.ForeignKey(Alert, models.CASCADE, related_name="evidence")
+    event = models.ForeignKey(Event, models.SET_NULL, null=True, related_name="evidence")
+    occasion = models.CharField(max_length=8, choices=Occasion)
+    taken_at = models.DateTimeField()
+    peak_surprise = models.FloatField()
+    name = models.CharField(max_length=300, help_text="Name in the artefact storage")
+    sha256 = models.CharField(max_length=64, db_index=True)
+    size = models.PositiveBigIntegerField()
+    verdict = models.CharField(max_length=16, choices=Verdict)
+    is_reproduced = models.BooleanField(
+        null=True, help_text="Whether its readings got the same scores again; empty: they cannot be scored again"
+    )
+
+    class Meta:
+        ordering = ("-taken_at", "-id")
+        verbose_name_plural = "evidence"
+
+    def __str__(self) -> str:
+        return f"{self.alert_id} {self.occasion} {self.taken_at:%Y-%m-%d %H:%M:%S}"
+
+
 class MaintenanceWindow(models.Model):
     """While it lasts, its motes raise no alert; training leaves it out."""
 

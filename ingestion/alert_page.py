@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 
 from alerts.lifecycle import MOVES
 from alerts.models import Alert, AlertChange, Judgement
+from ingestion import evidencing
 from sensors.roles import OPERATE, may, operators, role_required
 
 SHOWN_CHANGES, SHOWN_EVENTS = 200, 50
@@ -27,7 +28,8 @@ STEPS = (
 @role_required()
 def alert(request: HttpRequest, pk: int) -> HttpResponse:
     found = get_object_or_404(Alert.objects.with_grades().with_people(), pk=pk)
-    shown = context(found, now=timezone.now())
+    asked = request.GET.get("evidence", "")
+    shown = context(found, now=timezone.now()) | evidence_context(found, int(asked) if asked.isdecimal() else None)
     acting = may(request.user, OPERATE)
     names = list(operators().values_list("username", flat=True)) if acting else []
     return render(request, "alerts/alert.html", {**shown, "may_act": acting, "people": names})
@@ -45,4 +47,23 @@ def context(alert: Alert, *, now: datetime) -> dict[str, Any]:
         "events": alert.events.all()[:SHOWN_EVENTS],
         "n_running": alert.events.filter(ended_at=None).count(),
         "changes": changes[:SHOWN_CHANGES],
+    }
+
+
+def evidence_context(alert: Alert, asked: int | None) -> dict[str, Any]:
+    """The evidence that the address asks for, else the newest; a file that cannot be read is said."""
+    taken = list(alert.evidence.order_by("pk"))
+    chosen = next((one for one in taken if one.pk == asked), taken[-1] if taken else None)
+    if chosen is None:
+        return {"taken": [], "evidence": None, "told": None}
+    try:
+        told = evidencing.opened(chosen).told
+    except evidencing.EvidenceAway as away:
+        return {"taken": taken, "evidence": chosen, "told": None, "fault": str(away)}
+    return {
+        "taken": taken,
+        "evidence": chosen,
+        "told": told,
+        "votes": sorted(told["votes"].items(), key=lambda one: -one[1]),
+        "contributions": sorted(told["event"]["contributions"].items(), key=lambda one: -one[1]),
     }

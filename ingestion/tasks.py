@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from ingestion import checkpoints, intake, quarantine, replay_jobs, replaying
+from ingestion import checkpoints, evidencing, intake, quarantine, replay_jobs, replaying
 from ingestion.capability import running as capability
 from ingestion.detecting import runs
 from ingestion.flow import canary, looking
@@ -170,3 +170,11 @@ def judge_file(run_id: int) -> None:
 def tidy_judged_files() -> None:
     for waiting in runs.tidy(timezone.now(), storage=default_storage):
         runs.dispatch(waiting)
+
+
+@shared_task
+def take_evidence() -> None:
+    """Keeps what is known of alerts that were raised, grew or ended since."""
+    n = evidencing.take_due(timezone.now())
+    if n:
+        log.info("evidence_was_taken", alerts=n)

@@ -9,6 +9,7 @@ from alerts.notifying import api as notifying
 from alerts.silencing import api as silencing
 from ingestion import api as ingestion
 from ingestion import books_api as books
+from ingestion import evidence_api as evidence
 from ingestion import capability_api as capability
 from ingestion import detect_api as detecting
 from ingestion import import_api as imports
@@ -48,6 +49,8 @@ urlpatterns = [
     path("alerts/figures", alerts.AlarmFigures.as_view(), name="alerts-figures"),
     path("alerts/bulk", acting.ActOnMany.as_view(), name="alerts-bulk"),
     path("alerts/<int:pk>", alerts.OneAlert.as_view(), name="alert"),
+    path("alerts/<int:pk>/evidence", evidence.AllEvidence.as_view(), name="alert-evidence"),
+    path("alerts/<int:pk>/evidence/<int:evidence>", evidence.OneEvidence.as_view(), name="evidence"),
     path("alerts/<int:pk>/acknowledge", acting.Acknowledge.as_view(), name="alert-acknowledge"),
     path("alerts/<int:pk>/start", acting.Start.as_view(), name="alert-start"),
     path("alerts/<int:pk>/resolve", acting.Resolve.as_view(), name="alert-resolve"),

@@ -31,6 +31,7 @@ def install_schedule() -> list[str]:
     wanted: dict[str, dict[str, Any]] = {
         "Expire training leases": {"task": "mlops.tasks.expire_leases", "interval": every_minute},
         "Watch the flow": {"task": "ingestion.tasks.watch_flow", "interval": every_minute, "expire_seconds": SOON_S},
+        "Take evidence": {"task": "ingestion.tasks.take_evidence", "interval": every_minute, "expire_seconds": SOON_S},
         "Send a canary": {"task": "ingestion.tasks.send_canary", "interval": every_minute, "expire_seconds": SOON_S},
         "Aggregate the lake": {"task": "sensors.tasks.aggregate_lake", "crontab": _crontab(QUARTERLY)},
         "Forget old hot readings": {"task": "sensors.tasks.forget_old_readings", "crontab": _crontab(NIGHTLY)},

@@ -1,6 +1,8 @@
 /** The page of one alert: its deeds, and a word when it changes while somebody looks. */
+import { decimalsOf, instant, number } from "../lib/format.js";
+import { BandChart } from "../parts/band-chart.js";
 import { openChannel } from "../parts/channel.js";
-import { find, findAll, post, say, tellTimes, tellToReload, toast } from "../parts/page.js";
+import { find, findAll, onTheme, post, readJson, say, tellTimes, tellToReload, toast } from "../parts/page.js";
 import { askResolution } from "../parts/resolve.js";
 
 const HOUR_MS = 3_600_000;
@@ -39,6 +41,45 @@ find("#say")?.addEventListener("submit", (event) => {
   event.preventDefault();
   orSay(act("comment", { note: find("#note").value.trim() }));
 });
+
+// ---- evidence ---------------------------------------------------------------------------------------------------
+
+const figure = find("#evidence-chart");
+if (figure) {
+  const data = readJson("evidence-data");
+  const chosen = find("#evidence-channel");
+  const chart = new BandChart(find("canvas", figure), data);
+  const show = () => {
+    chart.show(chosen.value);
+    if (find("details", figure).open) find(".scroll", figure).replaceChildren(tableOf(data, chosen.value));
+  };
+  chosen.addEventListener("change", show);
+  find("details", figure).addEventListener("toggle", show);
+  onTheme(show);
+  show();
+}
+
+function tableOf({ at, surprise, is_anomaly: odd, channels }, code) {
+  const { label, unit, resolution, values, low = [], high = [] } = channels.find((one) => one.code === code);
+  const told = (value) => (value === null || value === undefined ? "–" : number(value, decimalsOf(resolution)));
+  const table = document.createElement("table");
+  table.className = "table";
+  const head = table.createTHead().insertRow();
+  for (const name of ["At", `${label} ${unit}`, "Expected", "Surprise"]) {
+    const cell = document.createElement("th");
+    cell.scope = "col";
+    cell.textContent = name;
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  at.forEach((ms, i) => {
+    const row = body.insertRow();
+    const expected = `${told(low[i])} to ${told(high[i])}`;
+    const odds = surprise[i] === null ? "–" : `${odd[i] ? "▲ " : ""}${number(surprise[i], 1)}`;
+    for (const text of [instant(ms), told(values[i]), expected, odds]) row.insertCell().textContent = text;
+  });
+  return table;
+}
 
 tellTimes();
 openChannel({
