@@ -9,9 +9,9 @@ from alerts.notifying import api as notifying
 from alerts.silencing import api as silencing
 from ingestion import api as ingestion
 from ingestion import books_api as books
-from ingestion import evidence_api as evidence
 from ingestion import capability_api as capability
 from ingestion import detect_api as detecting
+from ingestion import evidence_api as evidence
 from ingestion import import_api as imports
 from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
