@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Sum
-from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from ingestion.models import LedgerHour, Quarantined
@@ -46,19 +45,6 @@ def books_of_today(now: datetime) -> list[Line]:
     ]
     total = Line("All", *(sum(getattr(line, name) for line in lines) for name in COLUMNS))
     return [total, *lines] if len(lines) > 1 else lines or [total]
-
-
-def days(now: datetime, n: int = 14) -> list[dict[str, Any]]:
-    """What was measured on each of the last days, the newest first."""
-    day = TruncDate("hour")
-    rows = (
-        LedgerHour.objects.filter(hour__gte=now - timedelta(days=n))
-        .annotate(day=day)
-        .values("day", "profile")
-        .annotate(**{name: Sum(name) for name in COLUMNS}, hours=Count("hour", distinct=True))
-        .order_by("-day", "profile")
-    )
-    return [dict(row) for row in rows]
 
 
 def n_aside() -> int:
