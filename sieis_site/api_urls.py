@@ -18,6 +18,7 @@ from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from mlops import api as mlops
 from mlops import ml_urls
+from mlops import root_cause_api as root_cause
 from mlops import watch_urls as watch
 from sensors import analytics_api as summaries
 from sensors import api as sensors
@@ -43,6 +44,7 @@ urlpatterns = [
     path("analytics/daily-summary", summaries.DailySummary.as_view(), name="daily-summary"),
     path("analytics/heatmap", summaries.Heatmap.as_view(), name="heatmap"),
     path("analytics/histogram", summaries.Histogram.as_view(), name="histogram"),
+    path("analytics/root-cause", root_cause.RootCause.as_view(), name="root-cause"),
     path("analytics/trend", summaries.Trend.as_view(), name="trend"),
     path("alerts", alerts.Alerts.as_view(), name="alerts"),
     path("alerts/export", alerts.Export.as_view(), name="alerts-export"),
