@@ -5,7 +5,7 @@
 
 from mlops.detection.engine import Engine, FittedEngine, Judgement, fallback
 from mlops.detection.layers import VOTES, decode_votes
-from mlops.detection.metrics import held_out
+from mlops.detection.metrics import held_out, tail_rates
 from mlops.detection.state import EngineState, UnknownSchema
 from mlops.detection.words import words
 
@@ -19,5 +19,6 @@ __all__ = [
     "decode_votes",
     "fallback",
     "held_out",
+    "tail_rates",
     "words",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -54,7 +54,7 @@ def calibrate(
     }
     if not measured:
         return dict(arrays), {}, None
-    combined = tails.fit_tail(_loudest(measured, raw))
+    combined = tails.fit_tail(np.fmax(_loudest(measured, raw), _drawn(arrays, raw, least_scales)))
     tables = {name: _room(own, raw[name].shape[1]) if name in least_scales else own for name, own in arrays.items()}
     for (name, c), tail in measured.items():
         own = tables[name]
@@ -64,6 +64,19 @@ def calibrate(
         own["raw"][c] *= max(1.0, 1.0 / reach)
         own["limit"][c] = max(1.0, reach)
     return tables, measured, combined
+
+
+def below_onset(tables: Mapping[str, Arrays], onset: float) -> dict[str, Arrays]:
+    """The layers' tables as far as nothing becomes an event by them, so that nothing is held while tails are measured.
+
+    What one layer says changes what the next one measures: a jump back to the ordinary is none.
+    """
+    quiet = float(np.nextafter(onset, 0.0))
+    return {
+        name: {"raw": own["raw"], "surprise": np.minimum(own["surprise"], quiet)}
+        for name, own in tables.items()
+        if "raw" in own
+    }
 
 
 def _room(own: Arrays, n: int) -> Arrays:
@@ -90,4 +103,15 @@ def _loudest(measured: Tails, raw: Mapping[str, Floats]) -> Floats:
         said = raw[layer][:, c]
         surprise = np.interp(said, *tails.rising(*tails.table(tail)))
         loudest = np.fmax(loudest, np.where(np.isfinite(said), surprise, np.nan))
+    return loudest
+
+
+def _drawn(arrays: Mapping[str, Arrays], raw: Mapping[str, Floats], measured: Collection[str]) -> Floats:
+    """The largest surprise of each row by the layers that bring their own tables: they are in the crowd, too."""
+    loudest = np.full(len(next(iter(raw.values()))), np.nan)
+    for layer in arrays.keys() & raw.keys() - set(measured):
+        for c in range(raw[layer].shape[1] if "raw" in arrays[layer] else 0):
+            said = raw[layer][:, c]
+            own = tails.rising(arrays[layer]["raw"][c], arrays[layer]["surprise"][c])
+            loudest = np.fmax(loudest, np.where(np.isfinite(said), np.interp(said, *own), np.nan))
     return loudest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -304,11 +304,16 @@ class Engine:
         arrays = {layer.NAME: layer.prior(whole.profile) | layer.fit(whole) for layer in layers}
         arrays[gate.NAME] = gate.prior(history.profile)  # it sees what was measured
         is_young = int(np.ptp(whole.at)) < level.YOUNG_S * 1e6
-        raw = _raw_by_folds(arrays, calibrating.sample(whole))
+        parts = _parts(arrays, calibrating.sample(whole))
+        raw = _raw_of(parts)
         # A young history has tails that the next hour refutes, however many motes told them.
         heard = {name: said[:0] for name, said in raw.items()} if is_young else raw
         least = {layer.NAME: layer.TAIL for layer in layers if layer.TAIL is not None}
-        arrays, measured, combined = calibrating.calibrate(arrays, heard, least, whole.profile.onset)
+        drafted, measured, combined = calibrating.calibrate(arrays, heard, least, whole.profile.onset)
+        if measured:  # once more, each layer hearing what the others say of what is no event
+            raw = _raw_of(parts, calibrating.below_onset(drafted, whole.profile.onset))
+            drafted, measured, combined = calibrating.calibrate(arrays, raw, least, whole.profile.onset)
+        arrays = drafted
         names = whole.profile.names
         as_whole = {name for name, said in raw.items() if said.shape[1] < len(names)}
         card = calibrating.card(measured, combined, names, as_whole)
@@ -333,10 +338,26 @@ def fallback(profile: Profile) -> FittedEngine:
     )
 
 
+def _parts(arrays: dict[str, Arrays], rows: History) -> list[tuple[dict[str, Arrays], History]]:
+    """The history in stretches; what knows single days by heart is learnt anew without the days it judges."""
+    return [
+        ({name: own | _anew(name, rest) for name, own in arrays.items()}, inside)
+        for inside, rest in calibrating.folds(rows)
+    ] or [(arrays, rows)]
+
+
+def _raw_of(
+    parts: list[tuple[dict[str, Arrays], History]], tables: Mapping[str, Arrays] | None = None
+) -> dict[str, Floats]:
+    """What each layer measures on held-out rows while nothing is held; without tables nobody is surprised either."""
+    said = [_raw({name: own | _silenced(own) | (tables or {}).get(name, {}) for name, own in arrays.items()}, rows)
+            for arrays, rows in parts]  # fmt: skip
+    return {name: np.concatenate([part[name] for part in said]) for name in said[0]}
+
+
 def _raw(arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
-    """What each layer measures on held-out rows in the order of time, while nobody is surprised and nothing held."""
+    """The same of one stretch, in the order of time."""
     rows = rows.take(np.lexsort((rows.mote, rows.at)))
-    arrays = {name: own | _silenced(own) for name, own in arrays.items()}
     draft = FittedEngine(rows.profile, arrays, [], rows.bends)
     on_time, no_flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
     _, said = draft.listen(draft.start(), rows.mote, rows.at, rows.local_s, rows.measured, on_time, no_flags)
@@ -346,15 +367,6 @@ def _raw(arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
 def _silenced(own: Arrays) -> Arrays:
     silent = {"surprise": np.zeros_like(own["surprise"])} if "surprise" in own else {}
     return silent | ({"limit": np.full_like(own["limit"], np.inf)} if "limit" in own else {})
-
-
-def _raw_by_folds(arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
-    """The same on the history itself; what knows single days by heart is learnt anew without the days it judges."""
-    parts = [
-        _raw({name: own | _anew(name, rest) for name, own in arrays.items()}, inside)
-        for inside, rest in calibrating.folds(rows)
-    ] or [_raw(arrays, rows)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _anew(name: str, rest: History) -> Arrays:

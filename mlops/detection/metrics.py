@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
 from mlops.detection.engine import FittedEngine
 from mlops.detection.history import History
-from sensors.readings import WEEK_S, Batch
+from mlops.detection.layers import VOTES, series
+from mlops.detection.tails import ASKED
+from sensors.readings import WEEK_S, Batch, Bools, Floats, Ints
+
+DAY_US = 86_400_000_000
+SURE = 0.95
+OWN_TAIL = series.NAME  # it says surprise by itself, the loudest of its channels
 
 
 def held_out(fitted: FittedEngine, batch: Batch) -> dict[str, Any]:
@@ -46,3 +54,74 @@ def _forest_ratio(fitted: FittedEngine, rows: History) -> float | None:
 
 def _share(mask: Any) -> float | None:
     return float(mask.mean()) if len(mask) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often a tail probability came true on data that nobody had learnt from."""
+
+    layer: str  # "combined": what the whole engine says
+    channel: str  # "": the loudest of all
+    asked: float
+    n: int
+    n_beyond: int
+    low: float  # of the observed share, with SURE certainty
+    high: float
+
+    @property
+    def observed(self) -> float:
+        return self.n_beyond / self.n
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"observed": self.observed, "ratio": round(self.observed / self.asked, 4)}
+
+
+def tail_rates(fitted: FittedEngine, batch: Batch) -> list[Rate]:
+    """Of each layer that speaks in probabilities, and of all together: asked against observed on normal readings.
+
+    A layer is asked by its own tail, before the loudest of all is calibrated once more. Gate, stuck and shift have
+    drawn limits instead of a tail, and are not asked.
+    """
+    rows = History.of(batch)
+    rows = rows.take(np.lexsort((rows.mote, rows.at)))
+    late, flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
+    state = fitted.start()
+    heard, said = fitted.listen(state, rows.mote, rows.at, rows.local_s, rows.measured, late, flags)
+    raw = {name: one.raw.copy() for name, one in zip(VOTES, said, strict=True)}
+    out, _ = fitted.conclude(state, heard, said, rows.measured)
+    block = rows.mote * 100_000 + rows.at // DAY_US
+    rates = []
+    for key, at in fitted.calibration.get("tails", {}).items():
+        layer, _, channel = key.partition(" ")
+        place = rows.profile.names.index(channel) if channel else 0
+        rates += [_rate(layer, channel, p, raw[layer][:, place], at["reached"][str(p)], block) for p in ASKED]
+    if OWN_TAIL in fitted.arrays:
+        rates += [_rate(OWN_TAIL, "", p, _loudest(raw[OWN_TAIL]), -np.log10(p), block) for p in ASKED]
+    return rates + [_rate("combined", "", p, out.surprise, -np.log10(p), block) for p in ASKED]
+
+
+def _loudest(raw: Floats) -> Floats:
+    spoken = np.isfinite(raw).any(axis=1)
+    return np.where(spoken, np.where(np.isfinite(raw), raw, -np.inf).max(axis=1), np.nan)
+
+
+def _rate(layer: str, channel: str, asked: float, raw: Floats, bar: float, block: Ints) -> Rate:
+    there = np.isfinite(raw)
+    beyond = raw[there] >= bar
+    low, high = interval(beyond, block[there])
+    return Rate(layer, channel, asked, len(beyond), int(beyond.sum()), low, high)
+
+
+def interval(beyond: Bools, block: Ints) -> tuple[float, float]:
+    """Of the share, by Poisson's law, as much wider as readings of one block (a mote's day) come together."""
+    n, n_beyond = len(beyond), int(beyond.sum())
+    if n == 0:
+        return 0.0, 1.0
+    _, place = np.unique(block, return_inverse=True)
+    size = np.bincount(place)
+    surplus = np.bincount(place, weights=beyond) - size * (n_beyond / n)
+    crowd = max(1.0, float((surplus**2).sum()) / n_beyond) if n_beyond and len(size) > 1 else 1.0
+    side, k = (1.0 - SURE) / 2.0, n_beyond / crowd
+    low = chi2.ppf(side, 2 * k) / 2 if k else 0.0
+    high = chi2.ppf(1.0 - side, 2 * k + 2) / 2
+    return float(low * crowd / n), float(min(high * crowd / n, 1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ FEW = 500  # fewer raw outputs than this say nothing about a tail: the prior's t
 EXCEEDANCES = 50
 # The data are dependent and finite: a heavier tail than this is a mixture, and an end point cannot be learnt.
 MAX_SHAPE = 0.15
+ASKED = (1e-2, 1e-3, 1e-4)  # what a check of the calibration asks for
 DOUBTLESS = 10.0  # combined surprise from which calibration no longer pulls down
 
 
@@ -37,10 +39,12 @@ class Tail:
         excess = np.log(beyond) if self.shape == 0.0 else (beyond**self.shape - 1.0) / self.shape
         return np.where(p >= self.share, np.minimum(self.ordered[place], self.start), self.start + self.scale * excess)
 
-    def card(self) -> dict[str, float | int]:
+    def card(self) -> dict[str, Any]:
+        reached = self.raw_at(-np.log10(ASKED)).tolist()
         return {
             "n": len(self.ordered), "start": round(self.start, 6), "share": round(self.share, 6),
             "scale": round(self.scale, 6), "shape": round(self.shape, 4),
+            "reached": dict(zip(map(str, ASKED), reached, strict=True)),
         }  # fmt: skip
 
 
