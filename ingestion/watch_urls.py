@@ -2,11 +2,15 @@
 
 from django.urls import path
 
-from ingestion import drift_page, retraining_page
+from ingestion import drift_page, retraining_page, review_page
 
 urlpatterns = [
     path("models/watch/", retraining_page.watching, name="watching"),
     path("models/watch/policy/<slug:code>", retraining_page.change_policy, name="watching-policy"),
     path("models/drift/", drift_page.drift, name="drift"),
+    path("models/review/", review_page.review, name="review"),
+    path("models/review/start", review_page.start, name="review-start"),
+    path("models/review/<int:pk>/stop", review_page.stop, name="review-stop"),
+    path("models/review/<int:pk>/settle", review_page.settle, name="review-settle"),
     path("models/compare/<path:name>/", retraining_page.comparison, name="comparison"),
 ]

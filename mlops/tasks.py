@@ -8,9 +8,10 @@ from typing import Any
 import structlog
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
+from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from mlops import children, retraining, training, validating
+from mlops import children, retraining, shadowing, training, validating
 from mlops.drift import watching
 from sensors.lake import lake
 from sensors.registry import current_fleet
@@ -62,6 +63,14 @@ def validate_models() -> None:
     log.info(
         "models_validated", n=len(made), n_left=len(left), failed=[one.version.name for one in made if not one.holds]
     )
+
+
+@shared_task
+def follow_shadows() -> None:
+    """Lets the versions in shadow judge what came in since the last look."""
+    n = shadowing.follow_all(timezone.now(), lake=lake(), fleet=current_fleet(), storage=default_storage)
+    if n:
+        log.debug("shadows_followed", readings=n)
 
 
 @shared_task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from mlops.models import DriftDay, RetrainPolicy, Validation
+from mlops.models import DriftDay, RetrainPolicy, Review, ShadowRun, Validation
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, shown_json
 
 
@@ -30,3 +30,18 @@ class ValidationAdmin(ReadOnlyAdmin):
     exclude = ("metrics",)
     readonly_fields = ("shown_metrics",)
     shown_metrics = shown_json("metrics")
+
+
+@admin.register(ShadowRun)
+class ShadowRunAdmin(ReadOnlyAdmin):
+    list_display = ("version", "started_at", "stopped_at", "n_readings", "n_only_serving", "n_only_candidate", "error")
+    list_filter = ("version__profile",)
+    list_select_related = ("version",)
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnlyAdmin):
+    list_display = ("mote", "kind", "starts_at", "ends_at", "weight", "verdict", "said_by", "run")
+    list_filter = ("kind", "verdict")
+    list_select_related = ("mote__site", "run__version", "said_by")
+    date_hierarchy = "starts_at"

@@ -15,8 +15,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from alerts.api import Pages
-from mlops import feedback, policies, validating
-from mlops.models import DriftDay, Label, ModelVersion, RetrainPolicy, Validation
+from mlops import feedback, policies, shadowing, validating
+from mlops.models import DriftDay, Label, ModelVersion, RetrainPolicy, Review, ShadowRun, Validation
 from sensors.lake import lake
 from sensors.models import Mote, Profile
 from sensors.problems import Conflict
@@ -166,6 +166,112 @@ class Validations(APIView):
         except validating.CannotValidate as refusal:
             raise Conflict(str(refusal)) from refusal
         return Response(ValidationOut(made).data, status=201)
+
+
+class ShadowOut(serializers.ModelSerializer[ShadowRun]):
+    version = serializers.CharField(source="version.name")
+    started_at = Instant()
+    stopped_at = Instant(allow_null=True)
+    agreement = serializers.FloatField(allow_null=True)
+    tally = serializers.SerializerMethodField(help_text="Who was right where they differed; what the lot says")
+
+    class Meta:
+        model = ShadowRun
+        fields = (
+            "id", "version", "started_at", "stopped_at", "n_readings", "n_both", "n_only_serving", "n_only_candidate",
+            "agreement", "seconds", "error", "tally",
+        )  # fmt: skip
+
+    def get_tally(self, run: ShadowRun) -> dict[str, Any]:
+        return shadowing.tally(run)
+
+
+class ShadowIn(serializers.Serializer[Any]):
+    version = serializers.CharField(max_length=120)
+
+
+class Shadows(APIView):
+    """Versions that judge the live readings beside the one that serves; an engineer starts one."""
+
+    def get_permissions(self) -> list[Any]:
+        return [CanView() if self.request.method == "GET" else CanEngineer()]
+
+    @extend_schema(tags=["models"], responses=ShadowOut(many=True))
+    def get(self, request: Request) -> Response:
+        return Response(ShadowOut(ShadowRun.objects.select_related("version")[:50], many=True).data)
+
+    @extend_schema(tags=["models"], request=ShadowIn, responses={201: ShadowOut})
+    def post(self, request: Request) -> Response:
+        asked = ShadowIn(data=request.data)
+        asked.is_valid(raise_exception=True)
+        version = get_object_or_404(
+            ModelVersion.objects.select_related("profile"), name=asked.validated_data["version"]
+        )
+        try:
+            run = shadowing.start(version, who=person(request), now=timezone.now())
+        except shadowing.CannotShadow as refusal:
+            raise Conflict(str(refusal)) from refusal
+        return Response(ShadowOut(run).data, status=201)
+
+
+@extend_schema(tags=["models"], request=None, responses=ShadowOut)
+class StopShadow(APIView):
+    """Ends a run in shadow."""
+
+    permission_classes = (CanEngineer,)
+
+    def post(self, request: Request, pk: int) -> Response:
+        run = get_object_or_404(ShadowRun.objects.select_related("version"), pk=pk)
+        shadowing.stop(run, who=person(request), now=timezone.now())
+        run.refresh_from_db()
+        return Response(ShadowOut(run).data)
+
+
+class ReviewOut(serializers.ModelSerializer[Review]):
+    site = serializers.CharField(source="mote.site.code")
+    mote = serializers.CharField(source="mote.code")
+    version = serializers.CharField(source="run.version.name")
+    kind = serializers.CharField()
+    starts_at = Instant()
+    ends_at = Instant()
+
+    class Meta:
+        model = Review
+        fields = (
+            "id", "version", "site", "mote", "kind", "starts_at", "ends_at", "n_readings", "serving_surprise",
+            "candidate_surprise", "rarity", "weight", "verdict",
+        )  # fmt: skip
+
+
+@extend_schema(tags=["models"])
+class Reviews(ListAPIView[Review]):
+    """What a person shall look at: disagreements by rarity × disagreement, and what was drawn by lot."""
+
+    serializer_class = ReviewOut
+    queryset = Review.objects.select_related("mote__site", "run__version").filter(verdict="")
+    pagination_class = Pages
+
+
+class VerdictIn(serializers.Serializer[Any]):
+    verdict = serializers.ChoiceField(choices=[feedback.FAULT, feedback.NORMAL])
+
+
+@extend_schema(tags=["models"], request=VerdictIn, responses=ReviewOut)
+class SettleReview(APIView):
+    """Says what a stretch was; 409 where somebody has."""
+
+    permission_classes = (CanOperate,)
+
+    def post(self, request: Request, pk: int) -> Response:
+        asked = VerdictIn(data=request.data)
+        asked.is_valid(raise_exception=True)
+        found = get_object_or_404(Review.objects.select_related("mote__site", "run__version"), pk=pk)
+        try:
+            shadowing.settle(found, asked.validated_data["verdict"], who=person(request), now=timezone.now())
+        except shadowing.AlreadySettled as refusal:
+            raise Conflict(str(refusal)) from refusal
+        found.refresh_from_db()
+        return Response(ReviewOut(found).data)
 
 
 class LabelOut(serializers.ModelSerializer[Label]):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from sensors.models import Mote, Profile
+
+AROUND = timedelta(minutes=30)  # shown beside a stretch
 
 
 class RetrainPolicy(models.Model):
@@ -146,3 +150,11 @@ class Review(models.Model):
 
     def __str__(self) -> str:
         return f"{self.mote} {self.kind} {self.starts_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def from_at(self) -> datetime:
+        return self.starts_at - AROUND
+
+    @property
+    def to_at(self) -> datetime:
+        return self.ends_at + AROUND

@@ -49,6 +49,7 @@ def install_schedule() -> list[str]:
         "Measure capability": {"task": "ingestion.tasks.measure_capability", "crontab": _crontab(HOURLY)},
         "Tidy judged files": {"task": "ingestion.tasks.tidy_judged_files", "interval": every_minute},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
+        "Follow shadows": {"task": "mlops.tasks.follow_shadows", "interval": every_minute, "expire_seconds": SOON_S},
         "Watch drift": {"task": "mlops.tasks.watch_drift", "crontab": _crontab(MORNING)},
         "Validate models": {"task": "mlops.tasks.validate_models", "crontab": _crontab(MORNING)},
         "Look at labels": {"task": "mlops.tasks.look_at_labels", "crontab": _crontab(HOURLY)},
