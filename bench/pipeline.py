@@ -86,7 +86,10 @@ class Serves:
     def version_for(self, profile: Any) -> None:
         return None
 
-    def go_back_to(self, profile: Any, number: int) -> None:
+    def versions_for(self, profile: Any) -> list[Any]:
+        return []
+
+    def go_back_to(self, profile: Any, number: int, own: Any = None) -> None:
         """There is one engine only."""
 
     def refresh(self, now: datetime) -> list[object]:

@@ -26,7 +26,7 @@ from django.db.models.functions import Coalesce, Greatest
 
 from alerts import services as alert_services
 from alerts.models import Alert
-from ingestion import checkpoints, metrics, quarantine, stored
+from ingestion import assignment, checkpoints, metrics, quarantine, stored
 from ingestion.ledger import Books, add, balance
 from ingestion.patience import AWAY, DATABASE_AWAY, Announces, Patience, Stopped
 from ingestion.pipeline import Existing, Outcome, Pipeline, bronze
@@ -38,7 +38,6 @@ from mlops.detection.standin import marked
 from mlops.detection.words import words
 from mlops.models import ModelVersion
 from mlops.scoped import own_numbers
-from mlops.serving import record_serving, served
 from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
 from sensors.models import Mote, ProcessHeartbeat
@@ -52,16 +51,12 @@ LARGE = 4  # from this part of the largest batch on the next one is judged meanw
 MOST_REFUSALS = 64  # of one batch; a store that refuses everything must not be asked row by row
 
 
-class Serves(Protocol):
+class Serves(assignment.Serves, Protocol):
     """What the runner asks of mlops.serving."""
 
     def engine_for(self, profile: Profile) -> FittedEngine: ...
 
     def version_for(self, profile: Profile) -> ModelVersion | None: ...
-
-    def versions_for(self, profile: Profile) -> Sequence[ModelVersion]: ...
-
-    def go_back_to(self, profile: Profile, number: int, own: Mapping[str, int] | None = None) -> None: ...
 
     def refresh(self, now: datetime) -> Sequence[object]: ...
 
@@ -132,22 +127,30 @@ class Runner:
         self.serving, self.read_fleet, self.fleet_revision = serving, fleet, fleet_revision
         self.announce, self.group, self.owner, self.now = announce, group, owner, now
         self.pace, self.is_history, self.clock = pace or Pace(), is_history, clock
-        self.claims: dict[int, checkpoints.Claim] = {}
+        self.assignment = assignment.Assignment(
+            stream=stream, hot=hot, lake=lake, storage=storage, owner=owner, is_history=is_history, now=now
+        )
         self.gathered = Gathered()
         self.seconds: Counter[str] = Counter()
         self.n_readings = 0
         self._is_busy = False  # between polls with something in hand, when a poll may only keep the membership
         self._taken: Taken | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="hot-write")
-        self._generation = 0  # counts lost partitions: what was in hand when one was lost is not gathered
         self.patiently = self._patience(threading.Event())
         self._slow_at = self._looked_at = 0.0
         self._rate = (0.0, 0)
         self._may_swap = False
-        self._identity = ""
         self._consumer: Consumer | None = None
         self._last_batch_at: datetime | None = None
         self._running_since = now()
+
+    @property
+    def claims(self) -> dict[int, checkpoints.Claim]:
+        return self.assignment.claims
+
+    @property
+    def _generation(self) -> int:
+        return self.assignment.generation
 
     def _patience(self, stop: threading.Event) -> Patience:
         return Patience(
@@ -188,7 +191,7 @@ class Runner:
     def _join(self) -> None:
         self.patiently("database", self._configure)
         self.patiently("stream", self.stream.ensure)
-        self._identity = self.patiently("stream", self.stream.identity)
+        self.assignment.identity = self.patiently("stream", self.stream.identity)
         self._consumer = self.stream.consumer(self.group, on_assign=self._on_assign, on_revoke=self._on_revoke)
 
     def _turn(self) -> None:
@@ -278,7 +281,9 @@ class Runner:
                 log.error("hot_store_refused", profile=part.profile.code, readings=len(part), error=why)
                 rejects.extend(_refused(part, records, self.fleet, why))
         if rejects:
-            self.patiently("database", lambda: quarantine.keep(rejects, records, self.stream.topic, self._identity))
+            self.patiently(
+                "database", lambda: quarantine.keep(rejects, records, self.stream.topic, self.assignment.identity)
+            )
             first = rejects[0].row
             place = f"{self.stream.topic}/{int(records.partition[first])}@{int(records.offset[first])}"
             reasons = dict(Counter(reject.reason for reject in rejects))
@@ -394,22 +399,10 @@ class Runner:
         self.lake.append(table, pl.concat(tables, how="diagonal"), app_ids=apps, next_offsets=gathered.next_offsets)
 
     def _save(
-        self,
-        claims: Mapping[int, checkpoints.Claim],
-        next_offsets: Mapping[int, int],
-        books: Books,
-        received: Mapping[int, int],
+        self, claims: assignment.Claims, next_offsets: Mapping[int, int], books: Books, received: Mapping[int, int]
     ) -> None:
-        """State to the storage, then books, offsets and its row in one transaction."""
-        now = self.now()
-        snapshots = self.patiently(
-            "artefacts", lambda: checkpoints.write_snapshots(claims, next_offsets, storage=self.storage, now=now)
-        )
-        self.patiently(
-            "database",
-            lambda: checkpoints.save(claims, snapshots, books, received, configuration=self._configuration(), now=now),
-        )
-        checkpoints.prune(claims, snapshots, self.storage)
+        told = self._configuration()
+        self.assignment.save(claims, next_offsets, books, received, patiently=self.patiently, configuration=told)
 
     def _note_seen(self, gathered: Gathered) -> None:
         """Before the checkpoint, or a crash would leave it undone; never back, for a cycle may be all late."""
@@ -465,69 +458,31 @@ class Runner:
             if self.fleet_revision() != self.fleet.revision or self._is_outdated():
                 self.slow_cycle()
                 self.patiently("database", self._configure)
-                self.patiently("database", self._record_serving)
+                self.patiently("database", partial(self.assignment.record_serving, self.serving, self.fleet))
                 log.info("reconfigured", fleet=self.fleet.revision, models=self._configuration()["models"])
             self._beat()
         except DATABASE_AWAY as error:
             log.warning("database_away", error=str(error))
             close_old_connections()
 
-    def _record_serving(self) -> None:
-        serving = [(one, version) for one in self.fleet.profiles.values() for version in self.serving.versions_for(one)]
-        for profile, version in serving:
-            for partition, held in self.claims.items():
-                first = held.next_offset or 0
-                topic, topic_id, mote = self.stream.topic, held.identity, version.mote_id
-                if served(topic, partition, first, profile=profile.code, topic_id=topic_id, mote=mote) != version:
-                    record_serving(
-                        version, topic=topic, topic_id=topic_id, partition=partition, from_offset=first,
-                        who=self.owner, why="in production here from this message on", now=self.now(),
-                    )  # fmt: skip
-
     # ---- partitions come and go -----------------------------------------------------------------------------
 
     def _on_assign(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
         for partition in partitions:
-            held = self.patiently("database", partial(self._claim, partition))
-            self.patiently("artefacts", partial(checkpoints.restore, held, self.storage))
-            self.patiently("lake", partial(self._look_at_lake, held))
-            self.claims[partition] = held
-            if held.next_offset is None:
-                self._begin(held)
+            self.assignment.take(
+                partition, patiently=self.patiently, fleet=self.fleet, configuration=self._configuration()
+            )
         self.patiently("database", self._go_back)
-        self.patiently("database", self._record_serving)
+        self.patiently("database", partial(self.assignment.record_serving, self.serving, self.fleet))
         log.info("assigned", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
         return {partition: self.claims[partition].next_offset for partition in partitions}
 
     def _go_back(self) -> None:
-        """To the models of the checkpoint: a newer one waits until what a crash left unsaved has been judged again."""
+        """A newer version waits until what a crash left unsaved has been judged again."""
         self._may_swap = False
-        for held in self.claims.values():
-            for code, number in held.configuration.get("models", {}).items():
-                if code in self.fleet.profiles:
-                    own = held.configuration.get("own", {}).get(code)
-                    self.serving.go_back_to(self.fleet.profiles[code], number, own)
+        self.assignment.go_back(self.serving, self.fleet)
         if self._is_outdated():
             self._configure()
-
-    def _claim(self, partition: int) -> checkpoints.Claim:
-        return checkpoints.claim(self.stream.topic, partition, owner=self.owner, identity=self._identity)
-
-    def _look_at_lake(self, held: checkpoints.Claim) -> None:
-        """Sees what an earlier owner has committed, so that our first commit is not taken for its rival's."""
-        for table in self.lake.tables():
-            self.lake.recorded(table, held.app_id)
-
-    def _begin(self, held: checkpoints.Claim) -> None:
-        """A live partition without a past starts from what the hot store knows, saved before the first message."""
-        if not self.is_history:
-            for profile in self.fleet.profiles.values():
-                motes = [mote.id for mote in self.fleet.motes if mote.profile == profile.code]
-                latest = self.patiently("hot_store", partial(self.hot.latest, profile, motes))
-                for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
-                    held.state.newest[mote] = at
-        first = self.patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]
-        self._save({held.partition: held}, {held.partition: first}, {}, {})
 
     def _on_revoke(self, partitions: Sequence[int]) -> None:
         log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
@@ -543,10 +498,8 @@ class Runner:
 
     def _forget(self, partitions: Sequence[int]) -> None:
         """Lets go without saving: whoever has the partition now replays it from its checkpoint."""
-        for partition in partitions:
-            self.claims.pop(partition, None)
+        self.assignment.forget(partitions)
         self.gathered = Gathered()
-        self._generation += 1
 
     def _keep_membership(self) -> None:
         """A paused poll tells the broker that this consumer lives while what it has in hand waits for a sink."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 from django.db import transaction
 
+from alerts.services import instant
 from ingestion.ledger import balance
 from ingestion.models import Booked, LedgerHour, Quarantined
 from ingestion.reconciling import comparison, reading
@@ -22,6 +23,16 @@ from sensors.lake import Lake, NoSuchTable
 CHUNK = 50_000
 Line = tuple[datetime, int]  # hour and mote
 Place = tuple[str, int]  # topic and partition
+Origin = tuple[int, int, datetime]  # partition, offset, arrival: a topic made anew counts its offsets anew
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that waits in quarantine for its mote."""
+
+    key: int
+    place: Place
+    origin: Origin
 
 
 def correct_books(
@@ -37,7 +48,7 @@ def correct_books(
     adopted = _stored_now(scope, wrong, lake, held)
     done, told = [], []
     for line, row in lines.items():
-        still_held = Counter(one[0] for one in held.get(line, ()) if one not in adopted)
+        still_held = Counter(one.place for one in held.get(line, ()) if one not in adopted)
         if _correct(scope, line, row["cold"], sent.get(line, Counter()) - still_held, adopted & held.get(line, set())):
             done.append(line)
         else:
@@ -60,7 +71,7 @@ def _messages(
     *,
     since: datetime,
     future: timedelta,
-) -> tuple[dict[Line, Counter[Place]], dict[Line, set[tuple[Place, int]]]]:
+) -> tuple[dict[Line, Counter[Place]], dict[Line, set[Held]]]:
     """The booked messages of these hours and motes, as bronze says: how many came where, and which wait as held."""
     try:
         bronze = lake.scan("bronze")
@@ -70,11 +81,12 @@ def _messages(
     known = bronze.filter(pl.col("date") >= since.date(), pl.col("received_at") >= since, reading.is_booked(marks))
     wire = Wire(_all_active(fleet), future_s=future.total_seconds())
     sent: dict[Line, Counter[Place]] = {}
-    held: dict[Line, set[tuple[Place, int]]] = {}
+    held: dict[Line, set[Held]] = {}
     for topic, date in reading.collected(known.select("topic", "date").unique()).sort("date").iter_rows():
         day = known.filter(pl.col("topic") == topic, pl.col("date") == date).select(*ORIGIN, "payload")
         unknown = Quarantined.objects.filter(topic=topic, reason="unknown_mote")
-        waiting = set(unknown.values_list("partition", "offset"))
+        rows = unknown.values_list("pk", "partition", "offset", "received_at")
+        waiting = {(one, at, came): Held(key, (topic, one), (one, at, came)) for key, one, at, came in rows}
         for part in reading.collected(day).iter_slices(CHUNK):
             _take(topic, _records(part), wire, scope, wanted, waiting, sent, held)
     return sent, held
@@ -86,9 +98,9 @@ def _take(
     wire: Wire,
     scope: Scope,
     wanted: set[Line],
-    waiting: set[tuple[int, int]],
+    waiting: Mapping[Origin, Held],
     sent: dict[Line, Counter[Place]],
-    held: dict[Line, set[tuple[Place, int]]],
+    held: dict[Line, set[Held]],
 ) -> None:
     decoded = wire.decode(records)
     batches = [batch for batch, _ in decoded.batches if batch.profile.code == scope.profile.code]
@@ -100,10 +112,11 @@ def _take(
                     sent.setdefault(line, Counter())[topic, entry.partition] += n
     if waiting:
         for batch in batches:
-            for mote, at, partition, offset in zip(batch.mote, batch.at, batch.partition, batch.offset, strict=True):
-                line = _hour(int(at) // 3_600_000_000 * 3_600_000_000), int(mote)
-                if (partition, offset) in waiting and line in wanted:
-                    held.setdefault(line, set()).add(((topic, int(partition)), int(offset)))
+            columns = (batch.mote, batch.at, batch.partition, batch.offset, batch.received_at)
+            for mote, at, partition, offset, received in zip(*(each.tolist() for each in columns), strict=True):
+                line = _hour(at // 3_600_000_000 * 3_600_000_000), mote
+                if (one := waiting.get((partition, offset, instant(received)))) and line in wanted:
+                    held.setdefault(line, set()).add(one)
 
 
 def _all_active(fleet: Fleet) -> Fleet:
@@ -121,19 +134,17 @@ def _hour(at_us: int) -> datetime:
     return datetime.fromtimestamp(at_us // 1_000_000, UTC)
 
 
-def _stored_now(
-    scope: Scope, wrong: pl.DataFrame, lake: Lake, held: dict[Line, set[tuple[Place, int]]]
-) -> set[tuple[Place, int]]:
+def _stored_now(scope: Scope, wrong: pl.DataFrame, lake: Lake, held: Mapping[Line, set[Held]]) -> set[Held]:
     """Of the held messages those whose readings are stored all the same: they were read again with their mote."""
     if not held:
         return set()
-    rows = pl.concat(reading.cold_rows(scope, day, lake).select("partition", "offset") for day in reading.by_day(wrong))
+    rows = pl.concat(reading.cold_rows(scope, day, lake).select(ORIGIN) for day in reading.by_day(wrong))
     there = set(rows.iter_rows())
-    return {one for places in held.values() for one in places if (one[0][1], one[1]) in there}
+    return {one for some in held.values() for one in some if one.origin in there}
 
 
 @transaction.atomic
-def _correct(scope: Scope, line: Line, n: int, sent: Counter[Place], adopted: set[tuple[Place, int]]) -> bool:
+def _correct(scope: Scope, line: Line, n: int, sent: Counter[Place], adopted: set[Held]) -> bool:
     """Sets what the books of a mote's hour call stored to `n`, if the messages that came leave exactly that."""
     hour, key = line[0], str(line[1])
     rows = LedgerHour.objects.select_for_update().filter(hour=hour, profile=scope.profile.code)
@@ -151,8 +162,8 @@ def _correct(scope: Scope, line: Line, n: int, sent: Counter[Place], adopted: se
             row.stored += change
             row.received += change
             row.save()
-    for (topic, partition), offset in adopted:
-        _was_held(hour, topic, partition, offset)
+    for one in adopted:
+        _was_held(hour, one)
     return True
 
 
@@ -160,9 +171,10 @@ def _put_aside(row: LedgerHour | None, key: str) -> int:
     return sum(row.others.get(fate, {}).get(key, 0) for fate in ("duplicate", "quarantined")) if row else 0
 
 
-def _was_held(hour: datetime, topic: str, partition: int, offset: int) -> None:
+def _was_held(hour: datetime, one: Held) -> None:
     """A message that waited and is stored by now is no longer held, in the books as in quarantine."""
-    message = Quarantined.objects.filter(topic=topic, partition=partition, offset=offset, status="held").first()
+    topic, partition = one.place
+    message = Quarantined.objects.filter(pk=one.key, status="held").first()
     row = LedgerHour.objects.select_for_update().filter(hour=hour, profile="", topic=topic, partition=partition).first()
     if message is None or row is None or not row.held:
         return
