@@ -74,7 +74,7 @@ def kept() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     )
     # Alerts of the system's own tell of the run, not of the messages.
     yield "alerts", _rows(Alert.objects.exclude(mote=None).order_by("subject", "first_seen_at", "last_seen_at"))
-    yield "labels", _rows(Label.objects.order_by("mote", "channel", "kind", "starts_at"))
+    yield "labels", _rows(Label.objects.order_by("mote", "channel", "kind", "starts_at"), "told_at")
     yield "last seen", [{"mote": mote.pk, "at": mote.last_seen_at} for mote in Mote.objects.order_by("pk")]
     yield "states", list(_states())
 

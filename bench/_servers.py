@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import boto3
 import polars as pl
 import psycopg
 
@@ -76,6 +78,22 @@ def fill(stack: Stack, sites: int, motes: int, day: datetime) -> None:
     module(stack, "bench._fleet", "--sites", sites, "--motes", motes, "--day", day.date())
 
 
+def copy(filled: Stack, other: Stack) -> None:
+    """Gives another stack the same rows and artefacts, before either has read a message."""
+    name, template = (urlsplit(each.environment["DATABASE_URL"]).path[1:] for each in (other, filled))
+    with psycopg.connect(ADDRESSES["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    environment = other.environment
+    storage = boto3.resource(
+        "s3", endpoint_url=environment["S3_ENDPOINT_URL"], region_name=environment.get("AWS_REGION", "us-east-1"),
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"], aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )  # fmt: skip
+    source = filled.environment["S3_BUCKET"]
+    for one in storage.Bucket(source).objects.all():
+        storage.Bucket(environment["S3_BUCKET"]).copy({"Bucket": source, "Key": one.key}, one.key)
+
+
 def contents(stack: Stack, folder: Path) -> dict[str, pl.DataFrame]:
     from bench import _contents
 
@@ -105,19 +123,20 @@ def end(stack: Stack) -> int:
     return sum(end for _, end in stream(stack).bounds().values())
 
 
-def flow(stack: Stack, mixture: Mixture, rate: float) -> None:
-    """Sends it all at a rate, the truth about its faults first."""
+def flow(stack: Stack, mixture: Mixture, rate: float, stop: threading.Event | None = None) -> None:
+    """Sends it at a rate, all of it or until it is told to stop, the truth about its faults first."""
     labels = KafkaStream(stack.environment["KAFKA_LABELS_TOPIC"], stack.environment["KAFKA_BOOTSTRAP_SERVERS"])
     for site in mixture.sites:
         told = simulator(site, mixture.n_motes), micros(mixture.start), micros(mixture.start + timedelta(days=1))
         tell_truth(*told, labels=labels, site=site)
     labels.close()
     readings, began, n = stream(stack), time.monotonic(), 0
-    for chunk in mixture.chunks():
-        for part in (chunk[i : i + PART] for i in range(0, len(chunk), PART)):
-            readings.append([value for value, _ in part], [key for _, key in part])
-            n += len(part)
-            time.sleep(max(n / rate - (time.monotonic() - began), 0.0))
+    for part in (chunk[i : i + PART] for chunk in mixture.chunks() for i in range(0, len(chunk), PART)):
+        if stop is not None and stop.is_set():
+            break
+        readings.append([value for value, _ in part], [key for _, key in part])
+        n += len(part)
+        time.sleep(max(n / rate - (time.monotonic() - began), 0.0))
     readings.close()
 
 

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--readings", type=int, default=500_000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--consumers", type=int, default=1, help="in one group; the run that is compared has one")
+    parser.add_argument("--late", type=int, default=0, help="so many of them join under load, after the first kill")
     parser.add_argument("--rate", type=float, default=1_300.0, help="messages a second while it is being killed")
     parser.add_argument("--motes", type=int, default=42, help="at each of the four sites")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
@@ -58,15 +60,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     span = timedelta(seconds=30 * options.readings / (4 * options.motes)) * 1.1 + timedelta(hours=2)
     mixture = Mixture(sites, options.motes, _servers.day_before(span), options.readings, options.seed)
     with _servers.sieis(folder / "killed", **OFTEN) as killed, _servers.sieis(folder / "spared") as spared:
-        for stack in (killed, spared):
-            _servers.fill(stack, 4, options.motes, mixture.start)
+        _servers.fill(killed, 4, options.motes, mixture.start)
+        _servers.copy(killed, spared)
         topics = {name: killed.environment[name] for name in ("KAFKA_TOPIC", "KAFKA_LABELS_TOPIC")}
         spared.environment = {**spared.environment, **topics}
         told = _torment(killed, mixture, options)
         began = time.monotonic()
         _run_through(spared, ["consumer"], {})
         told["spared_run_s"] = round(time.monotonic() - began, 1)
-        there = _servers.contents(killed, folder / "a"), _servers.contents(spared, folder / "b")
+        with ThreadPoolExecutor(2) as at_once:
+            there = at_once.map(lambda each: _servers.contents(each, each.folder / "contents"), (killed, spared))
         return {"seed": options.seed, **told, "odd": dict(mixture.kinds)} | verdict(*there, sent=_servers.end(killed))
 
 
@@ -78,9 +81,10 @@ def _torment(stack: Stack, mixture: Mixture, options: argparse.Namespace) -> dic
     flow.start()
     moments: Counter[str] = Counter()
     begun: dict[str, int] = {}
-    for _ in range(options.kills):
-        _complete(stack, names, begun)
-        one, moment = chance.choice(names), chance.choice(MOMENTS)
+    for i in range(options.kills):
+        there = names if i else names[: len(names) - options.late]
+        _complete(stack, there, begun)
+        one, moment = chance.choice(there), chance.choice(MOMENTS)
         _live_until(stack, one, moment, begun[one])
         time.sleep(chance.uniform(*AFTER_S))
         how = chance.choice(HOW) if len(names) > 1 else signal.SIGKILL

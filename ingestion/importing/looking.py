@@ -208,9 +208,9 @@ def _estimate(rows: Rows, site: str, codes: Sequence[str]) -> str:
     nowhere = np.zeros(len(values), dtype=np.int64)
     wire.decode(Records(values, nowhere, nowhere, np.full(len(values), np.iinfo(np.int64).max // 2)))
     seconds = (time.perf_counter() - began) / max(len(values), 1) * len(rows)
-    return (
-        f"It will take more than {seconds:,.1f} s: so long for writing and reading the messages, then they are stored."
-    )
+    if seconds < 1:
+        return "It will take seconds."
+    return f"It will take more than {seconds:,.0f} s: so long to write and to read the messages; then they are stored."
 
 
 def _some(codes: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ def run(program: str, *arguments: str) -> Any:
         [sys.executable, str(ROOT / "bench" / f"{program}.py"), *arguments], cwd=ROOT, text=True, capture_output=True,
         check=False, timeout=300, env={**os.environ, **ADDRESSES, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr[-2000:]
+    assert told.returncode == 0, f"{program}: {told.stdout[-3000:]}\n{told.stderr[-3000:]}"
     return last_json(told.stdout)
 
 

@@ -15,7 +15,7 @@ async function follow(element) {
   const bar = find("progress", element);
   if (job && bar) {
     bar.value = job.progress;
-    say(find("[data-step]", element), job.step || "It begins when a worker is free.");
+    say(find("[data-step]", element), job.state === "queued" ? "It begins when a worker is free." : job.step || "Reading the files");
     say(find("[data-sent]", element), job.n_sent ? `${number.format(job.n_sent)} of ${number.format(job.n_rows)} rows sent` : "");
   }
   setTimeout(() => follow(element), EVERY_MS);
