@@ -34,16 +34,16 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12)
     options = parser.parse_args()
     with embedded_django():
-        session = prepare()
+        session, motes = prepare()
         with Server() as port:
-            figures = measure(port, session, options.singles, options.batches)
+            figures = measure(port, session, motes, options.singles, options.batches)
     for name, value in figures.items():
         print(f"{name:34}{value:>10,.2f}")
     print(json.dumps(figures))
 
 
-def prepare() -> str:
-    """A fleet with a model in production, and the session of somebody who may look."""
+def prepare() -> tuple[str, list[str]]:
+    """A fleet with a model in production: the session of somebody who may look, and its motes."""
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.auth.models import User
@@ -51,6 +51,7 @@ def prepare() -> str:
 
     from bench._fleet import make
     from sensors import roles
+    from sensors.models import Mote
 
     now = datetime.now(UTC)
     make(["main"], 42, now.replace(hour=0, minute=0, second=0, microsecond=0))
@@ -61,7 +62,8 @@ def prepare() -> str:
     session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[-1]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.create()
-    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}; csrftoken={'a' * 32}"
+    motes = list(Mote.objects.filter(profile__code="indoor").values_list("code", flat=True))
+    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}; csrftoken={'a' * 32}", motes
 
 
 class Server:
@@ -86,12 +88,13 @@ class Server:
         self._process.wait()
 
 
-def measure(port: int, cookie: str, n_singles: int, n_batches: int) -> dict[str, Any]:
+def measure(port: int, cookie: str, motes: list[str], n_singles: int, n_batches: int) -> dict[str, Any]:
     ask = Asker(port, cookie)
     rng = np.random.default_rng(1)
+    drawn = zip(rng.normal(22, 0.3, LARGE).tolist(), rng.normal(45, 1, LARGE).tolist(), strict=True)
     rows = [
-        {"temperature": 22 + float(t), "humidity": 45 + float(h), "light": 120.0, "voltage": 2.7, "mote_id": str(m)}
-        for t, h, m in zip(rng.normal(0, 0.3, LARGE), rng.normal(0, 1, LARGE), rng.integers(1, 40, LARGE), strict=True)
+        {"temperature": t, "humidity": h, "light": 120.0, "voltage": 2.7, "mote_id": motes[i % len(motes)]}
+        for i, (t, h) in enumerate(drawn)
     ]
     bodies, large = [json.dumps(row).encode() for row in rows[:n_singles]], json.dumps(rows).encode()
     for body in bodies[:20]:

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops.models import ModelVersion
-from mlops.predicting import MOST_ROWS, BadRow, NoModel, predictor
+from mlops.predicting import MOST_ROWS, BadRow, NoModel, Prediction, Refused, predictor
 from sensors.problems import Unavailable
 from sensors.readings import Profile
 from sensors.serializers import Instant
@@ -128,7 +128,7 @@ class Predict(_Asking):
         return _answer(_predicted(request.data))
 
 
-def _predicted(row: Any, profile: str = "") -> dict[str, Any]:
+def _predicted(row: Any, profile: str = "") -> Prediction:
     try:
         return predictor().predict(row, now=timezone.now(), profile=profile)
     except BadRow as wrong:
@@ -150,8 +150,8 @@ class PredictMany(_Asking):
             raise Unavailable(str(missing)) from missing
         return _answer({
             "n": len(told),
-            "n_anomalies": sum(one.get("is_anomaly", False) for one in told),
-            "n_errors": sum("error" in one for one in told),
+            "n_anomalies": sum(isinstance(one, Prediction) and one.is_anomaly for one in told),
+            "n_errors": sum(isinstance(one, Refused) for one in told),
             "predictions": told,
         })  # fmt: skip
 
@@ -178,7 +178,6 @@ class ModelInfo(APIView):
 
 def _serving(code: str, request: Request) -> ModelVersion:
     asked = predictor()
-    asked.serving.refresh(timezone.now())
     mote = asked.fleet.find(request.query_params["mote_id"]) if request.query_params.get("mote_id") else None
     if "mote_id" in request.query_params and mote is None:
         raise NotFound(f"There is no mote “{request.query_params['mote_id']}”.")
@@ -215,16 +214,16 @@ class SmokePredict(_Asking):
         began = time.perf_counter()
         row = request.data
         told = _predicted({k: row[k] for k in row if k not in NO_CHANNELS} if isinstance(row, dict) else row, SMOKE)
-        fire = -told["anomaly_score"]
+        fire = -told.anomaly_score
         return _answer({
-            "prediction": int(told["is_anomaly"]),
-            "prediction_label": "fire" if told["is_anomaly"] else "no_fire",
+            "prediction": int(told.is_anomaly),
+            "prediction_label": "fire" if told.is_anomaly else "no_fire",
             "confidence": {"no_fire": round(1.0 - fire, 4), "fire": fire},
             "processing_time_seconds": round(time.perf_counter() - began, 6),
-            "timestamp": told["timestamp"],
-            "model_info": {"algorithm": ALGORITHM, "version": told["model_version"]},
-            "details": told["details"],
-            "assumed": [*told["assumed"], "fire stands for an anomaly of the smoke profile"],
+            "timestamp": told.timestamp,
+            "model_info": {"algorithm": ALGORITHM, "version": told.model_version},
+            "details": told.details,
+            "assumed": [*told.assumed, "fire stands for an anomaly of the smoke profile"],
         })  # fmt: skip
 
 

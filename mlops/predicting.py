@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
+from django.utils import timezone
+from msgspec import Struct
 
 from mlops.detection import FittedEngine, Judgement
 from mlops.models import ModelVersion
@@ -26,7 +29,8 @@ MOST_ROWS = 10_000
 NO_MOTE = -1  # no mote has this key: a stranger, judged by what is usual for the fleet
 HOUR_US = 3_600_000_000
 BESIDE = frozenset({"mote_id", "site", "timestamp", "profile"})  # what a row has beside its channels
-BY_ITSELF = "judged by itself, without the readings before it"
+ASSUMED = ("judged by itself, without the readings before it",)
+NO_FLEET = "no mote: compared with what is usual for the whole fleet, and not by the forest"
 
 
 class NoModel(Exception):
@@ -41,11 +45,56 @@ class BadRow(Exception):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Refused(Struct, gc=False, frozen=True):
+    """A row of a batch that cannot be judged."""
+
+    error: dict[str, str]
+
+
+class Details(Struct, gc=False, frozen=True):
+    words: str
+    channel: str | None
+    layer: str | None
+
+
+class Prediction(Struct, gc=False, frozen=True):
+    """What is said of a reading, in the words of the API. Kept from the garbage collector: there are 10,000 at once."""
+
+    is_anomaly: bool
+    anomaly_score: float
+    severity: str
+    details: Details
+    surprise: float
+    contributions: dict[str, float]
+    expected: dict[str, list[float]]
+    model_version: str
+    profile: str
+    mote_id: str | None
+    timestamp: str
+    assumed: tuple[str, ...]
+
+
+USUAL = Details("As usual", None, None)
+
+
+class Kind:
+    """A profile, with what understanding its readings needs again and again."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.codes = list(profile.names)
+        measured = [(c, channel) for c, channel in enumerate(profile.channels) if channel.formula is None]
+        aliases = {alias: c for c, channel in measured for alias in channel.aliases}
+        self.places = aliases | {channel.code: c for c, channel in measured}
+        self.needed = frozenset(c for c, channel in measured if channel.is_detected)
+        self.listed = ", ".join(channel.code for _, channel in measured)
+        self.is_derived = bool((profile.is_detected & ~profile.is_measured).any())
+
+
+class Asked(Struct, gc=False, frozen=True):
     """A row, understood."""
 
-    profile: Profile
+    kind: Kind
     mote: MoteRef | None
     at: int
     values: list[float]
@@ -54,59 +103,69 @@ class Asked:
 
 @dataclass
 class Predictor:
-    """One a process. A promotion holds from the next request on."""
+    """One a process. A promotion holds from a second later on, and a second is what a look costs least."""
 
     serving: Serving = field(default_factory=Serving)
-    fleet_of: Callable[[], Fleet] = registry.current_fleet
-    revision_of: Callable[[], int] = registry.revision
+    look_s: float = 1.0
 
     def __post_init__(self) -> None:
         self._fleet: Fleet | None = None
-        self._reading = threading.Lock()
+        self._kinds: dict[str, Kind] = {}
+        self._looked_at = -math.inf
+        self._looking = threading.Lock()
 
     @property
     def fleet(self) -> Fleet:
-        with self._reading:
-            if self._fleet is None or self._fleet.revision != self.revision_of():
-                self._fleet = self.fleet_of()
-            return self._fleet
+        self.look(timezone.now())
+        assert self._fleet is not None  # look reads it
+        return self._fleet
 
-    def predict(self, row: Any, *, now: datetime, profile: str = "") -> dict[str, Any]:
+    def look(self, now: datetime) -> None:
+        """Takes up what was promoted or changed since the last look, unless that was a moment ago."""
+        with self._looking:
+            if time.monotonic() - self._looked_at < self.look_s:
+                return
+            if self._fleet is None or self._fleet.revision != registry.revision():
+                self._fleet = registry.current_fleet()
+                self._kinds = {code: Kind(profile) for code, profile in self._fleet.profiles.items()}
+            self.serving.refresh(now)
+            self._looked_at = time.monotonic()
+
+    def predict(self, row: Any, *, now: datetime, profile: str = "") -> Prediction:
         """What is to be said of one reading; BadRow and NoModel say why nothing can be."""
-        fleet = self.fleet
-        asked = understand(row, fleet, now, profile)
-        self.serving.refresh(now)
-        (told,) = self._tell(asked.profile, [asked], fleet)
+        fleet, kinds = self.fleet, self._kinds
+        asked = understand(row, fleet, kinds, now, profile)
+        (told,) = self._tell(asked.kind, [asked], fleet)
         return told
 
-    def predict_many(self, rows: Sequence[Any], *, now: datetime, profile: str = "") -> list[dict[str, Any]]:
+    def predict_many(self, rows: Sequence[Any], *, now: datetime, profile: str = "") -> list[Prediction | Refused]:
         """One answer a row, in their order; a bad row is answered by what is wrong with it."""
-        fleet = self.fleet
-        answers: list[dict[str, Any]] = []
-        good: dict[Profile, list[tuple[int, Asked]]] = {}
+        fleet, kinds = self.fleet, self._kinds
+        answers: list[Any] = [None] * len(rows)
+        good: dict[str, tuple[list[int], list[Asked]]] = {code: ([], []) for code in kinds}
         for place, row in enumerate(rows):
             try:
-                asked = understand(row, fleet, now, profile)
+                asked = understand(row, fleet, kinds, now, profile)
             except BadRow as wrong:
-                answers.append({"error": {"field": wrong.name, "detail": str(wrong)}})
+                answers[place] = Refused({"field": wrong.name, "detail": str(wrong)})
             else:
-                answers.append({})
-                good.setdefault(asked.profile, []).append((place, asked))
-        self.serving.refresh(now)
-        for kind, placed in good.items():
-            told = self._tell(kind, [asked for _, asked in placed], fleet)
-            for (place, _), answer in zip(placed, told, strict=True):
-                answers[place] = answer
+                places, understood = good[asked.kind.profile.code]
+                places.append(place)
+                understood.append(asked)
+        for code, (places, understood) in good.items():
+            if understood:
+                for place, told in zip(places, self._tell(kinds[code], understood, fleet), strict=True):
+                    answers[place] = told
         return answers
 
-    def _tell(self, profile: Profile, asked: Sequence[Asked], fleet: Fleet) -> list[dict[str, Any]]:
-        engine, versions = self.model(profile)
-        batch = _batch(profile, asked, fleet)
+    def _tell(self, kind: Kind, asked: Sequence[Asked], fleet: Fleet) -> list[Prediction]:
+        engine, versions = self.model(kind.profile)
+        batch = _batch(kind, asked, fleet)
         judged = engine.score_stateless(batch.values, batch.mote, batch.at, batch.utc_offset_s)
         own = engine.own if isinstance(engine, ScopedEngine) else {}
         names = {number: version.name for number, version in versions.items()}
         numbers = [own[mote].number if mote in own else engine.number for mote in batch.mote.tolist()]
-        return _told(profile, asked, judged, [names[number] for number in numbers])
+        return _told(kind, asked, judged, [names[number] for number in numbers])
 
     def model(self, profile: Profile) -> tuple[FittedEngine, Mapping[int, ModelVersion]]:
         """What judges the profile, and its versions by number."""
@@ -128,27 +187,23 @@ def predictor() -> Predictor:
 # ---- understanding a row --------------------------------------------------------------------------------------
 
 
-def understand(row: Any, fleet: Fleet, now: datetime, profile: str = "") -> Asked:
+def understand(row: Any, fleet: Fleet, kinds: Mapping[str, Kind], now: datetime, profile: str = "") -> Asked:
     """The row as a reading of a profile; whatever is missing and can be assumed is said."""
-    if not isinstance(row, Mapping):
+    if type(row) is not dict:
         raise BadRow("", f'A reading is an object such as {{"temperature": 22.5}}; this is {type(row).__name__}.')
-    assumed = []
     mote = _mote(row, fleet)
-    kind = _profile(row, fleet, mote, profile)
-    names = _names(kind)
-    values, missing = _values(row, kind, names)
-    if mote is None:
-        assumed.append("no mote: compared with what is usual for the whole fleet, and not by the forest")
+    kind = _kind(row, kinds, mote, profile)
+    values, missing = _values(row, kind)
+    assumed = ASSUMED if mote else (*ASSUMED, NO_FLEET)
     if missing:
-        assumed.append(f"without {', '.join(missing)}")
+        assumed = (*assumed, f"without {', '.join(missing)}")
     if row.get("timestamp") is None:
-        at = micros(now)
-        assumed.append("measured now")
+        at, assumed = micros(now), (*assumed, "measured now")
     else:
         at = _at(row["timestamp"])
-    if not (row.get("profile") or profile or mote):
-        assumed.append(f"profile {kind.code}, the only one with these channels")
-    return Asked(kind, mote, at, values, (*assumed, BY_ITSELF))
+    if mote is None and not (profile or row.get("profile")):
+        assumed = (*assumed, f"profile {kind.profile.code}, the only one with these channels")
+    return Asked(kind, mote, at, values, assumed)
 
 
 def _mote(row: Mapping[str, Any], fleet: Fleet) -> MoteRef | None:
@@ -162,66 +217,49 @@ def _mote(row: Mapping[str, Any], fleet: Fleet) -> MoteRef | None:
     return mote
 
 
-def _profile(row: Mapping[str, Any], fleet: Fleet, mote: MoteRef | None, wanted: str) -> Profile:
+def _kind(row: Mapping[str, Any], kinds: Mapping[str, Kind], mote: MoteRef | None, wanted: str) -> Kind:
     code = row.get("profile") or wanted or (mote.profile if mote else "")
     if code:
-        if code not in fleet.profiles:
-            raise BadRow("profile", f"There is no profile “{code}”; there are: {', '.join(fleet.profiles) or 'none'}.")
+        if code not in kinds:
+            raise BadRow("profile", f"There is no profile “{code}”; there are: {', '.join(kinds) or 'none'}.")
         if mote is not None and mote.profile != code:
             raise BadRow("profile", f"Mote {mote.code} is of profile {mote.profile}, not of {code}.")
-        return fleet.profiles[code]
+        return kinds[code]
     given = row.keys() - BESIDE
-    fitting = [one for one in fleet.profiles.values() if given and given <= _names(one).keys()]
+    fitting = [one for one in kinds.values() if given and given <= one.places.keys()]
     if len(fitting) != 1:
-        told = ", ".join(one.code for one in (fitting or fleet.profiles.values())) or "none"
+        told = ", ".join(one.profile.code for one in (fitting or kinds.values())) or "none"
         raise BadRow("profile", f"Say which profile the reading is of; that could be: {told}.")
     return fitting[0]
 
 
-@cache
-def _names(profile: Profile) -> dict[str, int]:
-    """The place of each channel, by every name that it goes under."""
-    places = [(c, channel) for c, channel in enumerate(profile.channels) if channel.formula is None]
-    aliases = {alias: c for c, channel in places for alias in channel.aliases}
-    return aliases | {channel.code: c for c, channel in places}
-
-
-def _values(row: Mapping[str, Any], profile: Profile, names: Mapping[str, int]) -> tuple[list[float], list[str]]:
-    values, given = [math.nan] * len(profile.channels), set()
+def _values(row: Mapping[str, Any], kind: Kind) -> tuple[list[float], list[str]]:
+    """The values in the profile's order, and the channels that are null."""
+    values, given, missing = [math.nan] * len(kind.codes), set(), []
     for name, value in row.items():
-        if name in BESIDE:
-            continue
-        place = names.get(name)
+        place = kind.places.get(name)
         if place is None:
-            raise BadRow(str(name), f"Profile {profile.code} has no channel “{name}”; it has {_listed(profile)}.")
+            if name in BESIDE:
+                continue
+            raise BadRow(name, f"Profile {kind.profile.code} has no channel “{name}”; it has {kind.listed}.")
         given.add(place)
-        if value is not None:
-            values[place] = _number(name, value)
-    absent = [
-        one for c, one in enumerate(profile.channels) if one.formula is None and one.is_detected and c not in given
-    ]
-    if absent:
-        codes = ", ".join(one.code for one in absent)
-        raise BadRow(absent[0].code, f"{codes} is missing; send null where nothing was measured.")
-    missing = [profile.channels[c].code for c in sorted(given) if math.isnan(values[c])]
+        if value is None:
+            missing.append(kind.codes[place])
+        elif type(value) in (float, int) and math.isfinite(value):
+            values[place] = float(value)
+        else:
+            raise BadRow(name, f"{name} is {value!r}; expected a number, or null where nothing was measured.")
+    if not given >= kind.needed:
+        absent = [kind.codes[c] for c in sorted(kind.needed - given)]
+        raise BadRow(absent[0], f"{', '.join(absent)} is missing; send null where nothing was measured.")
     if len(missing) == len(given):
-        raise BadRow(missing[0], "All values are null, so there is nothing to judge.")
+        raise BadRow(missing[0] if missing else "", "All values are null, so there is nothing to judge.")
     return values, missing
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadRow(str(name), f"{name} is {value!r}; expected a number, or null where nothing was measured.")
-    return float(value)
-
-
-def _listed(profile: Profile) -> str:
-    return ", ".join(one.code for one in profile.channels if one.formula is None)
 
 
 def _at(given: Any) -> int:
     try:
-        if isinstance(given, int | float) and not isinstance(given, bool):
+        if type(given) in (float, int):
             return micros(datetime.fromtimestamp(given, UTC))
         instant = datetime.fromisoformat(given)
     except (TypeError, ValueError, OverflowError, OSError):
@@ -236,15 +274,15 @@ def _at(given: Any) -> int:
 # ---- judging and telling --------------------------------------------------------------------------------------
 
 
-def _batch(profile: Profile, asked: Sequence[Asked], fleet: Fleet) -> Batch:
+def _batch(kind: Kind, asked: Sequence[Asked], fleet: Fleet) -> Batch:
     at = np.array([one.at for one in asked], dtype=np.int64)
     mote = np.array([one.mote.id if one.mote else NO_MOTE for one in asked], dtype=np.int64)
     nowhere = np.zeros(len(asked), dtype=np.int64)
     batch = Batch(
-        profile=profile, mote=mote, at=at, values=np.array([one.values for one in asked], dtype=np.float64),
+        profile=kind.profile, mote=mote, at=at, values=np.array([one.values for one in asked], dtype=np.float64),
         utc_offset_s=_offsets(mote, at, fleet), partition=nowhere, offset=nowhere, received_at=at,
     )  # fmt: skip
-    if (profile.is_detected & ~profile.is_measured).any():
+    if kind.is_derived:
         alone = replace(batch, mote=np.arange(len(asked)))  # readings of one request are no sequence
         batch = replace(batch, values=derive(alone, Before()).values)
     return batch
@@ -260,56 +298,50 @@ def _offsets(mote: Any, at: Any, fleet: Fleet) -> Any:
     return offsets
 
 
-def _told(profile: Profile, asked: Sequence[Asked], judged: Judgement, versions: Sequence[str]) -> list[dict[str, Any]]:
-    names, onset = profile.names, profile.onset
+def _told(kind: Kind, asked: Sequence[Asked], judged: Judgement, versions: Sequence[str]) -> list[Prediction]:
+    codes, onset = kind.codes, kind.profile.onset
     spoken = np.nan_to_num(judged.surprise, nan=0.0)
     scores = np.round(score(spoken, onset), 4).tolist()
     heard = np.maximum(np.nan_to_num(judged.channel_surprise, nan=0.0), 0.0)
     total = heard.sum(axis=1, keepdims=True)
     shares = np.round(np.divide(heard, total, out=np.zeros_like(heard), where=total > 0), 4).tolist()
-    low, high = _rounded(judged.expected_low), _rounded(judged.expected_high)
+    bands = np.round(np.stack([judged.expected_low, judged.expected_high], axis=2), 4)
+    is_whole = np.asarray(np.isfinite(bands).all(axis=(1, 2))).tolist()
+    pairs = bands.tolist()
     surprise, is_odd = np.round(spoken, 3).tolist(), (spoken >= onset).tolist()
-    answers = []
+    instants = {at: f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%dT%H:%M:%S.%f}Z" for at in {a.at for a in asked}}
+    told = []
     for i, one in enumerate(asked):
-        band = {name: [low[i][c], high[i][c]] for c, name in enumerate(names) if low[i][c] is not None}
-        channel, is_one_odd = judged.channel[i], is_odd[i]
-        answers.append({
-            "is_anomaly": is_one_odd,
-            "anomaly_score": -scores[i] if scores[i] else 0.0,
-            "severity": severity(scores[i]),
-            "details": {
-                "words": _words(profile, one, channel, band, is_one_odd),
-                "channel": channel if is_one_odd else None,
-                "layer": judged.layer[i] if is_one_odd else None,
-            },
-            "surprise": surprise[i],
-            "contributions": dict(zip(names, shares[i], strict=True)),
-            "expected": band,
-            "model_version": versions[i],
-            "profile": profile.code,
-            "mote_id": one.mote.code if one.mote else None,
-            "timestamp": f"{datetime.fromtimestamp(one.at / 1e6, UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
-            "assumed": one.assumed,
-        })  # fmt: skip
-    return answers
+        band = dict(zip(codes, pairs[i], strict=True))
+        if not is_whole[i]:
+            band = {code: pair for code, pair in band.items() if pair[0] == pair[0]}
+        told.append(
+            Prediction(
+                is_anomaly=is_odd[i],
+                anomaly_score=-scores[i] if scores[i] else 0.0,
+                severity=severity(scores[i]),
+                details=_details(kind.profile, one, judged.channel[i], judged.layer[i], band) if is_odd[i] else USUAL,
+                surprise=surprise[i],
+                contributions=dict(zip(codes, shares[i], strict=True)),
+                expected=band,
+                model_version=versions[i],
+                profile=kind.profile.code,
+                mote_id=one.mote.code if one.mote else None,
+                timestamp=instants[one.at],
+                assumed=one.assumed,
+            )
+        )
+    return told
 
 
-def _rounded(table: Any) -> list[list[float | None]]:
-    rows = np.round(table, 4).tolist()
-    return [[None if value != value else value for value in row] for row in rows]
-
-
-def _words(
-    profile: Profile, asked: Asked, channel: str, band: Mapping[str, Sequence[float | None]], is_odd: bool
-) -> str:
-    if not is_odd:
-        return "As usual"
+def _details(profile: Profile, asked: Asked, channel: str, layer: str, band: Mapping[str, Sequence[float]]) -> Details:
     place = profile.names.index(channel)
     value, told = asked.values[place], profile.channels[place]
     unit = f" {told.unit}" if told.unit else ""
     if channel not in band:
-        return f"{told.label} {value:g}{unit}, outside what its sensor can measure"
-    low, high = band[channel]
-    if low is not None and high is not None and low <= value <= high:
-        return "An unusual combination of values"
-    return f"{told.label} {value:g}{unit}, expected {low:g}–{high:g}{unit}"
+        words = f"{told.label} {value:g}{unit}, outside what its sensor can measure"
+    elif band[channel][0] <= value <= band[channel][1]:
+        words = "An unusual combination of values"
+    else:
+        words = f"{told.label} {value:g}{unit}, expected {band[channel][0]:g}–{band[channel][1]:g}{unit}"
+    return Details(words, channel, layer)

@@ -23,8 +23,9 @@ AT = "2026-03-03T00:00:00Z"
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """A process that has seen nothing yet."""
+    """A process that has seen nothing yet, and looks each time it is asked."""
     predicting.predictor.cache_clear()
+    predicting.predictor().look_s = 0.0
     yield
     predicting.predictor.cache_clear()
 
