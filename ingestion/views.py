@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView
-from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from alerts.models import Event
 from ingestion import books_page, health, live_page, models_page, quality_page, report_page
-from mlops.models import ModelVersion
 from sensors.models import Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.stores import StoreUnavailable, hot
 
 WINDOWS = (("300", "5 min"), ("900", "15 min"), ("3600", "1 h"), ("21600", "6 h"))
-FEED = 20
 DEMO_ROLES = {"viewer": "looks", "operator": "acts on alerts", "engineer": "owns the models", "admin": "runs it"}
 
 
@@ -50,22 +45,6 @@ def trails(request: HttpRequest) -> HttpResponse:
         return JsonResponse(live_page.trails(store=hot(), now=timezone.now()))
     except StoreUnavailable as away:
         return JsonResponse({"detail": f"The hot store does not answer: {away}"}, status=503)
-
-
-@require_safe
-@role_required()
-def insights(request: HttpRequest) -> HttpResponse:
-    day = Event.objects.filter(is_history=False, noticed_at__gte=timezone.now() - timedelta(days=1))
-    return render(
-        request,
-        "insights.html",
-        {
-            "events": Event.objects.filter(is_history=False).select_related("mote__site")[:FEED],
-            "n_events": day.count(),
-            "layers": day.order_by().values("layer").annotate(n=Count("id")).order_by("-n"),
-            "serving": ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION).select_related("profile"),
-        },
-    )
 
 
 @require_safe

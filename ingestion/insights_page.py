@@ -1,0 +1,313 @@
+"""The Insights page: what serves and how good it is, what it noticed, what it can do, and a place to try it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from alerts.models import Event
+from ingestion import trying_out
+from ingestion.capability import keeping
+from ingestion.capability.models import CapabilityTable
+from ingestion.capability.telling import Line, cannot, label, lines
+from ingestion.models_page import VersionRow
+from mlops.models import ModelVersion
+from mlops.registry import ArtefactUnavailable, ModelUnloadable
+from sensors.fleet import Fleet
+from sensors.readings import Channel, micros, score, severity
+from sensors.readings import Profile as Kind
+from sensors.registry import current_fleet
+from sensors.roles import OPERATE, may, role_required
+from sensors.spoken import spoken_table
+from sensors.stores import HotStore, StoreUnavailable, hot
+
+FEED = 12
+SCORED_FOR = timedelta(minutes=15)
+MOST_SCORED = 100_000
+BINS = 20
+GRADES = ((0.99, "all"), (0.8, "most"), (0.5, "half"), (0.01, "few"))  # how a share looks in the capability table
+
+
+# ---- what serves --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What judges a profile, on the model bar."""
+
+    kind: Kind
+    row: VersionRow | None
+    n_motes: int
+
+    @property
+    def false_events(self) -> float | None:
+        return self.row.metrics.get("false_events_per_mote_week") if self.row else None
+
+
+def model_cards(fleet: Fleet) -> list[ModelCard]:
+    serving = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION, mote=None).select_related("profile")
+    rows = {version.profile.code: VersionRow(version, version.metrics, version.data) for version in serving}
+    counts = {code: sum(mote.profile == code for mote in fleet.motes) for code in fleet.profiles}
+    return [ModelCard(kind, rows.get(code), counts[code]) for code, kind in sorted(fleet.profiles.items())]
+
+
+# ---- what was noticed ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """An event in the feed."""
+
+    event: Event
+    severity: str
+    shares: list[tuple[str, int]]
+
+
+def feed(fleet: Fleet) -> list[Noticed]:
+    events = Event.objects.filter(is_history=False).select_related("mote__site", "mote__profile")[:FEED]
+    return [_noticed(event, fleet.profiles.get(event.mote.profile.code)) for event in events]
+
+
+def _noticed(event: Event, kind: Kind | None) -> Noticed:
+    labels = {channel.code: channel.label for channel in kind.channels} if kind else {}
+    shares = sorted(event.contributions.items(), key=lambda one: -one[1])[:2]
+    told = [(labels.get(name, name), round(100 * share)) for name, share in shares if share >= 0.1]
+    return Noticed(event, severity(float(score(event.peak_surprise, kind.onset if kind else 4.3))), told)
+
+
+# ---- how scores lie -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Readings with a score in a twentieth, as a bar of a drawing 400 wide and 100 high."""
+
+    n: int
+    low: float
+    high: float
+    x: float
+    y: float
+    height: float
+    severity: str
+
+
+def distribution(kind: Kind, motes: list[int], *, store: HotStore, now: datetime) -> dict[str, Any]:
+    """The scores of the last minutes in bins. The bars' heights are logarithms: one among thousands shall be seen."""
+    table = store.between(kind, motes, now - SCORED_FOR, now + timedelta(minutes=1), limit=MOST_SCORED)
+    surprise = table["surprise"].drop_nulls().drop_nans().to_numpy()
+    counts, _ = np.histogram(score(surprise, kind.onset), bins=BINS, range=(0.0, 1.0))
+    top = math.log10(1 + max(int(counts.max(initial=0)), 1))
+    width = 400 / BINS
+    bars = [
+        Bar(n, k / BINS, (k + 1) / BINS, round(k * width + 1, 1), round(100 * (1 - math.log10(1 + n) / top), 1),
+            round(100 * math.log10(1 + n) / top, 1), severity((k + 0.5) / BINS))
+        for k, n in enumerate(counts.tolist())
+    ]  # fmt: skip
+    n_odd = int((surprise >= kind.onset).sum())
+    return {
+        "kind": kind, "bars": bars, "n": len(surprise), "n_odd": n_odd,
+        "share": n_odd / len(surprise) if len(surprise) else None, "expected": round(10**kind.onset),
+        "minutes": int(SCORED_FOR.total_seconds() // 60),
+    }  # fmt: skip
+
+
+# ---- what it can do -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How many of a kind one layer alone would have found."""
+
+    layer: str
+    share: float | None
+    grade: str
+
+    @property
+    def percent(self) -> str:
+        return "" if not self.share else f"{100 * self.share:.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityCard:
+    """A capability table as the page shows it."""
+
+    made: CapabilityTable
+    rows: list[tuple[Line, str, list[Cell], str]]  # how its share looks, what each layer did, what to sort by
+    cannot: list[str]
+    false_by_layer: list[tuple[str, float | None]]
+
+    @property
+    def lengths(self) -> str:
+        low, high = (seconds / 60 for seconds in self.made.table["fault_length_s"])
+        return f"{low:g} to {high:g} min"
+
+    @property
+    def is_of_another(self) -> bool:
+        """The version that was measured serves no more."""
+        return self.made.version is not None and self.made.version.stage != ModelVersion.Stage.PRODUCTION
+
+
+def capability_cards() -> list[CapabilityCard]:
+    return [_card(made) for made in keeping.newest()]
+
+
+def _card(made: CapabilityTable) -> CapabilityCard:
+    layers = made.table["layers"]
+    rows = [
+        (line, _grade(line.recall), [_cell(line, name) for name in layers], _sorts(line)) for line in lines(made.table)
+    ]
+    false = [(name, made.table["clean"]["layers"][name]) for name in layers]
+    return CapabilityCard(made, rows, cannot(made.table, keeping.labels(made)), false)
+
+
+def _cell(line: Line, layer: str) -> Cell:
+    return Cell(layer, line.layers[layer], _grade(line.layers[layer]))
+
+
+def _sorts(line: Line) -> str:
+    """What the page's module sorts a row by."""
+    return json.dumps(
+        {"label": line.label, "recall": line.recall, "n": line.n, "delay": line.median_delay_s, **line.layers}
+    )
+
+
+def _grade(share: float | None) -> str:
+    return next((name for least, name in GRADES if share is not None and share >= least), "none")
+
+
+# ---- trying it ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Slider:
+    channel: Channel
+    low: float
+    high: float
+    value: float
+
+
+def sliders(kind: Kind) -> list[Slider]:
+    """Each measured channel, as far as its normal band is wide on either side."""
+    return [_slider(channel) for channel in kind.channels if channel.formula is None and channel.is_detected]
+
+
+def _slider(channel: Channel) -> Slider:
+    low, high = channel.normal
+    width = high - low
+    least, most = max(low - width, channel.physical[0]), min(high + 2 * width, channel.physical[1])
+    step = channel.resolution or width / 100
+    return Slider(channel, _on_grid(least, step), _on_grid(most, step), _on_grid((low + high) / 2, step))
+
+
+def _on_grid(value: float, step: float) -> float:
+    return round(round(value / step) * step, 6)
+
+
+class BadTry(Exception):
+    """What was wrong with the values to be judged."""
+
+
+def judged(asked: Mapping[str, Any], *, fleet: Fleet, store: HotStore, now: datetime) -> dict[str, Any]:
+    """The verdict on values that somebody made up. Raises BadTry."""
+    kind = fleet.profiles.get(str(asked.get("profile", "")))
+    if kind is None:
+        raise BadTry(f"There is no profile “{asked.get('profile', '')}”; there are: {', '.join(fleet.profiles)}.")
+    values = _values(kind, asked.get("values"))
+    at = np.array([micros(now)])
+    own = [mote.id for mote in fleet.motes if mote.profile == kind.code]
+    offset_s = fleet.utc_offsets(np.array(own[:1]), at) if own else np.zeros(1, dtype=np.int64)
+    engine = trying_out.engine_of(kind)
+    told = trying_out.tried(engine, values, mote=0, at=at, utc_offset_s=offset_s)
+    like = trying_out.nearest(kind, values, store.latest(kind, own))
+    readings = spoken_table(like.drop("apart"), kind.code, fleet) if len(like) else []
+    apart = like["apart"].to_list()
+    return {**told, "nearest": [{**one, "apart": round(far, 2)} for one, far in zip(readings, apart, strict=True)]}
+
+
+def _values(kind: Kind, given: Any) -> dict[str, float | None]:
+    if not isinstance(given, Mapping):
+        raise BadTry("“values” is missing; expected an object with a number for each channel.")
+    known = {slider.channel.code for slider in sliders(kind)}
+    if unknown := sorted(set(given) - known):
+        raise BadTry(f"“{unknown[0]}” is no channel of {kind.label}; there are: {', '.join(sorted(known))}.")
+    for name, value in given.items():
+        if value is not None and not _is_number(value):
+            raise BadTry(f"{name} is “{value}”; expected a number.")
+    return {name: None if value is None else float(value) for name, value in given.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# ---- the page -----------------------------------------------------------------------------------------------
+
+
+@require_safe
+@role_required()
+def insights(request: HttpRequest) -> HttpResponse:
+    fleet, now = current_fleet(), timezone.now()
+    day = Event.objects.filter(is_history=False, noticed_at__gte=now - timedelta(days=1))
+    cards = model_cards(fleet)
+    tries = [(card, sliders(card.kind)) for card in cards if card.n_motes]
+    shown = {
+        "cards": cards,
+        "feed": feed(fleet),
+        "n_events": day.count(),
+        "layers": day.order_by().values("layer").annotate(n=Count("id")).order_by("-n")[:4],
+        "tries": tries,
+        "capability": capability_cards(),
+        "kind_label": label,
+        "may_judge_files": may(request.user, OPERATE),
+    }
+    return render(request, "insights.html", shown)
+
+
+@require_safe
+@role_required()
+def insights_feed(request: HttpRequest) -> HttpResponse:
+    """The newest events, for the page's module."""
+    return render(request, "insights/_feed.html", {"feed": feed(current_fleet())})
+
+
+@require_safe
+@role_required()
+def insights_scores(request: HttpRequest) -> HttpResponse:
+    """How the scores of the last minutes lie, profile by profile."""
+    fleet, now = current_fleet(), timezone.now()
+    try:
+        found = [
+            distribution(kind, own, store=hot(), now=now)
+            for code, kind in sorted(fleet.profiles.items())
+            if (own := [mote.id for mote in fleet.motes if mote.profile == code])
+        ]
+    except StoreUnavailable as away:
+        return render(
+            request, "insights/_scores.html", {"trouble": f"The hot store does not answer: {away}"}, status=503
+        )
+    return render(request, "insights/_scores.html", {"distributions": found})
+
+
+@require_POST
+@role_required()
+def insights_try(request: HttpRequest) -> JsonResponse:
+    """The verdict on made-up values, for the sliders."""
+    try:
+        asked = json.loads(request.body)
+        told = judged(asked if isinstance(asked, dict) else {}, fleet=current_fleet(), store=hot(), now=timezone.now())
+    except (BadTry, ValueError) as wrong:
+        return JsonResponse({"detail": str(wrong)}, status=400)
+    except (StoreUnavailable, ModelUnloadable, ArtefactUnavailable) as away:
+        return JsonResponse({"detail": str(away)}, status=503)
+    return JsonResponse(told)
