@@ -22,6 +22,7 @@ from ingestion.capability import keeping
 from ingestion.capability.models import CapabilityTable
 from ingestion.capability.telling import Line, cannot, label, lines
 from ingestion.models_page import VersionRow
+from mlops import calibrations
 from mlops.models import ModelVersion
 from mlops.registry import ArtefactUnavailable, ModelUnloadable
 from sensors.fleet import Fleet
@@ -270,6 +271,8 @@ def insights(request: HttpRequest) -> HttpResponse:
         "capability": capability_cards(),
         "kind_label": label,
         "may_judge_files": may(request.user, OPERATE),
+        "extras": ["insights/_calibration.html"],
+        **calibrations.context(),
     }
     return render(request, "insights.html", shown)
 

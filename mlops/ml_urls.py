@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from mlops import api, predict_api
+from mlops import api, calibration_api, predict_api
 
 urlpatterns = [
     path("models/rollback", api.RollBack.as_view(), name="model-rollback"),
     path("ml/predict/anomaly", predict_api.Predict.as_view(), name="predict"),
     path("ml/predict/batch", predict_api.PredictMany.as_view(), name="predict-batch"),
     path("ml/model/info", predict_api.ModelInfo.as_view(), name="model-info"),
+    path("ml/calibration", calibration_api.Calibration.as_view(), name="calibration"),
     path("ml/train", api.Retrain.as_view(), name="train"),
     path("ml/retrain", api.Retrain.as_view(), name="retrain"),
     path("ml/jobs", api.Jobs.as_view(), name="jobs"),

@@ -23,7 +23,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, close_ol
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerAway
 
-from mlops import candidates, gate, history, registry
+from mlops import calibrations, candidates, gate, history, registry
 from mlops.children import STOPPING, Child
 from mlops.detection import Engine, FittedEngine, held_out
 from mlops.models import ModelVersion, TrainingJob
@@ -400,6 +400,7 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[...,
     fitted = engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
     tell(0.8, f"Judging it on {len(past.held_out):,} readings held out")
     metrics = _metrics(fitted, past)
+    fitted = calibrations.checked(fitted, past.held_out)
     tell(0.9, "Asking the gate")
     judgement, compared = _judge(job, asked, fitted, metrics, past, now)
     metrics |= compared
