@@ -20,7 +20,7 @@ class CapabilityQuery(serializers.Serializer[Any]):
     profile = serializers.CharField(max_length=50, required=False, default="")
 
 
-class KindOut(serializers.Serializer[Line]):
+class FaultKindOut(serializers.Serializer[Line]):
     """A kind of fault."""
 
     kind = serializers.CharField()
@@ -61,9 +61,9 @@ class CapabilityOut(serializers.ModelSerializer[CapabilityTable]):
             "cannot",
         )  # fmt: skip
 
-    @extend_schema_field(KindOut(many=True))
+    @extend_schema_field(FaultKindOut(many=True))
     def get_kinds(self, made: CapabilityTable) -> Any:
-        return [KindOut(line).data for line in lines(made.table)]
+        return [FaultKindOut(line).data for line in lines(made.table)]
 
     def get_cannot(self, made: CapabilityTable) -> list[str]:
         return cannot(made.table, keeping.labels(made))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +21,7 @@ from rest_framework.views import APIView
 
 from ingestion.models import DeviceKey
 from sensors import audit
+from sensors.keys import is_right, new_secret, public_id_of
 from sensors.models import Mote, Site
 
 SCHEME = "sieis"
@@ -43,18 +41,18 @@ def make_key(*, name: str, site: Site, mote: Mote | None, who: User | None, now:
     """A key for one mote, or for a gateway that speaks for all motes of a site."""
     if mote is not None and mote.site_id != site.pk:
         raise ValidationError({"mote": f"Mote “{mote.code}” stands at site {mote.site.code}, not at {site.code}."})
-    public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    secret = new_secret(SCHEME)
     key = DeviceKey(
-        name=name.strip(), public_id=public_id, secret_sha256=_hash(secret), site=site, mote=mote, made_at=now,
-        made_by=who,
+        name=name.strip(), public_id=secret.public_id, secret_sha256=secret.secret_sha256, site=site, mote=mote,
+        made_at=now, made_by=who,
     )  # fmt: skip
     key.full_clean()
     key.save()
     scope = mote.subject if mote else f"site:{site.code}"
     audit.record(
-        deed="make_device_key", subject=f"device:{public_id}", who=who, now=now, detail={"name": name, "for": scope}
+        deed="make_device_key", subject=f"device:{key.public_id}", who=who, now=now, detail={"name": name, "for": scope}
     )
-    return NewKey(key, f"{SCHEME}_{public_id}_{secret}")
+    return NewKey(key, secret.text)
 
 
 @transaction.atomic
@@ -71,23 +69,15 @@ def revoke_key(key: DeviceKey, *, who: User | None, now: datetime) -> bool:
 
 def key_of(text: str) -> DeviceKey | None:
     """The standing key that a device's text stands for."""
-    scheme, _, rest = text.partition("_")
-    public_id, _, secret = rest.partition("_")
-    key = DeviceKey.objects.select_related("site", "mote__site").filter(public_id=public_id, revoked_at=None).first()
-    # A random secret of 256 bits needs no slow hash; comparing takes as long whatever is wrong.
-    known = key.secret_sha256 if key else _hash("nobody")
-    is_right = hmac.compare_digest(known, _hash(secret)) and scheme == SCHEME
-    return key if is_right else None
+    found = DeviceKey.objects.select_related("site", "mote__site").filter(revoked_at=None)
+    key = found.filter(public_id=public_id_of(text)).first()
+    return key if is_right(text, SCHEME, key.secret_sha256 if key else None) else None
 
 
 def note_use(key: DeviceKey, now: datetime) -> None:
     """Once a minute at most: a device that sends each second shall not write each second."""
     is_old = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
     DeviceKey.objects.filter(is_old, pk=key.pk).update(last_used_at=now)
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 # ---- at the API's door --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ingestion import (
     quarantine_pages,
     report_pages,
     retention_page,
+    token_pages,
     views,
     watch_urls,
 )
@@ -64,6 +65,7 @@ urlpatterns = [
     path("profiles/", profile_pages.profiles, name="profiles"),
     path("profiles/<slug:code>/", profile_pages.profile, name="profile"),
     path("profiles/<slug:code>/pack.toml", profile_pages.profile_pack, name="profile-pack"),
+    path("account/tokens/", token_pages.tokens, name="tokens"),
     path("login/", views.Login.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(next_page="logged_out"), name="logout"),
     path(

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
@@ -60,7 +61,7 @@ class OnePolicy(APIView):
         return Response(PolicyOut(changed).data)
 
 
-@extend_schema(tags=["models"], responses=serializers.DictField())
+@extend_schema(tags=["models"], responses=OpenApiTypes.OBJECT)
 class Comparison(APIView):
     """A version beside the one that served when it was made: metrics, events gained and lost, score distributions."""
 

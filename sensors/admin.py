@@ -16,8 +16,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sensors import audit, corrections, services
+from sensors import audit, corrections, services, tokens
 from sensors.models import (
+    ApiToken,
     AuditEntry,
     Channel,
     Correction,
@@ -286,3 +287,23 @@ class SensorGradeAdmin(ReadOnlyAdmin):
     exclude = ("reasons",)
     readonly_fields = ("shown_reasons",)
     shown_reasons = shown_json("reasons")
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Made by its person, on the page or by the API, which show the secret once. Administrators may revoke any."""
+
+    list_display = ("name", "user", "scope", "public_id", "made_at", "expires_at", "last_used_at", "revoked_at")
+    list_filter = ("scope", "revoked_at")
+    search_fields = ("name", "public_id", "user__username")
+    list_select_related = ("user",)
+    exclude = ("secret_sha256",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected tokens", permissions=["change"])
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> None:
+        n = sum(tokens.revoke_token(token, who=person(request), now=timezone.now()) for token in chosen)
+        self.message_user(request, f"{n} revoked; they let nobody in any more.")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and admin.ModelAdmin.has_change_permission(self, request, obj)

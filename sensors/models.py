@@ -320,3 +320,28 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M} {self.deed} {self.subject}"
+
+
+class ApiToken(models.Model):
+    """Lets a program call the API in a person's name. Only the hash of its secret is kept."""
+
+    class Scope(models.TextChoices):
+        READ = "read", "read only"
+        OPERATE = "operate", "read and act on alerts and motes"
+        ENGINEER = "engineer", "all that its person may"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=120, help_text="Which program uses it")
+    scope = models.CharField(max_length=16, choices=Scope, default=Scope.READ)
+    public_id = models.CharField(max_length=12, unique=True)
+    secret_sha256 = models.CharField(max_length=64)
+    made_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-made_at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.http import Http404
 from drf_spectacular.authentication import BasicScheme, SessionScheme
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.exceptions import APIException, NotAuthenticated, NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -67,6 +68,14 @@ class CookieSessionScheme(SessionScheme):
 class NameAndPasswordScheme(BasicScheme):
     target_class = "sensors.authentication.NameAndPassword"
     name = "name_and_password"
+
+
+class TokenScheme(OpenApiAuthenticationExtension):
+    target_class = "sensors.authentication.ByToken"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A token of yours: /account/tokens/ makes them."}
 
 
 class NoSuchAddress(APIView):

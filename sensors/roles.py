@@ -89,7 +89,9 @@ def create_demo_accounts(password: str, now: datetime) -> list[str]:
 
 
 def may(user: User | AnonymousUser, permission: str) -> bool:
-    return user.is_active and user.has_perm(permission)
+    """A person who comes by a token may no more than its scope allows."""
+    allowed: frozenset[str] | None = getattr(user, "token_allows", None)
+    return user.is_active and user.has_perm(permission) and (allowed is None or permission in allowed)
 
 
 def operators() -> QuerySet[User]:

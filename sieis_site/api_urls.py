@@ -23,6 +23,7 @@ from mlops import watch_urls as watch
 from sensors import analytics_api as summaries
 from sensors import api as sensors
 from sensors import profile_api as profiles
+from sensors import token_api as tokens
 from sensors.problems import NoSuchAddress
 
 app_name = "api"
@@ -103,6 +104,8 @@ urlpatterns = [
     path("quality/reports", quality.Reports.as_view(), name="quality-reports"),
     path("quality/reports/<int:pk>", quality.OneReport.as_view(), name="quality-report"),
     path("quality/reports/<int:pk>/readings", quality.FailingReadings.as_view(), name="quality-readings"),
+    path("tokens", tokens.Tokens.as_view(), name="tokens"),
+    path("tokens/<int:pk>", tokens.OneToken.as_view(), name="token"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     re_path("", NoSuchAddress.as_view(), name="unknown"),
 ]

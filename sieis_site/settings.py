@@ -312,6 +312,7 @@ REST_FRAMEWORK = {
     # The pages' session, and name and password for programs; the latter count as login attempts when they fail.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "sensors.authentication.CookieSession",
+        "sensors.authentication.ByToken",
         "sensors.authentication.NameAndPassword",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["sensors.roles.CanView"],
@@ -331,10 +332,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["sensors.roles.CanView"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "sensors.problems.document_problems",
-    ],
+    # Choices stand where they are used: shared ones would need a name each.
+    "POSTPROCESSING_HOOKS": ["sensors.problems.document_problems"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
