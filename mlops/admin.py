@@ -47,7 +47,7 @@ class ModelVersionAdmin(_Engineered):
 
         act_on_each(
             self, request, chosen, promote, "promoted",
-            registry.AlreadyPromoted, registry.ModelUnloadable, registry.ArtefactUnavailable,
+            registry.AlreadyPromoted, registry.ModelUnloadable, registry.NotValidated, registry.ArtefactUnavailable,
         )  # fmt: skip
 
 

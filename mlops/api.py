@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -17,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mlops import registry, training
+from mlops import keeping, registry, training
 from mlops.models import ModelVersion, TrainingJob
 from mlops.parameters import BadParameters
 from sensors.models import Profile
@@ -130,7 +131,7 @@ class Promote(APIView):
             promoted = registry.promote(
                 version, who=person(request), why=asked.validated_data["why"], now=timezone.now()
             )
-        except (registry.AlreadyPromoted, registry.ModelUnloadable) as refusal:
+        except (registry.AlreadyPromoted, registry.ModelUnloadable, registry.NotValidated) as refusal:
             raise Conflict(str(refusal)) from refusal
         except registry.ArtefactUnavailable as away:
             raise Unavailable(str(away)) from away
@@ -226,6 +227,22 @@ class CancelJob(APIView):
         return Response(JobOut(job).data)
 
 
+@extend_schema(tags=["models"], responses={(200, "application/zip"): bytes})
+class Bundle(APIView):
+    """A version as a ZIP: its artefact, its card, and a program that says whether both are what they were."""
+
+    def get(self, request: Request, name: str) -> HttpResponse:
+        version = get_object_or_404(ModelVersion.objects.select_related("profile", "mote__site"), name=name)
+        try:
+            content = keeping.bundle(version)
+        except registry.ModelUnloadable as refusal:
+            raise Conflict(str(refusal)) from refusal
+        except registry.ArtefactUnavailable as away:
+            raise Unavailable(str(away)) from away
+        named = f'attachment; filename="{name.replace("/", "_")}.zip"'
+        return HttpResponse(content, content_type="application/zip", headers={"Content-Disposition": named})
+
+
 class RollBackIn(serializers.Serializer[Any]):
     profile = serializers.SlugRelatedField(slug_field="code", queryset=Profile.objects.all())
     mote_id = serializers.CharField(max_length=130, required=False)
@@ -250,7 +267,7 @@ class RollBack(APIView):
             )
         except training.UnknownMote as unknown:
             raise ValidationError({"mote_id": str(unknown)}) from unknown
-        except (registry.NothingToRollBackTo, registry.ModelUnloadable) as refusal:
+        except (registry.NothingToRollBackTo, registry.ModelUnloadable, registry.NotValidated) as refusal:
             raise Conflict(str(refusal)) from refusal
         except registry.ArtefactUnavailable as away:
             raise Unavailable(str(away)) from away

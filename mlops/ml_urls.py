@@ -6,6 +6,7 @@ from mlops import api, calibration_api, predict_api
 
 urlpatterns = [
     path("models/rollback", api.RollBack.as_view(), name="model-rollback"),
+    path("models/<path:name>/bundle", api.Bundle.as_view(), name="model-bundle"),
     path("ml/predict/anomaly", predict_api.Predict.as_view(), name="predict"),
     path("ml/predict/batch", predict_api.PredictMany.as_view(), name="predict-batch"),
     path("ml/model/info", predict_api.ModelInfo.as_view(), name="model-info"),

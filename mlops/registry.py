@@ -16,12 +16,14 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import models, transaction
 
+from alerts.services import clear_system_alert, raise_system_alert
 from mlops.detection import FittedEngine
 from mlops.models import ModelVersion, TrainingJob, VersionCounter
 from sensors import audit
 from sensors.models import Mote, Profile, ProfileVersion
 
 KIND = "anomaly_detector"
+CHANGED = "artefact_changed"
 # What an artefact's meaning hangs on; a newer patch release is trusted to read what an older one wrote.
 LIBRARIES = ("joblib", "numba", "numpy", "scikit-learn")
 
@@ -88,9 +90,13 @@ def register(
     metrics: Mapping[str, Any],
     job: TrainingJob | None,
     now: datetime,
+    is_import: bool = False,
 ) -> ModelVersion:
-    """Stores the engine and then its row; with a job, only if that job is still running."""
-    if not metrics:
+    """Stores the engine and then its row; with a job, only if that job is still running.
+
+    An import comes without metrics of ours, and archived: `promote` refuses it until somebody has measured it.
+    """
+    if not metrics and not is_import:
         raise NotValidated(
             f"A model of {profile} has no metrics from held-out data; evaluate it before registering it."
         )
@@ -107,6 +113,7 @@ def register(
                 name=name,
                 profile=profile,
                 mote=mote,
+                stage=ModelVersion.Stage.ARCHIVED if is_import else ModelVersion.Stage.CANDIDATE,
                 artefact=artefact,
                 sha256=_sha256(content),
                 size=len(content),
@@ -173,6 +180,18 @@ def _read(name: str) -> bytes:
 
 def load(version: ModelVersion) -> FittedEngine:
     """The engine of a version; nothing of the artefact is unpickled unless its checksum is the registered one."""
+    content = checked(version)
+    _refuse_changed_libraries(version)
+    try:
+        return joblib.load(io.BytesIO(content))
+    except Exception as error:  # whatever a pickle of another age may raise
+        raise LibraryChanged(
+            f"{version.name} was written by code that this release no longer reads ({error}); {_refit(version)}."
+        ) from error
+
+
+def checked(version: ModelVersion) -> bytes:
+    """The artefact's bytes, which are those that were registered."""
     try:
         content = _read(version.artefact)
     except FileNotFoundError:
@@ -186,13 +205,15 @@ def load(version: ModelVersion) -> FittedEngine:
             f"The artefact of {version.name} is not the one that was registered: its SHA-256 is "
             f"{_sha256(content)[:12]}…, registered was {version.sha256[:12]}…. Restore it from a backup or train again."
         )
-    _refuse_changed_libraries(version)
-    try:
-        return joblib.load(io.BytesIO(content))
-    except Exception as error:  # whatever a pickle of another age may raise
-        raise LibraryChanged(
-            f"{version.name} was written by code that this release no longer reads ({error}); train again."
-        ) from error
+    return content
+
+
+def _refit(version: ModelVersion) -> str:
+    """How to make the like of it with what is installed: on the same days, with the same seed."""
+    parts = version.data.get("parts", {})
+    scope = f"--profile {version.profile.code}" + (f" --mote {version.mote}" if version.mote else "")
+    days = f" --start {parts['train']['first_at']} --end {parts['held_out']['last_at']}" if parts else ""
+    return f"refit it with manage.py train {scope}{days} --seed {version.seed}"
 
 
 def _refuse_changed_libraries(version: ModelVersion) -> None:
@@ -203,7 +224,7 @@ def _refuse_changed_libraries(version: ModelVersion) -> None:
         if name in LIBRARIES and _minor(there) != _minor(here[name])
     ]
     if changed:
-        raise LibraryChanged(f"{version.name} was made with other libraries: {'; '.join(changed)}. Train again.")
+        raise LibraryChanged(f"{version.name} was made with other libraries: {'; '.join(changed)}; {_refit(version)}.")
 
 
 def _minor(release: str) -> list[str]:
@@ -230,7 +251,7 @@ def production(profile_code: str, mote: Mote | None = None) -> ModelVersion | No
 
 def promote(version: ModelVersion, *, who: User | None, why: str, now: datetime) -> ModelVersion:
     """Makes the version serve its scope and archives the one that did; refuses one that could not be loaded."""
-    _refuse_unfit(version)
+    _refuse_unfit(version, now)
     return _serve(version, deed="promote_version", who=who, why=why, now=now)
 
 
@@ -246,7 +267,7 @@ def roll_back(profile: Profile, *, who: User | None, why: str, now: datetime, mo
         raise NothingToRollBackTo(
             f"No earlier model of {mote or profile} ever served, so there is none to roll back to."
         )
-    _refuse_unfit(target)
+    _refuse_unfit(target, now)
     return _serve(target, deed="roll_back_version", who=who, why=why, now=now)
 
 
@@ -263,10 +284,19 @@ def withdraw(version: ModelVersion, *, who: User | None, why: str, now: datetime
     return version
 
 
-def _refuse_unfit(version: ModelVersion) -> None:
+def _refuse_unfit(version: ModelVersion, now: datetime) -> None:
+    if not version.metrics and not version.validations.filter(holds=True).exists():
+        raise NotValidated(
+            f"{version.name} was imported and has not held on days of ours: manage.py validate_model {version.name}"
+        )
     current = ProfileVersion.objects.get(profile_id=version.profile_id, is_current=True)
     refuse_other_profile(version, current.number)
-    load(version)
+    try:
+        load(version)
+    except ArtefactChanged as changed:
+        # Somebody has touched what is ours: more people should hear of it than the one who wanted to promote it.
+        raise_system_alert(subject=subject(version), kind=CHANGED, words=str(changed), severity="high", now=now)
+        raise
 
 
 @transaction.atomic
@@ -286,5 +316,6 @@ def _serve(version: ModelVersion, *, deed: str, who: User | None, why: str, now:
         now=now,
         detail={"why": why, "previous": previous.name if previous else None},
     )
+    clear_system_alert(subject=subject(version), kind=CHANGED, now=now)
     version.refresh_from_db()
     return version

@@ -11,7 +11,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from mlops import children, retraining, shadowing, training, validating
+from mlops import children, keeping, retraining, shadowing, training, validating
 from mlops.drift import watching
 from sensors.lake import lake
 from sensors.registry import current_fleet
@@ -71,6 +71,11 @@ def follow_shadows() -> None:
     n = shadowing.follow_all(timezone.now(), lake=lake(), fleet=current_fleet(), storage=default_storage)
     if n:
         log.debug("shadows_followed", readings=n)
+
+
+@shared_task
+def back_up_models() -> None:
+    keeping.backup(timezone.now())
 
 
 @shared_task

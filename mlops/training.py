@@ -23,7 +23,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, close_ol
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerAway
 
-from mlops import calibrations, candidates, gate, history, registry
+from mlops import calibrations, candidates, gate, history, keeping, registry
 from mlops.children import STOPPING, Child
 from mlops.detection import Engine, FittedEngine, held_out
 from mlops.models import ModelVersion, TrainingJob
@@ -382,6 +382,8 @@ def train(
     except Exception as error:
         _finish(job, Status.FAILED, str(error) or type(error).__name__, now + _since(began))
         raise
+    for gone in keeping.retire(job.profile, now=now + _since(began)):
+        log.info("version_removed", version=gone)
     TrainingJob.objects.filter(pk=job.pk).update(progress=1.0)
     _finish(job, Status.SUCCEEDED, trained.judgement.words, now + _since(began))
     report(1.0, trained.judgement.words)

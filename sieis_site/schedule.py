@@ -48,6 +48,7 @@ def install_schedule() -> list[str]:
         "Forget old quarantine": {"task": "ingestion.tasks.forget_old_quarantine", "crontab": _crontab(NIGHTLY)},
         "Measure capability": {"task": "ingestion.tasks.measure_capability", "crontab": _crontab(HOURLY)},
         "Tidy judged files": {"task": "ingestion.tasks.tidy_judged_files", "interval": every_minute},
+        "Back up the models": {"task": "mlops.tasks.back_up_models", "crontab": _crontab(EARLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         "Follow shadows": {"task": "mlops.tasks.follow_shadows", "interval": every_minute, "expire_seconds": SOON_S},
         "Watch drift": {"task": "mlops.tasks.watch_drift", "crontab": _crontab(MORNING)},

@@ -26,6 +26,11 @@ class Command(BaseCommand):
             raise CommandError(f"There is no version “{options['version']}”; the newest are: {newest}.")
         try:
             registry.promote(version, who=None, why=options["why"], now=timezone.now())
-        except (registry.AlreadyPromoted, registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
+        except (
+            registry.AlreadyPromoted,
+            registry.ModelUnloadable,
+            registry.NotValidated,
+            registry.ArtefactUnavailable,
+        ) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{version.name} serves now; every process takes it up within seconds.")

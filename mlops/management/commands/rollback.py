@@ -26,6 +26,11 @@ class Command(BaseCommand):
             raise CommandError(f"There is no profile “{options['profile']}”; there are: {known}.")
         try:
             version = registry.roll_back(profile, who=None, why=options["why"], now=timezone.now())
-        except (registry.NothingToRollBackTo, registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
+        except (
+            registry.NothingToRollBackTo,
+            registry.ModelUnloadable,
+            registry.NotValidated,
+            registry.ArtefactUnavailable,
+        ) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{version.name} serves again; every process takes it up within seconds.")
