@@ -25,6 +25,7 @@ LEFT = 3.0  # deviations beyond which a channel has left its norm
 LEAST_DAYS = 3  # with fewer, an hour of the day has no norm of its own
 WORST_SHARE = 0.1  # a channel is ranked by this part of the stretch, its worst
 MOST_ROWS = 200
+TOO_YOUNG = "fewer than three days lie before the stretch, so what is usual at this hour of the day is not known."
 KEYS = ["mote", "channel"]
 
 
@@ -72,7 +73,11 @@ def find(
             bin_s, bins = kind.step_s, _by_step(found.table, kind)
         else:
             bins = known.table.filter(pl.col("hour") >= start).select(*KEYS, at="hour", value="mean").drop_nulls()
-        table = rank(bins, norms(known.table.filter(pl.col("hour") < start)), kind)
+        past = known.table.filter(pl.col("hour") < start)
+        norm = norms(past)
+        if len(norm) and norm["hod"].null_count() == len(norm):
+            missing.append(f"{kind.label}: {TOO_YOUNG}")
+        table = rank(bins, norm, kind)
         n += len(ids) * len(kind.channels)
         ranked += _told(table, kind, motes)
     return Causes(start, end, bin_s, _ordered(ranked)[:MOST_ROWS], n, missing)

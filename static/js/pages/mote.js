@@ -3,6 +3,7 @@ import { decimalsOf, flagWords, instant, number } from "../lib/format.js";
 import { fieldOf, instantOf } from "../lib/local-time.js";
 import { alertList } from "../parts/alert-list.js";
 import { ChannelChart, palette } from "../parts/channel-chart.js";
+import { openCauses } from "../parts/root-cause.js";
 import { find, findAll, onTheme, post, readJson, say, send } from "../parts/page.js";
 
 const LEAST_DRAG_PX = 6;
@@ -260,8 +261,16 @@ listenRange();
 listenStates();
 listenEdit();
 const correct = listenCorrections();
+// Whoever may correct chooses a stretch for that, and asks for its causes from there; everybody else only asks.
+const causes = (span, code, onClose) => openCauses(data.site, span, onClose);
+find("#causes-open")?.addEventListener("click", () => causes(data));
+find("#causes-of")?.addEventListener("click", () => {
+  const { from, to } = find("#correct-form").elements;
+  find("#correct").close();
+  causes({ start: Date.parse(instantOf(from.value)), end: Date.parse(instantOf(to.value)) });
+});
 const charts = find(".charts");
-if (charts) followPointer(charts, openCharts(), correct);
+if (charts) followPointer(charts, openCharts(), correct ?? causes);
 const alerts = find("#alerts");
 if (alerts) {
   const list = alertList(alerts, { onMoved: (alert) => list.change(alert) });

@@ -50,13 +50,13 @@ export class BandChart {
     const { values, low = [], high = [] } = channels.find((one) => one.code === code);
     const points = (column) => at.map((x, i) => ({ x, y: column[i] ?? NaN }));
     const ink = inks();
-    const plain = { pointRadius: 0, borderWidth: 1, spanGaps: true, borderColor: ink.edge, borderDash: [2, 3] };
+    const plain = { order: 2, pointRadius: 0, borderWidth: 1, spanGaps: true, borderColor: ink.edge, borderDash: [2, 3] };
     this.chart.data.datasets = [
       { ...plain, data: points(low), fill: false },
       { ...plain, data: points(high), fill: "-1", backgroundColor: ink.band },
-      { data: points(values), borderColor: ink.line, borderWidth: 1.5, pointRadius: 0, fill: false },
+      { order: 1, data: points(values), borderColor: ink.line, borderWidth: 1.5, pointRadius: 0, fill: false },
       {
-        data: points(values).filter((_, i) => odd[i]), showLine: false, pointStyle: "triangle", pointRadius: 4,
+        order: 0, data: points(values).filter((_, i) => odd[i]), showLine: false, pointStyle: "triangle", pointRadius: 4,
         backgroundColor: ink.odd, borderWidth: 0, fill: false,
       },
     ];
