@@ -93,6 +93,7 @@ class TrainingJob(models.Model):
     parameters = models.JSONField(default=dict)
     progress = models.FloatField(default=0.0)
     message = models.CharField(max_length=400, blank=True)
+    log = models.TextField(blank=True, help_text="What it did, with the seconds since it began")
     queued_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)

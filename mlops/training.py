@@ -40,6 +40,7 @@ WATCH_S = 0.5
 HEARTBEAT_S = 5.0
 WRITE_EVERY_S = 0.5
 KEPT_WORDS = 400
+KEPT_LINES = 200  # of a job's log
 ESTIMATED_BY = 5  # trainings
 
 Status = TrainingJob.Status
@@ -475,12 +476,15 @@ class _Teller:
         self._job = job
         self._report = report
         self._written = 0.0
+        self._began = time.monotonic()
+        self._said: list[str] = []
 
     def __call__(self, progress: float, words: str) -> None:
         self._report(progress, words)
         self._written = time.monotonic()
+        self._said.append(f"{self._written - self._began:7.1f} s  {words}")
         going = TrainingJob.objects.filter(pk=self._job.pk, status=Status.RUNNING, cancel_requested=False).update(
-            progress=progress, message=words[:KEPT_WORDS]
+            progress=progress, message=words[:KEPT_WORDS], log="\n".join(self._said[-KEPT_LINES:])
         )
         if not going:
             raise Cancelled(f"Job {self._job.pk} was cancelled or given up.")
