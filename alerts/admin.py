@@ -131,4 +131,5 @@ class MaintenanceWindowAdmin(AuditedAdmin):
 # Django finds admins only here.
 import alerts.grouping.admin
 import alerts.notifying.admin
+import alerts.rules.admin
 import alerts.silencing.admin  # noqa: F401

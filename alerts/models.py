@@ -267,4 +267,5 @@ class MaintenanceWindow(models.Model):
 # Django finds models only here; those that have a folder of their own name Alert by its string.
 import alerts.grouping.models
 import alerts.notifying.models
+import alerts.rules.models
 import alerts.silencing.models  # noqa: F401

@@ -2,9 +2,12 @@
 
 from django.urls import path
 
-from ingestion import notifications_page, silences_page
+from ingestion import notifications_page, rules_page, silences_page
 
 urlpatterns = [
+    path("alerts/rules/", rules_page.rules, name="rules"),
+    path("alerts/rules/new/", rules_page.rule, name="rule-new"),
+    path("alerts/rules/<int:pk>/", rules_page.rule, name="rule"),
     path("alerts/silences/", silences_page.silences, name="silences"),
     path("alerts/notifications/", notifications_page.notifications, name="notifications"),
 ]

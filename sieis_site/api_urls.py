@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView
 from alerts import acting_api as acting
 from alerts import api as alerts
 from alerts.notifying import api as notifying
+from alerts.rules import api as rules
 from alerts.silencing import api as silencing
 from ingestion import api as ingestion
 from ingestion import books_api as books
@@ -16,6 +17,7 @@ from ingestion import import_api as imports
 from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
+from ingestion import rules_api as backtests
 from mlops import api as mlops
 from mlops import ml_urls
 from mlops import root_cause_api as root_cause
@@ -64,6 +66,10 @@ urlpatterns = [
     path("alerts/<int:pk>/snooze", acting.Snooze.as_view(), name="alert-snooze"),
     path("alerts/<int:pk>/wake", acting.Wake.as_view(), name="alert-wake"),
     path("alerts/<int:pk>/judge", acting.Judge.as_view(), name="alert-judge"),
+    path("rules", rules.Rules.as_view(), name="rules"),
+    path("rules/backtest", backtests.BacktestRule.as_view(), name="rule-backtest"),
+    path("rules/carried", rules.CarriedRules.as_view(), name="rules-carried"),
+    path("rules/<int:pk>", rules.OneRule.as_view(), name="rule"),
     path("silences", silencing.Silences.as_view(), name="silences"),
     path("silences/preview", silencing.PreviewSilence.as_view(), name="silence-preview"),
     path("silences/<int:pk>/lift", silencing.LiftSilence.as_view(), name="silence-lift"),

@@ -18,10 +18,12 @@ STOPPING = threading.Event()
 @worker_ready.connect
 def _say_alive(**kwargs: Any) -> None:
     from alerts.notifying.delivering import keep_delivering  # models are there only when the worker is
+    from alerts.rules.running import keep_judging
     from sieis_site.beating import keep_saying
 
     threading.Thread(target=keep_saying, args=("worker", STOPPING), name="heartbeat", daemon=True).start()
     threading.Thread(target=keep_delivering, args=(STOPPING,), name="notifier", daemon=True).start()
+    threading.Thread(target=keep_judging, args=(STOPPING,), name="rules", daemon=True).start()
 
 
 @worker_shutdown.connect

@@ -12,6 +12,7 @@ from django.db import close_old_connections
 from django.utils import timezone
 
 from alerts.notifying.delivering import keep_delivering
+from alerts.rules.running import keep_judging
 from ingestion.api import tell_health
 from ingestion.running import consume, read_labels
 from ingestion.streams import StreamClosed
@@ -71,6 +72,7 @@ def start_parts() -> Parts:
         parts.start("pipeline", consume)
         parts.start("labels", read_labels)
         parts.start("worker", run_worker)
+        parts.start("rules", keep_judging)
         for n in range(NOTIFIERS):
             parts.start(f"notifier-{n}", keep_delivering)
         if settings.SIEIS_DEMO:
