@@ -110,6 +110,8 @@ VARIABLES: tuple[Variable, ...] = (
              "Names under which the site is reached; this machine's own always work", ("ALLOWED_HOSTS",)),
     Variable("SIEIS_TRUSTED_ORIGINS", _items, "", "origins such as https://sieis.example.com, comma-separated",
              "Origins that may post forms when a proxy ends TLS"),
+    Variable("SIEIS_CORS_ORIGINS", _items, "", "origins such as https://board.example.com, comma-separated",
+             "Origins whose pages may call the API from a browser; none by default"),
     Variable("SIEIS_HTTPS", _switch, "0", SWITCH, "Secure cookies, HSTS and redirect to https; set it behind TLS"),
     Variable("SIEIS_SITE", _text, "main", "a site code", "The site of messages that name none"),
     Variable("SIEIS_TIME_ZONE", _text, "UTC", "an IANA time zone such as Europe/Berlin",

@@ -80,6 +80,8 @@ def _secret_key() -> str:
 SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = [*ENV["SIEIS_ALLOWED_HOSTS"], "localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = ENV["SIEIS_TRUSTED_ORIGINS"]
+CORS_ALLOWED_ORIGINS = ENV["SIEIS_CORS_ORIGINS"]
+CORS_URLS_REGEX = r"^/api/"
 
 INSTALLED_APPS = [
     "daphne",
@@ -95,6 +97,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_celery_beat",
     "axes",
+    "corsheaders",
     "sensors",
     "alerts",
     "mlops",
@@ -105,7 +108,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "sieis_site.security.ContentSecurityPolicy",
     "sieis_site.security.BodyLimit",
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",  # below whitenoise, whose files are compressed already
+    "django.middleware.http.ConditionalGetMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

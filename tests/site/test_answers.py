@@ -1,0 +1,49 @@
+"""How answers travel: compressed, again only if they changed, and to other origins' pages only if these are named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from tests import builders
+from tests.people import *  # noqa: F403
+
+pytestmark = pytest.mark.django_db
+BOARD = "https://board.example.com"
+
+
+@pytest.fixture
+def fleet():
+    builders.install_fleet(motes=tuple(str(i) for i in range(40)))
+
+
+def test_a_long_answer_is_compressed_for_those_who_can_read_it(fleet, charlie_client):
+    plain = charlie_client.get("/api/v1/motes")
+    packed = charlie_client.get("/api/v1/motes", headers={"Accept-Encoding": "gzip"})
+
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(packed.content) < len(plain.content) / 4
+    assert json.loads(gzip.decompress(packed.content)) == plain.json()
+
+
+def test_what_has_not_changed_is_not_sent_again(fleet, charlie_client):
+    first = charlie_client.get("/api/v1/profiles")
+
+    again = charlie_client.get("/api/v1/profiles", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (again.status_code, again.content) == (304, b"")
+    changed = charlie_client.get("/api/v1/motes", headers={"If-None-Match": first.headers["ETag"]})
+    assert changed.status_code == 200
+
+
+def test_pages_of_other_origins_may_call_the_api_only_where_they_are_named(fleet, charlie_client, settings):
+    def allowed(path):
+        return charlie_client.get(path, headers={"Origin": BOARD}).headers.get("Access-Control-Allow-Origin")
+
+    assert allowed("/api/v1/motes") is None
+
+    settings.CORS_ALLOWED_ORIGINS = [BOARD]
+    assert allowed("/api/v1/motes") == BOARD
+    assert allowed("/motes/") is None
