@@ -28,3 +28,5 @@ class EventChange:
     layer: str
     contributions: Mapping[str, float]
     model_version: int
+    # Between these its layer would say no more: narrower than `expected`, since an event ends below its onset.
+    normal_again: tuple[float, float] | None = None

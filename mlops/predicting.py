@@ -17,6 +17,7 @@ from django.utils import timezone
 from msgspec import Struct
 
 from mlops.detection import FittedEngine, Judgement
+from mlops.detection.words import counterfactual
 from mlops.models import ModelVersion
 from mlops.scoped import ScopedEngine
 from mlops.serving import Serving
@@ -306,6 +307,7 @@ def _told(kind: Kind, asked: Sequence[Asked], judged: Judgement, versions: Seque
     total = heard.sum(axis=1, keepdims=True)
     shares = np.round(np.divide(heard, total, out=np.zeros_like(heard), where=total > 0), 4).tolist()
     bands = np.round(np.stack([judged.expected_low, judged.expected_high], axis=2), 4)
+    normal = np.stack([judged.normal_low, judged.normal_high], axis=2)
     is_whole = np.asarray(np.isfinite(bands).all(axis=(1, 2))).tolist()
     pairs = bands.tolist()
     surprise, is_odd = np.round(spoken, 3).tolist(), (spoken >= onset).tolist()
@@ -320,7 +322,11 @@ def _told(kind: Kind, asked: Sequence[Asked], judged: Judgement, versions: Seque
                 is_anomaly=is_odd[i],
                 anomaly_score=-scores[i] if scores[i] else 0.0,
                 severity=severity(scores[i]),
-                details=_details(kind.profile, one, judged.channel[i], judged.layer[i], band) if is_odd[i] else USUAL,
+                details=(
+                    _details(kind.profile, one, judged.channel[i], judged.layer[i], band, normal[i])
+                    if is_odd[i]
+                    else USUAL
+                ),
                 surprise=surprise[i],
                 contributions=dict(zip(codes, shares[i], strict=True)),
                 expected=band,
@@ -334,7 +340,9 @@ def _told(kind: Kind, asked: Sequence[Asked], judged: Judgement, versions: Seque
     return told
 
 
-def _details(profile: Profile, asked: Asked, channel: str, layer: str, band: Mapping[str, Sequence[float]]) -> Details:
+def _details(
+    profile: Profile, asked: Asked, channel: str, layer: str, band: Mapping[str, Sequence[float]], normal: Any
+) -> Details:
     place = profile.names.index(channel)
     value, told = asked.values[place], profile.channels[place]
     unit = f" {told.unit}" if told.unit else ""
@@ -344,4 +352,6 @@ def _details(profile: Profile, asked: Asked, channel: str, layer: str, band: Map
         words = "An unusual combination of values"
     else:
         words = f"{told.label} {value:g}{unit}, expected {band[channel][0]:g}–{band[channel][1]:g}{unit}"
+        again = counterfactual(value, (float(normal[place, 0]), float(normal[place, 1])), told)
+        words = f"{words}; {again}" if again else words
     return Details(words, channel, layer)

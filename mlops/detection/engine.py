@@ -12,19 +12,20 @@ import numpy as np
 from alerts.events import EventChange
 from mlops.detection import calibration as calibrating
 from mlops.detection import events
-from mlops.detection.compiled import NO_TIME, Array, bend_all
+from mlops.detection.compiled import NO_TIME, Array, bend_all, bent, straight
 from mlops.detection.events import Kept, Opinions, Tables, Verdicts, conclude, tick
 from mlops.detection.history import Arrays, History
 from mlops.detection.layers import LAYERS, VOTE_BITS, VOTE_UNIT, VOTES, forest, gate, level
 from mlops.detection.rows import Rows, Said
 from mlops.detection.state import EngineState
-from mlops.detection.tails import line
+from mlops.detection.tails import inverse, line, rising
 from sensors import quality
 from sensors.readings import Batch, Bools, Floats, Ints, Profile, concat
 
 SCHEMA = 2
 CLOSED_AT_ONCE = 256  # events that may close before the loop hands them over
 NOBODY = np.zeros((0, 0))
+BANDED = ("jump", "series", "shift")  # they bring the middle that they measure from; of the others the level does
 FIELDS = {layer.NAME: layer.MEMORY for layer in LAYERS if layer.MEMORY}
 
 
@@ -39,6 +40,8 @@ class Judgement:
     channel_surprise: Floats
     expected_low: Floats
     expected_high: Floats
+    normal_low: Floats  # where the level would say no more
+    normal_high: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class FittedEngine:
     remembered = FIELDS  # what it keeps of each mote, by layer
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("models", "tables")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("models", "tables", "ease")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state.get("schema") != SCHEMA:
@@ -107,6 +110,7 @@ class FittedEngine:
         out, _ = self.conclude(state, rows, said, values)
         heard = out.votes[:, None] >> (VOTE_BITS * np.arange(len(VOTES))) & (1 << VOTE_BITS) - 1
         low, high = self.band(rows)
+        normal_low, normal_high = self.band(rows, self.ease[VOTES.index("level")])
         return Judgement(
             surprise=out.surprise,
             votes=out.votes,
@@ -115,6 +119,8 @@ class FittedEngine:
             channel_surprise=out.by_channel,
             expected_low=low,
             expected_high=high,
+            normal_low=normal_low,
+            normal_high=normal_high,
         )
 
     def forest_scores(self, values: Floats, local_s: Ints) -> Floats:
@@ -129,9 +135,9 @@ class FittedEngine:
     def has_forest(self) -> bool:
         return "forest" in self.arrays and len(self.arrays["forest"]["split_at"]) > 0
 
-    def band(self, rows: Rows) -> tuple[Floats, Floats]:
+    def band(self, rows: Rows, share: Floats | float = 1.0) -> tuple[Floats, Floats]:
         """What is expected of each channel, from the level's table: (rows, channels) lows and highs."""
-        reach = rows.spread * self.models["level"]["limit"]
+        reach = rows.spread * self.models["level"]["limit"] * share
         low, high = (self._straight(rows.usual + side * reach) for side in (-1, 1))
         low, high = np.maximum(low, self.tables.low), np.minimum(high, self.tables.high)
         return np.where(np.isfinite(rows.values), low, np.nan), np.where(np.isfinite(rows.values), high, np.nan)
@@ -174,6 +180,26 @@ class FittedEngine:
             vote_bits=VOTE_BITS,
             vote_unit=VOTE_UNIT,
         )
+
+    @cached_property
+    def ease(self) -> Floats:
+        """(layers, channels) the share of the way out to onset at which an event ends, by each layer's own table."""
+        raw, height, limit = self.tables.raw, self.tables.surprise, self.tables.limit
+        ends = [
+            [inverse(*rising(raw[k, c], height[k, c]), 0.5 * self.profile.onset) for c in range(raw.shape[1])]
+            for k in range(len(raw))
+        ]
+        return np.clip(np.nan_to_num(np.array(ends) / limit, nan=1.0, posinf=1.0), 0.0, 1.0)
+
+    def _normal_again(self, layer: str, c: int, low: float, high: float) -> tuple[float, float]:
+        """The expected band drawn in to where its layer would say no more."""
+        told = VOTES.index(layer if layer in BANDED else "level")
+        if not self.tables.low[c] < low < high < self.tables.high[c]:  # cut off: its middle is not known
+            return low, high
+        bend = float(self.bends[c])
+        near, far = bent(low, bend), bent(high, bend)
+        middle, reach = 0.5 * (near + far), 0.5 * (far - near) * float(self.ease[told, c])
+        return float(straight(middle - reach, bend)), float(straight(middle + reach, bend))
 
     def judge(
         self, state: EngineState, mote: Ints, at: Ints, local_s: Ints, values: Floats, is_late: Bools, flags: Ints
@@ -259,6 +285,8 @@ class FittedEngine:
     def _change(self, ints: Ints, floats: Floats, shares: Floats, *, has_ended: bool) -> EventChange:
         total = float(shares.sum())
         names = self.profile.names
+        low, high = float(floats[events.PEAK_LOW]), float(floats[events.PEAK_HIGH])
+        layer, channel = VOTES[ints[events.PEAK_LAYER]], int(ints[events.PEAK_CHANNEL])
         return EventChange(
             mote=int(ints[events.MOTE]),
             profile=self.profile.code,
@@ -269,15 +297,16 @@ class FittedEngine:
             n_readings=int(ints[events.N_READINGS]),
             peak_surprise=float(floats[events.PEAK]),
             peak_at=int(ints[events.PEAK_AT]),
-            peak_channel=names[ints[events.PEAK_CHANNEL]],
+            peak_channel=names[channel],
             peak_value=float(floats[events.PEAK_VALUE]),
-            expected=(float(floats[events.PEAK_LOW]), float(floats[events.PEAK_HIGH])),
-            layer=VOTES[ints[events.PEAK_LAYER]],
+            expected=(low, high),
+            layer=layer,
             contributions={
                 name: float(share / total) if total > 0 else 1.0 / len(names)
                 for name, share in zip(names, shares, strict=True)
             },
             model_version=self.number,
+            normal_again=self._normal_again(layer, channel, low, high),
         )
 
 

@@ -9,8 +9,37 @@ from sensors.readings import Channel, Profile
 
 
 def words(change: EventChange, profile: Profile) -> str:
-    """What was seen at the event's peak, and what was expected."""
+    """What was seen at the event's peak, what was expected, and at what value it would be over."""
     channel = next(channel for channel in profile.channels if channel.code == change.peak_channel)
+    return "; ".join(part for part in (_seen(change, channel, profile), normal_again(change, channel)) if part)
+
+
+def normal_again(change: EventChange, channel: Channel) -> str:
+    """The nearest value at which the layer would say no more; empty where no single value ends the event."""
+    if change.layer == "stuck":
+        return "normal again when it moves"
+    if change.layer == "gate":
+        return counterfactual(change.peak_value, channel.physical, channel)
+    if change.layer == "forest" or change.normal_again is None:
+        return ""
+    low, high = change.expected
+    return "" if low <= change.peak_value <= high else counterfactual(change.peak_value, change.normal_again, channel)
+
+
+def counterfactual(value: float, normal: tuple[float, float], channel: Channel) -> str:
+    """In words from where on a value would be normal.
+
+    >>> t = Channel("t", "T", "°C", (0, 50), (18, 28), 0.01, 1, 1)
+    >>> counterfactual(45.2, (18.2, 27.8), t), counterfactual(3.0, (18.2, 27.8), t), counterfactual(20, (18.2, 27.8), t)
+    ('normal again at or below 27.8 °C', 'normal again at or above 18.2 °C', '')
+    """
+    low, high = normal
+    if value > high:
+        return f"normal again at or below {quantity(high, channel)}"
+    return f"normal again at or above {quantity(low, channel)}" if value < low else ""
+
+
+def _seen(change: EventChange, channel: Channel, profile: Profile) -> str:
     value = quantity(change.peak_value, channel)
     low, high = change.expected
     expected = f"expected {number(low, channel)}–{quantity(high, channel)}"

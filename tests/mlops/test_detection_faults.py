@@ -299,7 +299,7 @@ def test_without_a_model_the_packs_normal_band_decides():
     assert (calm.model_version == 0).all()
     assert score(judged.surprise[100], INDOOR.onset) >= 0.6
     assert event.expected == (18.0, 28.0)
-    assert words(event, INDOOR) == "Temperature 45.2 °C, expected 18.0–28.0 °C"
+    assert words(event, INDOOR) == "Temperature 45.2 °C, expected 18.0–28.0 °C; normal again at or below 28.0 °C"
     assert decode_votes(judged.votes[100])["forest"] == 0.0
 
 
