@@ -137,7 +137,14 @@ def _consuming(source: Any, n: int) -> float:
     from ingestion.streams.kafka import COMMON, CONSUMER
 
     client = confluent_kafka.Consumer(
-        {**COMMON, **CONSUMER, "bootstrap.servers": source.servers, "group.id": f"raw-{uuid.uuid4().hex}"}
+        {
+            **COMMON,
+            **CONSUMER,
+            "bootstrap.servers": source.servers,
+            "group.id": f"raw-{uuid.uuid4().hex}",
+            "queued.min.messages": 200_000,
+            "max.partition.fetch.bytes": 8 << 20,  # the fastest for this and nothing else
+        }
     )
     bounds = source.bounds()
     client.assign([confluent_kafka.TopicPartition(source.topic, each, first) for each, (first, _) in bounds.items()])

@@ -133,6 +133,7 @@ def _take_away(stack: Stack, relay: Relay, options: argparse.Namespace, flow: th
         "away_s": away_s, "flowed_all_the_time": is_flowing, "behind_at_return": behind,
         "caught_up_s": round(caught_up_s, 1),
         "memory_mb": {"before": _span(before), "during": _span(during), "after": _span(after)},
+        "memory_mb_by_minute": [round(sum(part) / len(part)) for part in _minutes(during)],
         "growth_mb_during": round(sum(during[-5:]) / len(during[-5:]) - sum(during[:5]) / len(during[:5]), 1),
     }  # fmt: skip
 
@@ -159,6 +160,11 @@ def _watch(stack: Stack, seconds: float, is_done: Any = lambda: False) -> list[f
         seen.append(_servers.resident_mb(process.pid))
         time.sleep(LOOK_S)
     return seen
+
+
+def _minutes(seen: list[float]) -> list[list[float]]:
+    n = int(60 / LOOK_S)
+    return [seen[i : i + n] for i in range(0, len(seen), n)]
 
 
 def _span(seen: list[float]) -> list[float]:

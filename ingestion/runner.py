@@ -133,6 +133,7 @@ class Runner:
         self.gathered = Gathered()
         self.seconds: Counter[str] = Counter()
         self.n_readings = 0
+        self._is_paused = False
         self._is_busy = False  # between polls with something in hand, when a poll may only keep the membership
         self._taken: Taken | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="hot-write")
@@ -197,6 +198,9 @@ class Runner:
     def _turn(self) -> None:
         consumer = self._consumer
         assert consumer is not None
+        if self._is_paused:
+            consumer.resume()
+            self._is_paused = False
         records = self.patiently("stream", lambda: consumer.poll(self.pace.batch_max, self.pace.batch_wait_s))
         if len(records):
             self._take(records)
@@ -502,17 +506,19 @@ class Runner:
         self.gathered = Gathered()
 
     def _keep_membership(self) -> None:
-        """A paused poll tells the broker that this consumer lives while what it has in hand waits for a sink."""
+        """A paused poll tells the broker that this consumer lives while what it has in hand waits for a sink.
+
+        It stays paused until the next turn: between two attempts the driver would fetch all that it has room for.
+        """
         self._beat()
         if self._consumer is None or not self._is_busy:
             return
         self._consumer.pause()
+        self._is_paused = True
         try:
             self._consumer.poll(1, 0.0)
         except StreamUnavailable as error:
             log.warning("stream_away", error=str(error))
-        finally:
-            self._consumer.resume()
 
     # ---- saying that it lives ------------------------------------------------------------------------------
 

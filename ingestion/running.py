@@ -19,6 +19,7 @@ from ingestion.patience import Announces
 from ingestion.replaying import Parts
 from ingestion.runner import Pace, Runner
 from ingestion.streams import StreamClosed, stream
+from mlops import kernels
 from mlops.serving import Serving
 from sensors import live, registry
 from sensors.lake import LakeFenced, lake
@@ -58,6 +59,7 @@ def build_runner(name: str = "readings", *, owner: str | None = None, announce: 
 
 def consume(stop: threading.Event) -> None:
     """Runs the reading path until `stop`; a consumer that lost its partitions joins again with what is saved."""
+    kernels.forget_stale(timezone.now())
     while not stop.is_set():
         try:
             build_runner().run(stop)

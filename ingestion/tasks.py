@@ -145,7 +145,7 @@ def watch_flow() -> None:
 
 @shared_task
 def send_canary() -> None:
-    if not settings.SIEIS_CANARY:
+    if not settings.SIEIS_CANARY or canary.is_too_early(settings.SIEIS_TOPICS["readings"], timezone.now()):
         return
     run = canary.send(stream=stream("readings"), store=hot(), now=timezone.now())
     if run is not None:

@@ -37,6 +37,7 @@ CODE, KIND = "sieis-canary", "canary"
 WAIT_S = 15.0
 LOOK_S = 0.02
 KEPT = 60  # runs
+BEGINS = timedelta(seconds=60)  # a consumer that loads its compiled loops and catches up
 IN_A_ROW, SLOW_MS = 3, 5000.0
 
 
@@ -100,6 +101,20 @@ def figures(runs: Sequence[Run]) -> dict[str, float | int | None]:
         cuts = quantiles(known, n=100, method="inclusive") if len(known) > 1 else known * 99
         found |= {f"{hop}_p50_ms": round(cuts[49], 1), f"{hop}_p99_ms": round(cuts[98], 1)} if cuts else {}
     return found
+
+
+def is_too_early(topic: str, now: datetime) -> bool:
+    """Whether the consumers began just now, were told to stop, or have not heard of the fleet as it is.
+
+    What is sent then is late because of the beginning, and says nothing of the path. One that was killed is no excuse.
+    """
+    beats = ProcessHeartbeat.objects.filter(kind="consumer", detail__topic=topic, beat_at__gt=now - BEGINS)
+    told = [beat.detail for beat in beats]
+    running = [one for one in told if one.get("state") == "running"]
+    if not running:
+        return bool(told)
+    began = max(datetime.fromisoformat(one["running_since"]) for one in running)
+    return began > now - BEGINS or min(one.get("fleet", 0) for one in running) < registry.revision()
 
 
 # ---- the mote -----------------------------------------------------------------------------------------------

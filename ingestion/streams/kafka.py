@@ -58,8 +58,10 @@ CONSUMER = {
     "heartbeat.interval.ms": 2_000,
     # With its default of 1,000 ms the fetcher sleeps whenever the queue was full: a fifth of the rate.
     "fetch.queue.backoff.ms": 5,
-    "queued.min.messages": 200_000,
-    "max.partition.fetch.bytes": 8 << 20,
+    # Enough for the next batches: more of both is no faster for one who does more than consume, and costs the process
+    # hundreds of megabytes while it catches up.
+    "queued.min.messages": 50_000,
+    "max.partition.fetch.bytes": 2 << 20,
 }
 # A partition that is being created, or whose leader moves, answers so for some milliseconds.
 ON_THE_MOVE = (

@@ -336,3 +336,24 @@ def test_beat_says_that_it_lives_whenever_it_looks_at_its_schedule():
 
     assert said == ["beat"]
     assert not ProcessHeartbeat.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "running_s", "beat_s", "knows", "is_too_early"),
+    [
+        ("running", 300, 1, True, False),
+        ("running", 20, 1, True, True),  # it loads its loops and catches up
+        ("running", 300, 1, False, True),  # it has not heard of the canary's mote yet
+        ("stopped", 300, 5, True, True),  # told to stop just now
+        ("running", 300, 90, True, False),  # killed: the canary is lost, and shall be
+    ],
+)
+def test_no_canary_is_sent_while_the_consumers_are_beginning(state, running_s, beat_s, knows, is_too_early):
+    fleet = registry.revision() - (not knows)
+    detail = {"topic": "readings", "state": state, "fleet": fleet}
+    detail["running_since"] = (NOON - timedelta(seconds=running_s)).isoformat()
+    ProcessHeartbeat.objects.create(
+        name="one", kind="consumer", beat_at=NOON - timedelta(seconds=beat_s), detail=detail
+    )
+
+    assert canary.is_too_early("readings", NOON) is is_too_early
