@@ -1,143 +1,184 @@
-"""What the detection engine finds of the simulator's faults, whose truth is known, and how often it cries for nothing.
+"""How well the engine detects, on all data there are: one command, one table, one JSON object as its last line.
 
-    python -m bench.detection [--days 28] [--live-hours 6] [--seed 1]
+    python -m bench.detection [--data DIR] [--quick] [--only simulator,lab,...] [--seed 1]
 
-Learns from seven simulated indoor days without a fault, then judges later days that it has never seen: readings every
-30 s with the pack's faults of history (10 min to 4 h), and every second with the demo's (20 to 120 s). A fault is found
-if an event of its mote is noticed while it lasts. An event is false if no fault of its mote touches it nor ended in the
-hour before it: a mote may take that long to settle.
+The simulator needs no data: a model of each pack learns from faultless days, then every kind of fault is planted in
+later ones (ingestion.capability, as `manage.py capability` does), at the profile's own interval and, where the demo
+reports faster, as the demo does. With DIR (docs/detection.md says what lies there) the programs of the injected lab
+faults, the real battery deaths, NAB and SKAB are called one after the other, each by its own protocol and with nothing
+but defaults. --quick plants fewer faults, and takes one channel of the lab and every other file of NAB out.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bench._place import ROOT
 
 START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
-LEARN = timedelta(days=7)
-HOUR_US = 3_600_000_000
-CHUNK_US = HOUR_US
-WEEK_S = 7 * 86_400
+PACKS = ("indoor", "climate", "machine", "smoke")
+# What each learns from: days of its fleet; a fleet that reports every second learns from fewer.
+LEARN = {"indoor": 7.0, "climate": 7.0, "machine": 2.0, "smoke": 1.0}
+JUDGE = {"indoor": 10.0, "climate": 3.0, "machine": 1.0, "smoke": 0.5}
+QUICKLY = {"indoor": 2.0, "climate": 1.0, "machine": 0.4, "smoke": 0.3}
+LIVE_HOURS = {"indoor": 6.0}  # where the demo reports faster than the profile's interval
 
 
 def main() -> None:
-    import os
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--days", type=float, default=28.0, help="judged at 30 s")
-    parser.add_argument("--live-hours", type=float, default=6.0, help="judged at 1 s")
+    parser.add_argument("--data", type=Path, help="folder of the public data sets")
+    parser.add_argument("--only", default="", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--packs", default=",".join(PACKS), help="to simulate")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "var" / "numba"))
-    print(json.dumps(measure(timedelta(days=options.days), timedelta(hours=options.live_hours), options.seed)))
+    wanted = options.only.split(",") if options.only else list(PARTS)
+    figures: dict[str, Any] = {"at": f"{datetime.now(UTC):%Y-%m-%d}", "seed": options.seed, "quick": options.quick}
+    for name in wanted:
+        if name != "simulator" and options.data is None:
+            continue
+        began = time.perf_counter()
+        figures[name] = PARTS[name](options)
+        for line in TABLES[name](figures[name]):
+            print(line, flush=True)
+        print(f"({name}: {time.perf_counter() - began:.0f} s)\n", flush=True)
+    print(json.dumps(figures))
 
 
-def measure(days: timedelta, live: timedelta, seed: int) -> dict[str, Any]:
+# ---- the simulator ------------------------------------------------------------------------------------------
+
+
+def simulator(options: argparse.Namespace) -> dict[str, Any]:
+    found = {}
+    for name in options.packs.split(","):
+        found[name] = simulated(name, is_quick=options.quick, seed=options.seed)
+        if name in LIVE_HOURS and not options.quick:
+            found[f"{name} live"] = simulated(name, is_quick=False, seed=options.seed, live_hours=LIVE_HOURS[name])
+    return found
+
+
+def simulated(name: str, *, is_quick: bool, seed: int, live_hours: float = 0.0) -> dict[str, Any]:
+    """The capability table of a model of the pack, trained here."""
+    from ingestion.capability import grounds
+    from ingestion.capability.measuring import measure
     from mlops.detection import Engine
     from sensors.packs import read_pack
-    from sensors.readings import concat, micros
+    from sensors.readings import micros
 
-    pack = read_pack("indoor")
-    begin, middle = micros(START), micros(START + LEARN)
-    clean = _simulator(pack, seed, anomaly_rate=0.0)
-    engine = Engine().fit(concat(list(_batches(clean, begin, middle, pack.profile.interval_s))))
-    spans = {
-        "history": (
-            _simulator(pack, seed, is_history=True),
-            middle,
-            micros(START + LEARN + days),
-            pack.profile.interval_s,
-        ),
-        "live": (_simulator(pack, seed), middle, micros(START + LEARN + live), 1.0),
-    }
-    return {"seed": seed} | {name: _judged(engine, *span) for name, span in spans.items()}
-
-
-def micros_of(length: timedelta) -> int:
-    return length // timedelta(microseconds=1)
-
-
-def _simulator(pack: Any, seed: int, **options: Any) -> Any:
-    from ingestion.simulator import Simulator
-
-    return Simulator.of(pack, site="main", time_zone="UTC", seed=seed, **options)
-
-
-def _batches(simulator: Any, begin: int, end: int, interval_s: float) -> Iterable[Any]:
-    """What the motes report, as batches: a mote's key is its place in the pack."""
-    from sensors import quality
-    from sensors.readings import Batch
-
-    for start in range(begin, end, CHUNK_US):
-        said = simulator.produce(start, min(start + CHUNK_US, end), interval_s).once()  # as the path takes them
-        if len(said):
-            n = len(said)
-            yield Batch(
-                profile=simulator.profile, mote=said.mote, at=said.at, values=said.values,
-                utc_offset_s=np.zeros(n, np.int64), partition=np.zeros(n, np.int64), offset=np.arange(n),
-                received_at=said.at, flags=quality.range_flags(simulator.profile, said.values),
-            )  # fmt: skip
-
-
-def _judged(engine: Any, simulator: Any, begin: int, end: int, interval_s: float) -> dict[str, Any]:
-    state, events = engine.start(), {}
-    for batch in _batches(simulator, begin, end, interval_s):
-        state, _, changes = engine.step(state, batch)
-        events.update({(change.mote, change.noticed_at): change for change in changes})
-    codes = simulator.places.codes
-    faults = [fault for fault in simulator.faults(begin, end) if fault.starts_us >= begin]
-    noticed: dict[str, list[int]] = defaultdict(list)
-    for mote, at in events:
-        noticed[codes[mote]].append(at)
-    false = [change for change in events.values() if not _has_cause(change, codes[change.mote], faults)]
-    weeks = len(codes) * (end - begin) / 1e6 / WEEK_S
+    pack = read_pack(name)
+    begin, middle = micros(START), micros(START + timedelta(days=LEARN[name]))
+    days = live_hours / 24 if live_hours else (QUICKLY if is_quick else JUDGE)[name]
+    interval_s = pack.simulator.get("interval_s") if live_hours else None
+    past = grounds.simulated(pack, begin, middle, seed=seed)
+    engine = Engine().fit(grounds.clean(past, begin, middle))
+    ground = grounds.simulated(pack, middle, middle + int(days * 86_400e6), seed=seed, interval_s=interval_s)
     return {
-        "interval_s": interval_s,
-        "mote_weeks": round(weeks, 2),
-        "faults": len(faults),
-        "found": _found(faults, noticed, "kind"),
-        "found_by_channel": _found([fault for fault in faults if fault.channel], noticed, "channel"),
-        "median_delay_s": {kind: _delay_s(some, noticed) for kind, some in sorted(_by(faults, "kind").items())},
-        "events": len(events),
-        "false_events_per_mote_week": round(len(false) / weeks, 2),
+        "learnt_days": LEARN[name],
+        "judged_days": round(days, 2),
+        **measure(engine, ground, is_quick=is_quick, seed=seed),
     }
 
 
-def _has_cause(change: Any, code: str, faults: Sequence[Any]) -> bool:
-    return any(
-        fault.mote == code and fault.starts_us <= change.last_at and change.started_at <= fault.ends_us + HOUR_US
-        for fault in faults
-    )
+def simulator_table(figures: dict[str, Any]) -> Iterator[str]:
+    from ingestion.capability.telling import cannot, markdown
+
+    for name, table in figures.items():
+        low, high = table["fault_length_s"]
+        yield (
+            f"### {name}: {table['motes']} motes, a reading every {table['interval_s']:g} s, {table['learnt_days']:g} "
+            f"days learnt, {table['judged_days']:g} days judged, faults of {low:g} to {high:g} s\n"
+        )
+        yield markdown(table) + "\n"
+        labels = {channel["code"]: channel["label"] for channel in table["channels"]}
+        yield from (f"- {words}" for words in cannot(table, labels))
+        yield ""
 
 
-def _by(faults: Sequence[Any], what: str) -> dict[str, list[Any]]:
-    groups: dict[str, list[Any]] = defaultdict(list)
-    for fault in faults:
-        groups[getattr(fault, what)].append(fault)
-    return groups
+# ---- the others ---------------------------------------------------------------------------------------------
 
 
-def _delays(faults: Sequence[Any], noticed: dict[str, list[int]]) -> list[float]:
-    """Of each fault that was found: seconds from its beginning until it was noticed."""
-    times = ([at for at in noticed[fault.mote] if fault.starts_us <= at <= fault.ends_us] for fault in faults)
-    return [(min(at) - fault.starts_us) / 1e6 for fault, at in zip(faults, times, strict=True) if at]
+def called(module: str, *arguments: str) -> Any:
+    """The JSON object that a program says last; None where this release has no such program."""
+    if importlib.util.find_spec(module) is None:
+        return None
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def _found(faults: Sequence[Any], noticed: dict[str, list[int]], what: str) -> dict[str, str]:
-    return {name: f"{len(_delays(some, noticed))} of {len(some)}" for name, some in sorted(_by(faults, what).items())}
+def lab(options: argparse.Namespace) -> Any:
+    channels = ("temperature",) if options.quick else ("temperature", "light")
+    told = [called("bench.lab_faults", "--data", str(options.data), "--channels", channel) for channel in channels]
+    return {name: one for each in told for name, one in each.items() if not name.startswith("none")}
 
 
-def _delay_s(faults: Sequence[Any], noticed: dict[str, list[int]]) -> float | None:
-    delays = _delays(faults, noticed)
-    return round(float(np.median(delays)), 1) if delays else None
+def battery_death(options: argparse.Namespace) -> Any:
+    return called("bench.battery_death", "--data", str(options.data))
+
+
+def nab(options: argparse.Namespace) -> Any:
+    return called("bench.nab", "--data", str(options.data / "nab"))
+
+
+def skab(options: argparse.Namespace) -> Any:
+    return called("bench.skab", "--data", str(options.data / "skab"))
+
+
+def lab_table(figures: dict[str, Any]) -> Iterator[str]:
+    yield "| injected lab fault | point F1 | found | median delay, readings | false events a day |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, one in figures.items():
+        yield f"| {name} | {one['f1']} | {one['found']} | {one['median_delay']} | {one['false_events_per_day']} |"
+
+
+def nab_table(figures: dict[str, Any]) -> Iterator[str]:
+    yield f"| NAB, {figures['files']} files | standard | low false positives | low false negatives |"
+    yield "| --- | --- | --- | --- |"
+    yield "| the product's own threshold | " + " | ".join(str(each) for each in figures["default"].values()) + " |"
+    yield "| the best single one | " + " | ".join(str(each["score"]) for each in figures["tuned"].values()) + " |"
+    n_readings, n_events = figures["false_readings_per_day"], figures["false_events_per_day"]
+    yield f"{n_readings} false readings and {n_events} false events a day and file."
+
+
+def skab_table(figures: dict[str, Any]) -> Iterator[str]:
+    yield "| SKAB | F1 | false alarms | missed alarms | false alarms without any anomaly |"
+    yield "| --- | --- | --- | --- | --- |"
+    rates = [f"{100 * figures[name]:.1f} %" for name in ("false_alarm_rate", "missed_alarm_rate")]
+    calm = f"{100 * figures['anomaly_free_false_alarm_rate']:.1f} %"
+    yield f"| {figures['files']} files | {figures['f1']} | {rates[0]} | {rates[1]} | {calm} |"
+
+
+def plain_table(figures: Any) -> Iterator[str]:
+    if figures is None:
+        yield "not measured: this release has no such program"
+        return
+    yield "| real battery death | |"
+    yield "| --- | --- |"
+    for name, value in figures.items():
+        if not isinstance(value, dict | list):
+            yield f"| {name.replace('_', ' ')} | {value} |"
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "simulator": simulator, "lab": lab, "battery_death": battery_death, "nab": nab, "skab": skab,
+}  # fmt: skip
+TABLES: dict[str, Callable[[Any], Iterator[str]]] = {
+    "simulator": simulator_table, "lab": lab_table, "battery_death": plain_table, "nab": nab_table,
+    "skab": skab_table,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,23 +10,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import polars as pl
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from alerts.models import Event
-from ingestion import trying_out
 from ingestion.capability import keeping
 from ingestion.capability.models import CapabilityTable
-from ingestion.capability.telling import Line, cannot, label, lines
+from ingestion.capability.telling import Line, cannot, lines
 from ingestion.models_page import VersionRow
 from mlops import calibrations
 from mlops.models import ModelVersion
-from mlops.registry import ArtefactUnavailable, ModelUnloadable
 from sensors.fleet import Fleet
-from sensors.readings import Channel, micros, score, severity
+from sensors.readings import Channel, score, severity
 from sensors.readings import Profile as Kind
 from sensors.registry import current_fleet
 from sensors.roles import OPERATE, may, role_required
@@ -34,6 +33,8 @@ from sensors.spoken import spoken_table
 from sensors.stores import HotStore, StoreUnavailable, hot
 
 FEED = 12
+NEAREST = 3
+MOST_MOTES = 500  # to choose from
 SCORED_FOR = timedelta(minutes=15)
 MOST_SCORED = 100_000
 BINS = 20
@@ -215,41 +216,28 @@ def _on_grid(value: float, step: float) -> float:
     return round(round(value / step) * step, 6)
 
 
-class BadTry(Exception):
-    """What was wrong with the values to be judged."""
+def nearest(kind: Kind, values: Mapping[str, float], latest: pl.DataFrame) -> pl.DataFrame:
+    """The newest readings that are most like these values, each channel counted in widths of its normal band."""
+    apart = [
+        ((pl.col(each.code) - values[each.code]) / max(each.normal[1] - each.normal[0], 1e-9)) ** 2
+        for each in kind.channels
+        if each.code in values
+    ]
+    if not apart:
+        return latest.head(0)
+    distance = latest.with_columns(apart=pl.mean_horizontal(apart).sqrt())
+    return distance.filter(pl.col("apart").is_finite()).sort("apart").head(NEAREST).drop("apart")
 
 
-def judged(asked: Mapping[str, Any], *, fleet: Fleet, store: HotStore, now: datetime) -> dict[str, Any]:
-    """The verdict on values that somebody made up. Raises BadTry."""
-    kind = fleet.profiles.get(str(asked.get("profile", "")))
-    if kind is None:
-        raise BadTry(f"There is no profile “{asked.get('profile', '')}”; there are: {', '.join(fleet.profiles)}.")
-    values = _values(kind, asked.get("values"))
-    at = np.array([micros(now)])
-    own = [mote.id for mote in fleet.motes if mote.profile == kind.code]
-    offset_s = fleet.utc_offsets(np.array(own[:1]), at) if own else np.zeros(1, dtype=np.int64)
-    engine = trying_out.engine_of(kind)
-    told = trying_out.tried(engine, values, mote=0, at=at, utc_offset_s=offset_s)
-    like = trying_out.nearest(kind, values, store.latest(kind, own))
-    readings = spoken_table(like.drop("apart"), kind.code, fleet) if len(like) else []
-    apart = like["apart"].to_list()
-    return {**told, "nearest": [{**one, "apart": round(far, 2)} for one, far in zip(readings, apart, strict=True)]}
-
-
-def _values(kind: Kind, given: Any) -> dict[str, float | None]:
-    if not isinstance(given, Mapping):
-        raise BadTry("“values” is missing; expected an object with a number for each channel.")
-    known = {slider.channel.code for slider in sliders(kind)}
-    if unknown := sorted(set(given) - known):
-        raise BadTry(f"“{unknown[0]}” is no channel of {kind.label}; there are: {', '.join(sorted(known))}.")
-    for name, value in given.items():
-        if value is not None and not _is_number(value):
-            raise BadTry(f"{name} is “{value}”; expected a number.")
-    return {name: None if value is None else float(value) for name, value in given.items()}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _numbers(kind: Kind, query: Mapping[str, str]) -> dict[str, float]:
+    """The channels' values in an address; what is no number is left out."""
+    found = {}
+    for name in kind.names:
+        try:
+            found[name] = float(query.get(name, ""))
+        except ValueError:
+            continue
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 # ---- the page -----------------------------------------------------------------------------------------------
@@ -261,7 +249,11 @@ def insights(request: HttpRequest) -> HttpResponse:
     fleet, now = current_fleet(), timezone.now()
     day = Event.objects.filter(is_history=False, noticed_at__gte=now - timedelta(days=1))
     cards = model_cards(fleet)
-    tries = [(card, sliders(card.kind)) for card in cards if card.n_motes]
+    tries = [
+        (card, sliders(card.kind), [mote for mote in fleet.motes if mote.profile == card.kind.code][:MOST_MOTES])
+        for card in cards
+        if card.n_motes
+    ]
     shown = {
         "cards": cards,
         "feed": feed(fleet),
@@ -269,7 +261,6 @@ def insights(request: HttpRequest) -> HttpResponse:
         "layers": day.order_by().values("layer").annotate(n=Count("id")).order_by("-n")[:4],
         "tries": tries,
         "capability": capability_cards(),
-        "kind_label": label,
         "may_judge_files": may(request.user, OPERATE),
         "extras": ["insights/_calibration.html"],
         **calibrations.context(),
@@ -302,15 +293,19 @@ def insights_scores(request: HttpRequest) -> HttpResponse:
     return render(request, "insights/_scores.html", {"distributions": found})
 
 
-@require_POST
+@require_safe
 @role_required()
-def insights_try(request: HttpRequest) -> JsonResponse:
-    """The verdict on made-up values, for the sliders."""
+def insights_nearest(request: HttpRequest) -> JsonResponse:
+    """The newest readings that are most like made-up values, for the sliders."""
+    fleet = current_fleet()
+    kind = fleet.profiles.get(request.GET.get("profile", ""))
+    if kind is None:
+        return JsonResponse(
+            {"detail": f"There is no such profile; there are: {', '.join(fleet.profiles)}."}, status=400
+        )
+    own = [mote.id for mote in fleet.motes if mote.profile == kind.code]
     try:
-        asked = json.loads(request.body)
-        told = judged(asked if isinstance(asked, dict) else {}, fleet=current_fleet(), store=hot(), now=timezone.now())
-    except (BadTry, ValueError) as wrong:
-        return JsonResponse({"detail": str(wrong)}, status=400)
-    except (StoreUnavailable, ModelUnloadable, ArtefactUnavailable) as away:
-        return JsonResponse({"detail": str(away)}, status=503)
-    return JsonResponse(told)
+        like = nearest(kind, _numbers(kind, request.GET.dict()), hot().latest(kind, own))
+    except StoreUnavailable as away:
+        return JsonResponse({"detail": f"The hot store does not answer: {away}"}, status=503)
+    return JsonResponse({"readings": spoken_table(like, kind.code, fleet) if len(like) else []})

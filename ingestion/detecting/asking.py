@@ -16,6 +16,30 @@ from sensors.tables.times import ORDERS
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 WORDS = ("time", "interval", "start", "values", "by", "train", "profile", "decimal", "date_order")
 TRAIN = "15 %"
+# What the command's refusals name by option, the page and the API have under these names.
+SPOKEN = {
+    "--train-fraction, --train-rows or --train-until": "“Learn from the first” (train)",
+    "--values": "“Columns to judge” (values)",
+    "--interval": "“No times: one row every” (interval)",
+    "--by": "“One series for each” (by)",
+    "--time COLUMN": "“Time” (time)",
+    "--time": "“Time” (time)",
+    "--start": "“No times: first row at” (start)",
+    "--profile": "“Profile of the sensors” (profile)",
+    "--decimal": "“Decimal mark” (decimal)",
+    "--date-order": "“Dates such as 02/03/04” (date_order)",
+}
+
+
+def spoken(text: str) -> str:
+    """A refusal or remark of the command, for those who have a form.
+
+    >>> spoken("name it with --values to judge it")
+    'name it with “Columns to judge” (values) to judge it'
+    """
+    for option, name in SPOKEN.items():
+        text = re.sub(rf"{option}( 1s| T)?(?![\w-])", name, text)
+    return text
 
 
 def kept(given: Mapping[str, object]) -> dict[str, str]:

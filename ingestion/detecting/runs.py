@@ -27,7 +27,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerAway
 
 from ingestion.detecting import results
-from ingestion.detecting.asking import kept, request
+from ingestion.detecting.asking import kept, request, spoken
 from ingestion.detecting.models import DetectRun
 from mlops.children import STOPPING, Child
 from mlops.detect import CannotJudge, judge_file
@@ -91,13 +91,21 @@ def keep(
         path = Path(place, _safe(name))
         with path.open("wb") as file:
             file.writelines(upload.chunks())
-        seen = look(path, request(asked)).to_json()
+        seen = _seen(path, asked)
         with path.open("rb") as file:
             storage.save(f"{folder}/{path.name}", file)
         return DetectRun.objects.create(
             who=who, name=name, size=path.stat().st_size, folder=folder, asked=asked, seen=seen, trigger=trigger,
             asked_at=now,
         )  # fmt: skip
+
+
+def _seen(path: Path, asked: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        seen = look(path, request(asked)).to_json()
+    except CannotJudge as refusal:
+        raise CannotJudge(spoken(str(refusal))) from None
+    return {**seen, "notes": [spoken(note) for note in seen["notes"]], "problem": spoken(seen["problem"])}
 
 
 def _safe(name: str) -> str:
@@ -108,7 +116,7 @@ def look_again(run: DetectRun, given: Mapping[str, object], *, storage: Storage)
     """The same file, to be read another way; also one that was judged, to be judged anew. Raises CannotJudge."""
     asked = kept(given)
     with _fetched(run, storage) as path:
-        seen = look(path, request(asked)).to_json()
+        seen = _seen(path, asked)
     moved = DetectRun.objects.filter(pk=run.pk).exclude(state__in=DetectRun.UNFINISHED)
     if not moved.update(asked=asked, seen=seen, state=State.LOOKED, message="", progress=0.0):
         raise TooLate("The file is being judged; cancel that first.")
@@ -245,12 +253,13 @@ def judge(run: DetectRun, *, storage: Storage, now: Callable[[], datetime] = tim
             judged = judge_file(path, request(run.asked), _Teller(own))
             own.update(progress=0.9, message="Writing the results")
             found = results.write(judged, path.parent)
+            found["notes"] = [spoken(note) for note in found["notes"]]
             for name in (*results.FILES, results.SHOWN):
                 storage.delete(f"{run.folder}/{name}")
                 with (path.parent / name).open("rb") as file:
                     storage.save(f"{run.folder}/{name}", file)
     except CannotJudge as refusal:
-        words = _sentence(str(refusal))
+        words = _sentence(spoken(str(refusal)))
         own.update(state=State.FAILED, message=words[:400], done_at=now(), seconds=time.monotonic() - began)
         return
     own.update(

@@ -94,7 +94,7 @@ def test_settings_change_how_a_file_is_read_and_a_wrong_column_gets_the_list(bob
     page = bob_client.post(f"{PAGE}{run.pk}/", {"deed": "look", "time": "clock"}, follow=True).content.decode()
     run.refresh_from_db()
 
-    assert "names “clock”, but the file has the columns time, pressure, state" in run.seen["problem"]
+    assert run.seen["problem"] == "“Time” (time) names “clock”, but the file has the columns time, pressure, state"
     assert "the columns time, pressure, state" in page
     again = bob_client.post(f"{PAGE}{run.pk}/", {"deed": "start", "time": "clock"}).content.decode()
     assert "the columns time, pressure, state" in again

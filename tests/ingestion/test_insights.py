@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -32,11 +31,6 @@ def fleet(db):
     builders.install_fleet(motes=("7", "8"), profile=INDOOR)
 
 
-def measured(client, **values):
-    body = json.dumps({"profile": "indoor", "values": values})
-    return client.post("/insights/try", body, content_type="application/json")
-
-
 def text(answer) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode()))
 
@@ -50,52 +44,15 @@ def stored(code: str, values, surprise) -> None:
     hot().write(INDOOR, replace(batch, surprise=said).to_table())
 
 
-def test_an_ordinary_reading_is_normal_and_says_what_is_expected(charlie_client):
-    told = measured(charlie_client, temperature=23.0, humidity=45.0).json()
-
-    assert not told["is_anomaly"]
-    assert told["words"] == "Nothing odd about this reading."
-    temperature = next(one for one in told["channels"] if one["code"] == "temperature")
-    assert temperature["low"] < 23.0 < temperature["high"]
-    assert not temperature["is_beyond"]
-
-
-def test_a_reading_far_off_is_an_anomaly_with_its_cause_in_words(charlie_client):
-    told = measured(charlie_client, temperature=45.2, humidity=45.0).json()
-
-    assert told["is_anomaly"]
-    assert told["severity"] == "high"
-    assert told["words"].startswith("Temperature 45.2 °C, expected 18")
-    shares = {one["code"]: one["share"] for one in told["channels"]}
-    assert shares["temperature"] > 0.9
-    assert told["layers"]
-
-
-def test_the_nearest_readings_of_the_fleet_are_told_beside_it(charlie_client):
+def test_the_nearest_readings_of_the_fleet_are_told_nearest_first(charlie_client):
     stored("7", [(21.0, 40.0)], 0.1)
     stored("8", [(27.0, 60.0)], 0.2)
 
-    told = measured(charlie_client, temperature=21.2, humidity=41.0).json()
+    told = charlie_client.get("/insights/nearest?profile=indoor&temperature=26&humidity=55&light=oops").json()
 
-    assert [one["mote"] for one in told["nearest"]] == ["7", "8"]
-    assert told["nearest"][0]["apart"] < told["nearest"][1]["apart"]
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ('{"profile": "moon", "values": {}}', "There is no profile “moon”; there are: indoor."),
-        ('{"profile": "indoor", "values": {"pressure": 1}}', "“pressure” is no channel of Indoor"),
-        ('{"profile": "indoor", "values": {"humidity": "wet"}}', "humidity is “wet”; expected a number."),
-        ('{"profile": "indoor"}', "“values” is missing"),
-        ("[1]", "There is no profile “”"),
-    ],
-)
-def test_values_that_cannot_be_judged_are_refused_in_a_sentence(charlie_client, body, words):
-    answer = charlie_client.post("/insights/try", body, content_type="application/json")
-
-    assert answer.status_code == 400
-    assert words in answer.json()["detail"]
+    assert [one["mote"] for one in told["readings"]] == ["8", "7"]
+    assert charlie_client.get("/insights/nearest?profile=indoor&temperature=warm").json() == {"readings": []}
+    assert charlie_client.get("/insights/nearest?profile=moon").status_code == 400
 
 
 def test_the_page_has_a_slider_a_channel_and_needs_a_role(charlie_client, dave_client):
@@ -104,7 +61,7 @@ def test_the_page_has_a_slider_a_channel_and_needs_a_role(charlie_client, dave_c
     assert page.count('type="range"') == 2
     assert 'min="8" max="48"' in page  # the normal band's width below and twice above
     assert dave_client.get("/insights/").status_code == 403
-    assert dave_client.post("/insights/try", "{}", content_type="application/json").status_code == 403
+    assert dave_client.get("/insights/nearest?profile=indoor").status_code == 403
 
 
 def test_scores_of_the_last_minutes_lie_in_bins_with_the_odd_ones_counted(charlie_client):

@@ -2,10 +2,11 @@
 import { askLatest } from "../lib/latest.js";
 import { sorted } from "../lib/table.js";
 import { openChannel } from "../parts/channel.js";
-import { find, findAll, post, say, tellTimes } from "../parts/page.js";
+import { find, findAll, get, post, say, tellTimes } from "../parts/page.js";
 
 const FEED_EVERY_MS = 3000;
 const SCORES_EVERY_MS = 60_000;
+const withUnit = (text, unit) => (unit ? `${text}${unit === "%" ? "" : " "}${unit}` : text);
 
 // ---- the feed and the scores --------------------------------------------------------------------------------
 
@@ -52,24 +53,44 @@ for (const form of findAll("[data-try]")) {
   const sliders = new Map(findAll(".slider", form).map((slider) => [slider.dataset.channel, slider]));
   const values = () => Object.fromEntries([...sliders].map(([code, slider]) => [code, find("input", slider).valueAsNumber]));
   const put = askLatest(
-    (question) => post(form.dataset.address, question),
+    (question) => post("/api/v1/ml/predict/anomaly", question),
     (answer) => (answer.error ? refuse(form, answer.error) : tell(form, sliders, answer)),
+  );
+  const putNearest = askLatest(
+    (question) => get(`${form.dataset.nearestAt}?${new URLSearchParams(question)}`),
+    (answer) => tellNearest(form, sliders, answer.error ? [] : answer.readings),
+    { pauseMs: 400 },
   );
   const ask = () => {
     for (const slider of sliders.values()) sayValue(slider);
-    put({ profile: form.dataset.try, values: values() });
+    const mote = find("[data-mote]", form).value;
+    put({ profile: form.dataset.try, ...values(), ...(mote ? { mote_id: mote } : {}) });
+    putNearest({ profile: form.dataset.try, ...values() });
   };
-  form.addEventListener("input", ask);
-  form.addEventListener("reset", () => setTimeout(ask));
+  const begin = async () => {
+    const [site, code] = splitOnce(find("[data-mote]", form).value);
+    const latest = code ? await get(`/api/v1/sensors/${encodeURIComponent(code)}/latest?site=${site}`).catch(() => null) : null;
+    for (const [channel, slider] of sliders) {
+      const input = find("input", slider);
+      input.value = latest?.values[channel] ?? input.defaultValue;
+    }
+    ask();
+  };
+  form.addEventListener("input", (event) => (event.target.matches("[data-mote]") ? begin() : ask()));
+  find("[data-begin]", form).addEventListener("click", begin);
   form.addEventListener("submit", (event) => event.preventDefault());
-  ask();
+  begin();
+}
+
+/** A mote as its site and its code; the code may hold a slash itself. */
+function splitOnce(key) {
+  const place = key.indexOf("/");
+  return place < 0 ? ["", ""] : [key.slice(0, place), key.slice(place + 1)];
 }
 
 find("#try-profile")?.addEventListener("change", (event) => {
   for (const form of findAll("[data-try]")) form.hidden = form.dataset.try !== event.target.value;
 });
-
-const withUnit = (text, unit) => (unit ? `${text}${unit === "%" ? "" : " "}${unit}` : text);
 
 function sayValue(slider) {
   const input = find("input", slider);
@@ -89,38 +110,42 @@ function tell(form, sliders, answer) {
   const badge = find("[data-badge]", form);
   badge.className = `badge ${answer.is_anomaly ? answer.severity : "ok"}`;
   say(badge, answer.is_anomaly ? `${answer.severity} severity` : "normal");
-  say(find("[data-score]", form), `score ${answer.score.toFixed(2)}`);
-  say(find("[data-words]", form), answer.words);
+  say(find("[data-score]", form), `score ${Math.abs(answer.anomaly_score).toFixed(2)}`);
+  say(find("[data-words]", form), answer.is_anomaly ? answer.details.words : "Nothing odd about this reading.");
   say(find("[data-why]", form), why(answer, sliders));
-  for (const channel of answer.channels) drawBand(sliders.get(channel.code), channel);
-  const nearest = find("[data-nearest]", form);
-  nearest.hidden = !answer.nearest.length;
-  find("ul", nearest).replaceChildren(...answer.nearest.map((one) => like(one, sliders)));
+  for (const [code, slider] of sliders) drawBand(slider, answer.expected[code] ?? null);
 }
 
 function why(answer, sliders) {
   const label = (code) => find("label", sliders.get(code)).textContent;
-  const by = answer.channels.filter((one) => one.share >= 0.1 && answer.is_anomaly).sort((a, b) => b.share - a.share);
-  const shares = by.map((one) => `${label(one.code)} ${Math.round(100 * one.share)} %`).join(", ");
-  const layers = Object.entries(answer.layers).sort(([, a], [, b]) => b - a).map(([name, vote]) => `${name} ${vote}`).join(", ");
-  const model = answer.model_version ? `model v${answer.model_version}` : "the pack alone, without a model";
-  return [shares && `Caused by ${shares}.`, layers && `Surprise by layer: ${layers}.`, `Judged by ${model}.`].filter(Boolean).join(" ");
+  const by = Object.entries(answer.contributions).filter(([code, share]) => share >= 0.1 && sliders.has(code));
+  const shares = by.sort(([, a], [, b]) => b - a).map(([code, share]) => `${label(code)} ${Math.round(100 * share)} %`).join(", ");
+  const cause = answer.is_anomaly && shares ? `Caused by ${shares}, said by the layer ${answer.details.layer}.` : "";
+  return [cause, `Surprise ${answer.surprise.toFixed(1)}.`, `Judged by ${answer.model_version}.`].filter(Boolean).join(" ");
 }
 
 /** Where on the track the value was expected. */
-function drawBand(slider, channel) {
-  if (!slider) return;
+function drawBand(slider, expected) {
   const input = find("input", slider);
   const band = find(".band", slider);
   const [least, most] = [Number(input.min), Number(input.max)];
   const place = (value) => (100 * (Math.min(Math.max(value, least), most) - least)) / (most - least);
-  band.hidden = channel.low === null;
-  if (channel.low !== null) {
-    band.style.setProperty("--from", `${place(channel.low)}%`);
-    band.style.setProperty("--width", `${Math.max(place(channel.high) - place(channel.low), 0.5)}%`);
-  }
-  slider.classList.toggle("is-beyond", channel.is_beyond);
-  say(find("[data-band]", slider), channel.band ? `${channel.is_beyond ? "▲ beyond what is expected:" : "expected"} ${channel.band}` : " ");
+  band.hidden = expected === null;
+  if (expected === null) return;
+  const [low, high] = expected;
+  band.style.setProperty("--from", `${place(low)}%`);
+  band.style.setProperty("--width", `${Math.max(place(high) - place(low), 0.5)}%`);
+  const isBeyond = input.valueAsNumber < low || input.valueAsNumber > high;
+  slider.classList.toggle("is-beyond", isBeyond);
+  const decimals = (input.step.split(".")[1] ?? "").length;
+  const told = withUnit(`${low.toFixed(Math.min(decimals, 2))}–${high.toFixed(Math.min(decimals, 2))}`, slider.dataset.unit);
+  say(find("[data-band]", slider), isBeyond ? `▲ beyond what is expected: ${told}` : `expected ${told}`);
+}
+
+function tellNearest(form, sliders, readings) {
+  const nearest = find("[data-nearest]", form);
+  nearest.hidden = !readings.length;
+  find("ul", nearest).replaceChildren(...readings.map((one) => like(one, sliders)));
 }
 
 function like(reading, sliders) {
