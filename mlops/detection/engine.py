@@ -22,7 +22,7 @@ from mlops.detection.tails import inverse, line, rising
 from sensors import quality
 from sensors.readings import Batch, Bools, Floats, Ints, Profile, concat
 
-SCHEMA = 2
+SCHEMA = 3
 CLOSED_AT_ONCE = 256  # events that may close before the loop hands them over
 NOBODY = np.zeros((0, 0))
 BANDED = ("jump", "series", "shift")  # they bring the middle that they measure from; of the others the level does
@@ -177,6 +177,7 @@ class FittedEngine:
             is_settled=np.array([layer.IS_SETTLED for layer in LAYERS]),
             level=VOTES.index("level"),
             stuck=VOTES.index("stuck"),
+            peers=VOTES.index("peers"),
             vote_bits=VOTE_BITS,
             vote_unit=VOTE_UNIT,
         )
@@ -204,8 +205,11 @@ class FittedEngine:
     def judge(
         self, state: EngineState, mote: Ints, at: Ints, local_s: Ints, values: Floats, is_late: Bools, flags: Ints
     ) -> tuple[Verdicts, list[EventChange]]:
-        """One pass over rows in their order. Channels that are not detected are as if never measured."""
-        values = np.where(self.profile.is_detected, values, np.nan)
+        """One pass over rows in their order. Channels that are not detected are as if never measured.
+
+        Derived ones are compared with what neighbours say.
+        """
+        values = np.where(self.profile.is_detected | ~self.profile.is_measured, values, np.nan)
         rows, said = self.listen(state, mote, at, local_s, values, is_late, flags)
         return self.conclude(state, rows, said, values)
 
@@ -215,18 +219,22 @@ class FittedEngine:
         """Asks the layers one after the other; those that the model has not are silent."""
         shape = values.shape
         state.make_room(self.remembered, shape[1])  # the loops check no bounds
-        at = _exact(at, np.int64)
+        at, slot = _exact(at, np.int64), state.slots(mote, is_late)
+        detected = np.where(self.profile.is_detected, values, np.nan)
         of_level = self.models.get("level") or level.prior(self.profile)
         rows = Rows(
             step_us=int(self.profile.step_s * 1e6),
             onset=float(self.profile.onset),
             mote=_exact(mote, np.int64),
-            slot=state.slots(mote, is_late),
+            slot=slot,
+            ids=state.ids,
+            slots=state.rows_of_ids,
             at=at,
             local_s=_exact(local_s, np.int64),
             previous_at=np.full(len(mote), NO_TIME),
-            measured=np.array(values, dtype=np.float64, order="C"),
-            values=np.array(values, dtype=np.float64, order="C"),
+            whole=np.array(values, dtype=np.float64, order="C"),
+            measured=np.array(detected, dtype=np.float64, order="C"),
+            values=np.array(detected, dtype=np.float64, order="C"),
             is_step=np.zeros(shape, dtype=np.bool_),
             flags=flags,
             usual=np.full(shape, np.nan),
@@ -248,6 +256,7 @@ class FittedEngine:
                 said.append(Said(np.full((len(mote), 1), np.nan)))
             if layer is LAYERS[0]:  # the gate: what follows sees measurements only
                 bend_all(rows.values, self.tables.bends)
+                np.copyto(rows.whole, rows.values, where=self.profile.is_detected)
                 tick(rows, state.memory[events.NAME]["ints"], state.memory[events.NAME]["step_at"])
         return rows, said
 
@@ -389,7 +398,7 @@ def _raw(arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
     rows = rows.take(np.lexsort((rows.mote, rows.at)))
     draft = FittedEngine(rows.profile, arrays, [], rows.bends)
     on_time, no_flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
-    _, said = draft.listen(draft.start(), rows.mote, rows.at, rows.local_s, rows.measured, on_time, no_flags)
+    _, said = draft.listen(draft.start(), rows.mote, rows.at, rows.local_s, rows.whole, on_time, no_flags)
     return {layer.NAME: one.raw for layer, one in zip(LAYERS, said, strict=True)}
 
 

@@ -55,8 +55,9 @@ class Tables(NamedTuple):
     high: Array
     bends: Array
     is_settled: Array  # (layers): at onset it has waited long enough
-    level: int  # places of two layers that are told differently
+    level: int  # places of layers that are told differently
     stuck: int
+    peers: int
     vote_bits: int
     vote_unit: float
 
@@ -108,6 +109,16 @@ def _close(kept: Kept, slot: int, ended_at: int, ints: Array, floats: Array, sha
 
 
 @compiled
+def goes_on(said: Opinions, tables: Tables, i: int, onset: float) -> bool:
+    """Whether what was wrong before a silence is still known to be: neighbours' memory outlasts it."""
+    raw = said.raw[tables.peers]
+    for c in range(raw.shape[1]):
+        if interpolate(tables.raw[tables.peers], tables.surprise[tables.peers], c, raw[i, c]) >= onset:
+            return True
+    return False
+
+
+@compiled
 def conclude(
     start: int, rows: Rows, measured: Array, said: Opinions, tables: Tables, kept: Kept, out: Verdicts, dirty: Array,
     closed_ints: Array, closed_floats: Array, closed_shares: Array,
@@ -128,7 +139,8 @@ def conclude(
         if n_closed == closed_ints.shape[0]:
             return i, n_closed
         slot, at, previous_at = rows.slot[i], rows.at[i], rows.previous_at[i]
-        if slot >= 0 and previous_at != NO_TIME and at - previous_at > silent_us:
+        is_after_silence = slot >= 0 and previous_at != NO_TIME and at - previous_at > silent_us
+        if is_after_silence and not (mi[slot, NOTICED_AT] != 0 and goes_on(said, tables, i, onset)):
             if mi[slot, NOTICED_AT] != 0:
                 _close(kept, slot, mi[slot, LAST_AT], closed_ints, closed_floats, closed_shares, n_closed)
                 n_closed += 1

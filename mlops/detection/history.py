@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.detection.compiled import bend_all, bent
-from sensors.readings import Batch, Channel, Floats, Ints, Profile
+from sensors.readings import Batch, Bools, Channel, Floats, Ints, Profile
 
 # What a layer learns: arrays by name.
 Arrays = dict[str, NDArray[Any]]
@@ -37,6 +37,7 @@ class History:
     values: Floats
     local_s: Ints
     measured: Floats  # values as they were measured
+    whole: Floats  # values with derived channels
     bends: Floats
     seed: int = 42  # of layers that draw at random
 
@@ -51,11 +52,13 @@ class History:
         low, high = batch.profile.bounds("physical")
         values = batch.values[order]
         with np.errstate(invalid="ignore"):
-            values[~((values >= low) & (values <= high) & batch.profile.is_detected)] = np.nan
+            values[~((values >= low) & (values <= high) & is_heard(batch.profile))] = np.nan
+        derived, values = values, np.where(batch.profile.is_detected, values, np.nan)
         local_s = at // 1_000_000 + batch.utc_offset_s[order]
         bends = bends_of(batch.profile, values)
         bend_all(curved := values.copy(), bends)
-        return cls(bent_profile(batch.profile, bends), mote, at, curved, local_s, values, bends, seed)
+        whole = np.where(batch.profile.is_detected, curved, derived)
+        return cls(bent_profile(batch.profile, bends), mote, at, curved, local_s, values, whole, bends, seed)
 
     def __len__(self) -> int:
         return len(self.mote)
@@ -79,7 +82,7 @@ class History:
         return 1.0 + STRANGER / float(np.sqrt(len(self.ids)))
 
     def take(self, rows: Any) -> History:
-        columns = {name: getattr(self, name)[rows] for name in ("mote", "at", "values", "local_s", "measured")}
+        columns = {name: getattr(self, name)[rows] for name in ("mote", "at", "values", "local_s", "measured", "whole")}
         return replace(self, **columns)
 
     def split(self, instant: int) -> tuple[History, History]:
@@ -110,6 +113,11 @@ class History:
             grid = np.full((int(cell[kept][-1]) + 1, self.values.shape[1]), np.nan)
             grid[cell[kept]] = self.values[begin:end][kept]
             yield grid
+
+
+def is_heard(profile: Profile) -> Bools:
+    """Channels that some layer hears: those that the engine judges, and what is derived of them."""
+    return np.asarray(profile.is_detected | ~profile.is_measured)
 
 
 def grouped_median(values: Floats, group: Ints, n_groups: int) -> tuple[Floats, Ints]:

@@ -29,11 +29,14 @@ class Rows(NamedTuple):
     onset: float
     mote: Array
     slot: Array  # the mote's row in every remembered array; -1: a late reading, judged without memory
+    ids: Array  # all motes that are remembered, in order, and
+    slots: Array  # the row of each
     at: Array
     local_s: Array
     previous_at: Array  # when the mote spoke before; NO_TIME: never, or the reading is late
     measured: Array  # (rows, channels); NaN: not measured, or beyond what the sensor can measure
     values: Array  # the same; a channel of many decades is bent (see History), so that changes compare
+    whole: Array  # values with derived channels, which no layer but peers hears
     is_step: Array  # (rows, channels): a step of the profile has passed; in between is judged, not learnt
     flags: Array  # quality flags, which a layer may raise
     # level: what is usual for this mote now, in which spread, and how surprising the value is by itself

@@ -31,8 +31,8 @@ class EngineState:
         self.memory: Memory = {}
         self._fields: Fields = {}
         self._capacity = 0
-        self._ids: Ints = np.zeros(0, dtype=np.int64)
-        self._slots: Ints = np.zeros(0, dtype=np.int64)
+        self.ids: Ints = np.zeros(0, dtype=np.int64)
+        self.rows_of_ids: Ints = np.zeros(0, dtype=np.int64)
         self.make_room(OWN, n_channels)
 
     @property
@@ -74,8 +74,8 @@ class EngineState:
     def _find(self, mote: Ints) -> Ints:
         if self.n_motes == 0:
             return np.full(len(mote), -1, dtype=np.int64)
-        place = np.minimum(np.searchsorted(self._ids, mote), self.n_motes - 1)
-        return np.where(self._ids[place] == mote, self._slots[place], -1)
+        place = np.minimum(np.searchsorted(self.ids, mote), self.n_motes - 1)
+        return np.where(self.ids[place] == mote, self.rows_of_ids[place], -1)
 
     def _grow(self, motes: Ints) -> None:
         wanted = self.n_motes + len(motes)
@@ -94,8 +94,8 @@ class EngineState:
 
     def _index(self) -> None:
         ids = self.motes
-        self._slots = np.argsort(ids, kind="stable").astype(np.int64)
-        self._ids = ids[self._slots]
+        self.rows_of_ids = np.argsort(ids, kind="stable").astype(np.int64)
+        self.ids = ids[self.rows_of_ids]
 
     def to_bytes(self) -> bytes:
         """A header line of JSON, then the arrays as they lie in memory, little-endian."""

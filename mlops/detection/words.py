@@ -48,6 +48,10 @@ def _seen(change: EventChange, channel: Channel, profile: Profile) -> str:
         return f"{channel.label} {value}, outside what its sensor can measure ({low:g}–{high:g}{_unit(channel)})"
     if change.layer == "stuck":
         return f"{channel.label} stuck at {value} for {duration(change.last_at - change.started_at)}"
+    if change.layer == "peers" and low <= change.peak_value <= high:
+        return f"{channel.label} {value}: no trusted neighbour is left to compare with"
+    if change.layer == "peers":
+        return f"{channel.label} {value}, its neighbours suggest {number(low, channel)}–{quantity(high, channel)}"
     if change.layer == "jump":
         return f"{channel.label} jumped to {value}, {expected}"
     if change.layer == "forest":

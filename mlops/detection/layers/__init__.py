@@ -14,7 +14,8 @@ fit      arrays learnt from normal readings, over the prior's; {} where nothing 
 step     looks at every row in order and answers `Said`, raw (rows, channels) or (rows, 1).
 
 `step` does its work in a `@compiled` loop over rows, because no cut of the stream may show, to the bit: a row depends
-on its mote's memory and itself, never on the batch (no BLAS, no vectorised sums over rows). Its rules:
+on itself and on what its mote and others remembered of earlier rows, never on the batch (no BLAS, no vectorised sums
+over rows). Its rules:
 - slot < 0 is a late reading: touch no memory; say NaN if order matters.
 - between steps (not is_step) judge, but do not advance memory; values are NaN where missing or not a measurement.
 - never learn from what is `held`; score first, then learn.
@@ -29,7 +30,7 @@ from typing import Protocol
 
 from mlops.detection.compiled import Array
 from mlops.detection.history import Arrays, History
-from mlops.detection.layers import forest, gate, jump, level, noise, series, shift, stuck
+from mlops.detection.layers import forest, gate, jump, level, noise, peers, series, shift, stuck
 from mlops.detection.rows import Field, Rows, Said
 from sensors.readings import Profile
 
@@ -50,7 +51,7 @@ class Layer(Protocol):
     def step(self, model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said: ...
 
 
-LAYERS: tuple[Layer, ...] = (gate, stuck, level, noise, jump, forest, series, shift)
+LAYERS: tuple[Layer, ...] = (gate, stuck, level, noise, jump, forest, series, shift, peers)
 VOTES = tuple(layer.NAME for layer in LAYERS)
 VOTE_BITS = 5  # twelve layers fit into a signed 64-bit integer
 VOTE_UNIT = 0.4

@@ -19,7 +19,7 @@ CALM_PLACE = 5  # what has trembled for a window is calm again when its sixth is
 MEMORY = {
     "before": Field("channel", np.float64, width=2),
     "tremble": Field("channel", np.float32, width=WINDOW),
-    "n": Field("channel", np.int64),
+    "n": Field("channel", np.int32),
     "at": Field("channel", np.int64, NO_TIME),
     "quarter": Field("channel", np.float32, np.nan),
     "most": Field("channel", np.float32, np.nan),

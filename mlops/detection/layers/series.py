@@ -26,9 +26,9 @@ N_STATISTICS = 4  # quick and slow distance from the time of day, roughness, dis
 N_BINS, BIN, RARE_BIN = 24, 0.075, 8.0  # of a tail, in decades; the fleet's rarest hundredth begins at RARE_BIN
 HALF_HOURS = 48
 MEMORY = {
-    "n": Field("channel", np.int64),
+    "n": Field("channel", np.int32),
     "seen_at": Field("channel", np.int64, NO_TIME),
-    "seen": Field("channel"),
+    "seen": Field("channel", np.float32),
     "quick": Field("channel"),
     "slow": Field("channel"),
     "rough": Field("channel"),
@@ -36,7 +36,7 @@ MEMORY = {
     "usual": Field("channel", np.float32, width=HALF_HOURS),
     "visits": Field("channel", np.uint16, width=HALF_HOURS),
     "tails": Field("channel", np.float32, width=N_STATISTICS * N_BINS),
-    "told": Field("channel"),
+    "told": Field("channel", np.float32),
     "told_at": Field("channel", np.int64, NO_TIME),
 }
 TAIL = None
@@ -160,9 +160,9 @@ def trace(values: Array, local_s: Array, habit: float, out: Array) -> None:
     """The statistics of one series from its beginning."""
     one = (1, 1)
     kept = Kept(
-        np.zeros(one, np.int64), np.zeros(one, np.int64), np.zeros(one), np.zeros(one), np.zeros(one), np.zeros(one),
-        np.zeros(one), np.zeros((1, 1, HALF_HOURS), np.float32),
-        np.zeros((1, 1, HALF_HOURS), np.uint16), np.zeros((1, 1, 1), np.float32), np.zeros(one),
+        np.zeros(one, np.int32), np.zeros(one, np.int64), np.zeros(one, np.float32), np.zeros(one), np.zeros(one),
+        np.zeros(one), np.zeros(one), np.zeros((1, 1, HALF_HOURS), np.float32),
+        np.zeros((1, 1, HALF_HOURS), np.uint16), np.zeros((1, 1, 1), np.float32), np.zeros(one, np.float32),
         np.zeros(one, np.int64),
     )  # fmt: skip
     for i in range(len(values)):

@@ -21,15 +21,15 @@ from sensors.readings import Floats, Profile
 
 NAME = "shift"
 MEMORY = {
-    "n": Field("channel", np.int64),
+    "n": Field("channel", np.int32),
     "level": Field("channel"),
     "baseline": Field("channel"),
     "run": Field("channel", np.int8),
     "is_on": Field("channel", np.int8),
-    "distance": Field("channel"),
-    "farthest": Field("channel"),
-    "bar": Field("channel"),
-    "told": Field("channel"),
+    "distance": Field("channel", np.float32),
+    "farthest": Field("channel", np.float32),
+    "bar": Field("channel", np.float32),
+    "told": Field("channel", np.float32),
     "on_for": Field("channel", np.int16),
 }
 TAIL = None
