@@ -6,10 +6,11 @@ What people do with them is alerts/lifecycle.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import structlog
 from django.contrib.auth.models import User
@@ -51,25 +52,51 @@ def record_events(told: Sequence[Told], *, fleet: Fleet, is_history: bool = Fals
     """
     changed: set[int] = set()
     under_maintenance = _under_maintenance(told, fleet)
+    known = _known(told)
     for one in told:
         mote = fleet.by_id[one.change.mote]
-        event = _keep_event(one, is_history)
+        event, key = _as_told(one, known, is_history), (one.change.mote, one.change.noticed_at)
         is_quiet = mote.state != "active" or one.change.mote in under_maintenance
-        if is_history or (is_quiet and event.alert_id is None):  # an alert that stands hears how its event ends
-            continue
-        alert = _gather(event, one, subject=mote.subject, onset=fleet.profiles[mote.profile].onset)
-        if one.message:
+        # An alert that stands hears how its event ends, whatever the mote's state is by then.
+        is_alerting = not is_history and not (is_quiet and event.alert_id is None)
+        alert, is_new = _alert_of(event, one, mote.subject) if is_alerting else (None, False)
+        known[key] = _kept(event, one, alert)
+        if one.message and is_alerting:
             log.info(
                 "event_noticed", correlation_id=one.message, mote=mote.subject, words=one.words, alert=event.alert_id
             )
-        if alert is not None:
+        if alert is not None and alert.is_active:
+            _gather(alert, known[key], onset=fleet.profiles[mote.profile].onset, is_new=is_new)
             changed.add(alert.pk)
     return list(Alert.objects.with_grades().filter(pk__in=changed)) if changed else []
 
 
-def _keep_event(one: Told, is_history: bool) -> Event:
+def _known(told: Sequence[Told]) -> dict[tuple[int, int], Event]:
+    """Those of the events that were told before, locked."""
+    if not told:
+        return {}
+    motes = {one.change.mote for one in told}
+    noticed = {instant(one.change.noticed_at) for one in told}
+    found = Event.objects.select_for_update(of=("self",)).filter(mote__in=motes, noticed_at__in=noticed)
+    return {(one.mote_id, micros(one.noticed_at)): one for one in found.select_related("alert")}
+
+
+def _as_told(one: Told, known: Mapping[tuple[int, int], Event], is_history: bool) -> Event:
+    """The event with what the change says of it, not saved yet."""
     change = one.change
-    fields = {
+    event = known.get((change.mote, change.noticed_at))
+    if event is None:
+        event = Event(mote_id=change.mote, noticed_at=instant(change.noticed_at), message=one.message)
+    elif _goes_on(event, instant(change.last_at)):
+        event.alert = None
+    for name, value in _fields(one, is_history).items():
+        setattr(event, name, value)
+    return event
+
+
+def _fields(one: Told, is_history: bool) -> dict[str, Any]:
+    change = one.change
+    return {
         "started_at": instant(change.started_at),
         "last_at": instant(change.last_at),
         "ended_at": instant(change.ended_at) if change.ended_at is not None else None,
@@ -86,36 +113,50 @@ def _keep_event(one: Told, is_history: bool) -> Event:
         "model_version": change.model_version,
         "is_history": is_history,
     }
-    key = {"mote_id": change.mote, "noticed_at": instant(change.noticed_at)}
-    _leave_if_it_goes_on(key, instant(change.last_at))
-    event, _ = Event.objects.update_or_create(
-        **key, defaults=fields, create_defaults={**fields, "message": one.message}
-    )
-    return event
 
 
-def _leave_if_it_goes_on(key: dict[str, object], last_at: datetime) -> None:
+def _goes_on(event: Event, last_at: datetime) -> bool:
     """An event beyond its own end was ended by a silence that was none: its alert is over, and it needs another.
 
     A replay tells no more of an event than was told before, so it never comes here.
     """
-    over = Event.objects.filter(**key, ended_at__lt=last_at, alert__resolved_by=None)
-    over.exclude(alert__status__in=Alert.ACTIVE).update(alert=None)
+    if event.ended_at is None or event.ended_at >= last_at or event.alert is None:
+        return False
+    return not event.alert.is_active and event.alert.resolved_by_id is None
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _gather(event: Event, one: Told, *, subject: str, onset: float) -> Alert | None:
-    """The alert that the event belongs to, opened where there is none, set to what its events say."""
-    is_new = False
+def _alert_of(event: Event, one: Told, subject: str) -> tuple[Alert, bool]:
+    """The alert that the event belongs to, locked, and whether it was opened for it."""
     if event.alert_id is None:
-        event.alert, is_new = _active_alert(event, one, subject)
-        event.save(update_fields=["alert"])
-    alert = Alert.objects.select_for_update().get(events=event)
-    if alert.status not in Alert.ACTIVE:
-        return None
+        return _active_alert(event, one, subject)
+    return Alert.objects.select_for_update().get(pk=event.alert_id), False
+
+
+def _kept(event: Event, one: Told, alert: Alert | None) -> Event:
+    """The event, saved with its alert; of two writers who tell it for the first time the second one sets it anew."""
+    if alert is not None:
+        event.alert = alert
+    if event.pk is not None:
+        event.save()
+        return event
+    try:
+        with transaction.atomic():
+            event.save(force_insert=True)
+    except IntegrityError:
+        key = {"mote_id": event.mote_id, "noticed_at": event.noticed_at}
+        event, _ = Event.objects.update_or_create(**key, defaults=_fields(one, event.is_history))
+        if event.alert_id is None and alert is not None:
+            event.alert = alert
+            event.save(update_fields=["alert"])
+    return event
+
+
+def _gather(alert: Alert, event: Event, *, onset: float, is_new: bool) -> None:
+    """Sets the alert to what its events say."""
     events = alert.events.aggregate(
         n=models.Count("id"),
         first=models.Min("started_at"),
@@ -135,7 +176,6 @@ def _gather(event: Event, one: Told, *, subject: str, onset: float) -> Alert | N
         alert.revision += 1
     alert.save()
     _keep_what_changed(alert, event, before, was, is_new=is_new, is_over=is_over)
-    return alert
 
 
 def _keep_what_changed(alert: Alert, event: Event, before: str, was: str, *, is_new: bool, is_over: bool) -> None:
