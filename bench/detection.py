@@ -53,6 +53,8 @@ def main() -> None:
         for line in TABLES[name](figures[name]):
             print(line, flush=True)
         print(f"({name}: {time.perf_counter() - began:.0f} s)\n", flush=True)
+    if "simulator" in figures:
+        figures["simulator"] = {name: short(table) for name, table in figures["simulator"].items()}
     print(json.dumps(figures))
 
 
@@ -87,6 +89,20 @@ def simulated(name: str, *, is_quick: bool, seed: int, live_hours: float = 0.0) 
         "learnt_days": LEARN[name],
         "judged_days": round(days, 2),
         **measure(engine, ground, is_quick=is_quick, seed=seed),
+    }
+
+
+def short(table: dict[str, Any]) -> dict[str, Any]:
+    """Of each kind: how many there were, were found, and were found at the first wrong reading or the next one."""
+    keys = ("n", "found", "at_once", "median_delay_s")
+    return {
+        "interval_s": table["interval_s"],
+        "fault_length_s": table["fault_length_s"],
+        "learnt_days": table["learnt_days"],
+        "judged_days": table["judged_days"],
+        "kinds": {one["kind"]: {key: one[key] for key in keys} for one in table["kinds"]},
+        "false_events_per_mote_week": table["clean"]["per_mote_week"],
+        "mote_weeks": table["clean"]["mote_weeks"],
     }
 
 
