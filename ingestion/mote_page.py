@@ -14,6 +14,7 @@ from rest_framework.exceptions import ValidationError
 from alerts.models import Alert, Event
 from ingestion import words
 from ingestion.floor_plan import Plan, Spot, lay_out
+from ingestion.flow.skew import direction
 from ingestion.mote_battery import Power, powers
 from ingestion.mote_series import Point, Series, imputed_lines, series
 from ingestion.motes_page import own_label
@@ -171,6 +172,7 @@ def context(mote: Mote, asked: Mapping[str, str], *, store: HotStore, now: datet
         "profile": profile,
         "presence": presence(mote.state, heard_at, profile.interval_s, now=now),
         "seen_at": heard_at,
+        "skew": direction(mote.clock_skew_s) if mote.clock_skew_s is not None else "",
         "power": power,
         "worst": max((one.grade for one in grades.values()), default=""),
         "grades": [grades[name] for name in profile.names if name in grades],

@@ -222,6 +222,7 @@ def test_a_mote_whose_readings_come_from_the_future_is_marked_and_told(alice_cli
     assert standing() == [("mote:main/7", "clock_skew")]
     answer = alice_client.get("/api/v1/motes/main/7").json()
     assert answer["clock_skew_s"] == 42.0
+    assert "Its clock is 42 s ahead of ours." in alice_client.get("/motes/main/7/").text
 
     for minute in range(6, 16):
         speak(at=NOON + minute * MINUTE)
@@ -229,6 +230,7 @@ def test_a_mote_whose_readings_come_from_the_future_is_marked_and_told(alice_cli
 
     assert standing() == []
     assert alice_client.get("/api/v1/motes/main/7").json()["clock_skew_s"] is None
+    assert "Its clock is" not in alice_client.get("/motes/main/7/").text
 
 
 def test_readings_refused_as_from_the_future_are_attributed_and_their_mote_is_not_called_silent():
