@@ -23,19 +23,12 @@ from sensors.aggregates import aggregates
 from sensors.export import MEDIA_TYPES, Export, streamed
 from sensors.fleet import Fleet
 from sensors.selection import NoSuch, Selection, selection
-from sensors.serializers import Instant, SiteQuery
+from sensors.serializers import Codes, Instant, SiteQuery
 from sensors.tiers import tiers
 
 DEFAULT_SPAN = timedelta(days=7)
 EVERY = ("auto", "1h", "1d", "1w")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-
-class Codes(serializers.CharField):
-    """Several, with commas between them."""
-
-    def to_internal_value(self, value: Any) -> list[str]:  # type: ignore[override]
-        return [code.strip() for code in super().to_internal_value(value).split(",") if code.strip()]
 
 
 class SelectionQuery(SiteQuery):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError as Invalid
@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
 from rest_framework.views import APIView
 
-from sensors import corrections, imputing, registry, services
+from sensors import corrections, registry, services
 from sensors.fleet import Fleet, MoteRef
 from sensors.lake import lake
 from sensors.models import Correction, Mote
@@ -38,17 +38,13 @@ from sensors.serializers import (
     NewMote,
     ReadingOut,
     ReadingsOut,
-    ReadingsPage,
-    ReadingsQuery,
     SiteQuery,
     Touched,
 )
 from sensors.spoken import Spoken, spoken_table
 from sensors.stores import hot
-from sensors.tiers import tiers
 
 Answer = TypeVar("Answer")
-MICROSECOND = timedelta(microseconds=1)
 
 
 class _Asked(APIView):
@@ -178,31 +174,6 @@ class LatestOfMote(APIView):
         if newest.is_empty():
             raise NotFound(f"Mote “{mote}” of site “{found.site}” has no reading yet.")
         return Response(spoken_table(newest, found.profile, fleet)[0])
-
-
-@extend_schema(tags=["readings"])
-class Readings(APIView):
-    """One mote's readings of a span of time, oldest first, as corrected; retired motes keep theirs."""
-
-    @extend_schema(parameters=[ReadingsQuery], responses=ReadingsPage)
-    def get(self, request: Request) -> Response:
-        query = ReadingsQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
-        fleet = registry.current_fleet()
-        mote = known_mote(fleet, asked["mote_id"], asked.get("site"))
-        start, end, limit = asked["start"], asked["end"], asked["limit"]
-        # One more than asked for: it is where the next page starts.
-        profile, now = fleet.profiles[mote.profile], timezone.now()
-        found = tiers().between(profile, [mote.id], start, end, now=now, limit=limit + 1)
-        table = found.table
-        if asked["impute"]:
-            until = table["at"][limit] + MICROSECOND if len(table) > limit else end
-            table = imputing.between(hot(), fleet, mote, start, until).head(limit + 1)
-        rows = spoken_table(table, mote.profile, fleet)
-        following = rows[limit]["at"] if len(rows) > limit else None
-        span = ReadingsPage({"start": start, "end": end, "tier": "", "readings": [], "next": None}).data
-        return Response({**span, "tier": found.tier, "readings": rows[:limit], "next": following})
 
 
 def latest_of_all(fleet: Fleet) -> list[Spoken]:

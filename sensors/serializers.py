@@ -43,8 +43,20 @@ class SiteQuery(serializers.Serializer[Any]):
     site = serializers.SlugField(required=False, help_text="Code of the mote's site; needed where two have that mote")
 
 
+class Codes(serializers.CharField):
+    """Several, with commas between them."""
+
+    def to_internal_value(self, value: Any) -> list[str]:  # type: ignore[override]
+        return [code.strip() for code in super().to_internal_value(value).split(",") if code.strip()]
+
+
 class ReadingsQuery(SiteQuery):
-    mote_id = serializers.CharField(max_length=64, help_text="Code of the mote")
+    mote_id = Codes(max_length=2000, help_text="Code of the mote, or several by commas")
+    channel = Codes(required=False, max_length=2000, help_text="Codes of channels, by commas; by default all")
+    resolution = serializers.ChoiceField(
+        ("raw", "1m", "1h", "1d", "auto"), required=False, default="raw", help_text="auto chooses by the span"
+    )
+    cursor = serializers.CharField(required=False, max_length=200, help_text="Of the last answer: what comes after it")
     start = Instant(required=False, help_text="First instant; by default an hour before the end")
     end = Instant(required=False, help_text="First instant that is left out; by default now")
     limit = serializers.IntegerField(required=False, default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
@@ -88,8 +100,14 @@ class ReadingsOut(serializers.Serializer[Any]):
 class ReadingsPage(ReadingsOut):
     start = Instant()
     end = Instant()
-    tier = serializers.CharField(help_text="Which store told them: hot, lake, or hot and lake")
-    next = Instant(allow_null=True, help_text="The start of the next page; null on the last")
+    resolution = serializers.CharField(required=False, help_text="raw, 1m, 1h or 1d")
+    tier = serializers.CharField(help_text="Which store told them: hot, lake, or hot and lake; hours: the aggregates")
+    next = Instant(
+        required=False, allow_null=True, help_text="Of one mote: the start of the next page; null on the last"
+    )
+    cursor = serializers.CharField(
+        required=False, allow_null=True, help_text="Asks for what comes after; null: nothing"
+    )
 
 
 class MoteOut(serializers.ModelSerializer[Mote]):

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts import acting_api as acting
 from alerts import api as alerts
+from alerts.grouping import api as grouping
 from alerts.notifying import api as notifying
 from alerts.rules import api as rules
 from alerts.silencing import api as silencing
@@ -25,6 +26,7 @@ from mlops import watch_urls as watch
 from sensors import analytics_api as summaries
 from sensors import api as sensors
 from sensors import profile_api as profiles
+from sensors import readings_api as readings
 from sensors import token_api as tokens
 from sensors.problems import NoSuchAddress
 
@@ -40,7 +42,7 @@ urlpatterns = [
     path("profiles", profiles.Profiles.as_view(), name="profiles"),
     path("profiles/<slug:code>", profiles.OneProfile.as_view(), name="profile"),
     path("sensors/latest", sensors.LatestOfAll.as_view(), name="latest"),
-    path("sensors/readings", sensors.Readings.as_view(), name="readings"),
+    path("sensors/readings", readings.Readings.as_view(), name="readings"),
     path("sensors/<str:mote>/latest", sensors.LatestOfMote.as_view(), name="mote-latest"),
     path("sensors/export", summaries.Download.as_view(), name="export"),
     path("sensors/<str:mote>/stats", summaries.Stats.as_view(), name="mote-stats"),
@@ -66,6 +68,8 @@ urlpatterns = [
     path("alerts/<int:pk>/snooze", acting.Snooze.as_view(), name="alert-snooze"),
     path("alerts/<int:pk>/wake", acting.Wake.as_view(), name="alert-wake"),
     path("alerts/<int:pk>/judge", acting.Judge.as_view(), name="alert-judge"),
+    path("incidents", grouping.Incidents.as_view(), name="incidents"),
+    path("incidents/<int:pk>", grouping.OneIncident.as_view(), name="incident"),
     path("rules", rules.Rules.as_view(), name="rules"),
     path("rules/backtest", backtests.BacktestRule.as_view(), name="rule-backtest"),
     path("rules/carried", rules.CarriedRules.as_view(), name="rules-carried"),
