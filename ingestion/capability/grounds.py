@@ -12,6 +12,7 @@ from ingestion.faults import Plan
 from ingestion.simulator import Readings, Simulated, Simulator, instants
 from ingestion.worlds import Places
 from sensors import quality
+from sensors.derived import Before, derive, has_derived
 from sensors.packs import Pack
 from sensors.readings import Batch, Bools, Floats, Ints, Profile
 
@@ -69,11 +70,12 @@ class Ground:
         values = np.full((n, len(self.profile.channels)), np.nan)
         values[:, [self.profile.names.index(name) for name in said.names]] = said.values
         zeros = np.zeros(n, dtype=np.int64)
-        return Batch(
+        seen = Batch(
             profile=self.profile, mote=self.motes[said.mote], at=said.reported_at, values=values,
             utc_offset_s=self.offset_s[said.mote], partition=zeros, offset=np.arange(n), received_at=said.reported_at,
             flags=quality.range_flags(self.profile, values),
         )  # fmt: skip
+        return derive(seen, Before()) if has_derived(self.profile) else seen
 
 
 def simulated(pack: Pack, begin: int, end: int, *, seed: int, interval_s: float | None = None) -> Ground:
@@ -86,7 +88,7 @@ def simulated(pack: Pack, begin: int, end: int, *, seed: int, interval_s: float 
         for start in range(begin, end, CHUNK_US)
     ]
     return Ground(
-        profile=simulator.profile, measured=simulator.profile, simulator=pack.simulator, codes=simulator.places.codes,
+        profile=pack.profile, measured=pack.measured, simulator=pack.simulator, codes=simulator.places.codes,
         motes=np.arange(1, n + 1), at=instants(begin, end, interval_s), table=np.concatenate(tables),
         interval_s=interval_s, offset_s=np.zeros(n, dtype=np.int64),
     )  # fmt: skip
