@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -103,9 +104,12 @@ def comparison(request: HttpRequest, name: str) -> HttpResponse:
     if not found:
         raise Http404(f"When {name} was made, nothing served that it could be compared with.")
     motes = Mote.objects.select_related("site").in_bulk()
+    learnt_until = datetime.fromisoformat(found["serving_learnt_until"]) if found.get("serving_learnt_until") else None
+    first_at = instant(found["first_at_us"])
     shown = {
         "version": version, "found": found, "gate": version.metrics.get("gate", {}), "rows": candidates.rows(version),
-        "first_at": instant(found["first_at_us"]), "last_at": instant(found["last_at_us"]),
+        "learnt_until": learnt_until if learnt_until and learnt_until > first_at else None,
+        "first_at": first_at, "last_at": instant(found["last_at_us"]),
         "changed": [*_named(found["gained"]["first"], motes, "gained"), *_named(found["lost"]["first"], motes, "lost")],
         "lost_confirmed": _named(found.get("confirmed", {}).get("lost", []), motes, "lost"),
         "bars": bars(found["serving"]["scores"], found["candidate"]["scores"]), "width": WIDTH, "height": HEIGHT,

@@ -445,9 +445,20 @@ def _judge(
     of_serving = _metrics(engine, past)
     compared = {
         "confirmed_lost": len(sides["confirmed"]["lost"]),
-        "comparison": {"with": serving.name, "serving_metrics": of_serving, **sides},
+        "comparison": {
+            "with": serving.name,
+            "serving_metrics": of_serving,
+            "serving_learnt_until": _learnt_until(serving),
+            **sides,
+        },
     }
     return gate.judge({**metrics, **compared}, of_serving, asked.promote), compared
+
+
+def _learnt_until(version: ModelVersion) -> str | None:
+    """Days before are known to the version, so that it does better on them than it would on others."""
+    last: str | None = version.data.get("parts", {}).get("calibrate", {}).get("last_at")
+    return last
 
 
 def _metrics(fitted: FittedEngine, past: history.History) -> dict[str, Any]:
