@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
+from alerts.lookout import look_after
 from ingestion import checkpoints, evidencing, intake, quarantine, replay_jobs, replaying
 from ingestion.capability import running as capability
 from ingestion.detecting import runs
@@ -137,9 +138,10 @@ def forget_receipts() -> None:
 
 @shared_task
 def watch_flow() -> None:
-    """Looks whether readings flow: motes, clocks, consumers."""
+    """Looks whether readings flow: motes, clocks, consumers; and whether those who look elsewhere still do."""
     fleet = registry.current_fleet()
     seen = looking.look(store=hot(), fleet=fleet, topic=settings.SIEIS_TOPICS["readings"], now=timezone.now())
+    look_after(looking.KIND, now=timezone.now())
     log.debug("flow_looked_at", motes=seen["n_motes"], silent=seen["n_silent"], skewed=seen["n_skewed"])
 
 

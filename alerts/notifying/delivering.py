@@ -17,6 +17,7 @@ from django.db import DatabaseError, close_old_connections, models, transaction
 from django.utils import timezone
 
 from alerts import services
+from alerts.lookout import look_after
 from alerts.notifying import sending
 from alerts.notifying.models import Delivery, Target
 from alerts.notifying.planning import plan
@@ -113,6 +114,7 @@ def _tell(alerts: list[Any]) -> None:
 def keep_delivering(stop: threading.Event, *, now: Callable[[], datetime] = timezone.now) -> None:
     """Plans and delivers until `stop`, whatever goes wrong. Several may run at once, in one process or in many."""
     said_at: datetime | None = None
+    began_at = now()
     while not stop.is_set():
         try:
             if said_at is None or now() - said_at >= BEAT:
@@ -120,6 +122,7 @@ def keep_delivering(stop: threading.Event, *, now: Callable[[], datetime] = time
                 ProcessHeartbeat.objects.update_or_create(
                     name=NAME, defaults={"kind": KIND, "beat_at": said_at, "detail": {}}
                 )  # fmt: skip
+                look_after(KIND, now=said_at, since=began_at)
             plan(now())
             deliver_due(now())
         except DatabaseError as error:
