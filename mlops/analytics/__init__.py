@@ -1,0 +1,1 @@
+"""What hourly values have in them: periods that repeat, and pairs that move together. Pure."""
