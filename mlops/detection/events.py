@@ -113,6 +113,8 @@ def goes_on(said: Opinions, tables: Tables, i: int, onset: float) -> bool:
     """Whether what was wrong before a silence is still known to be: neighbours' memory outlasts it."""
     raw = said.raw[tables.peers]
     for c in range(raw.shape[1]):
+        if np.isnan(raw[i, c]):
+            continue
         if interpolate(tables.raw[tables.peers], tables.surprise[tables.peers], c, raw[i, c]) >= onset:
             return True
     return False

@@ -99,6 +99,16 @@ def test_the_alarm_outlasts_silences_as_one_event():
     assert alarm.ended_at is None
 
 
+def test_where_nobody_has_neighbours_an_event_ends_with_a_silence():
+    engine = Engine(without=["peers"]).fit(normal())
+    stream = days(0.25, motes=[3])
+    spoilt = changed(stream, slice(100, 200), 0, 45.2).take(np.r_[0:150, 300:400])
+
+    _, _, changes = engine.step(engine.start(), spoilt)
+
+    assert [change.last_at for change in changes] == [stream.at[149]]
+
+
 def test_a_stranger_has_no_neighbours():
     assert named(drifted(days(motes=[1, 2, 3, 77]), 77, 0.3)) == {}
 
