@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,13 +49,18 @@ def _migrate() -> None:
 
 
 def collect_static() -> None:
-    """Hashed copies of the static files, made again when the code or a requirement is newer than they are."""
-    manifest = Path(settings.STATIC_ROOT) / "staticfiles.json"
-    sources = [*Path(settings.BASE_DIR, "static").rglob("*"), *Path(settings.BASE_DIR, "requirements").iterdir()]
-    newest = max(source.stat().st_mtime for source in sources)
-    if not manifest.exists() or manifest.stat().st_mtime < newest:
+    """Hashed copies of the static files, made anew when the code or a requirement has changed."""
+    root = Path(settings.STATIC_ROOT)
+    sources = sorted(
+        [*Path(settings.BASE_DIR, "static").rglob("*"), *Path(settings.BASE_DIR, "requirements").iterdir()]
+    )
+    facts = [(str(source), source.stat().st_mtime_ns, source.stat().st_size) for source in sources]
+    of_now, of_then = hashlib.sha256(repr(facts).encode()).hexdigest(), root / "sources.sha256"
+    is_there = (root / "staticfiles.json").exists() and of_then.exists() and of_then.read_text() == of_now
+    if not is_there:
         with step("Preparing static files"):
             call_command("collectstatic", verbosity=0, interactive=False)
+        of_then.write_text(of_now)
 
 
 def _demo(history_days: float) -> None:
