@@ -21,12 +21,14 @@ from ingestion import (
     report_pages,
     retention_page,
     token_pages,
+    training_urls,
     views,
     watch_urls,
 )
 
 urlpatterns = [
     *watch_urls.urlpatterns,
+    *training_urls.urlpatterns,
     path("", views.live, name="live"),
     path("live/trails", views.trails, name="trails"),
     path("motes/", mote_pages.motes, name="motes"),

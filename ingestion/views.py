@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from ingestion import books_page, health, live_page, models_page, quality_page, report_page
+from ingestion import books_page, health, live_page, models_page, quality_page, report_page, training_page
 from sensors.models import Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.stores import StoreUnavailable, hot
@@ -83,6 +83,7 @@ def models(request: HttpRequest) -> HttpResponse:
         {
             "rows": models_page.versions(),
             "jobs": models_page.jobs(),
+            "periods": training_page.history_of_serving(),
             "profiles": Profile.objects.all(),
             "may_operate": may(request.user, ENGINEERING),
         },
