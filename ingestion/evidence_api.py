@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -18,7 +19,8 @@ from rest_framework.views import APIView
 
 from alerts.models import Alert, Evidence
 from ingestion import evidencing
-from sensors.roles import role_required
+from sensors.problems import Conflict
+from sensors.roles import OPERATE, demand, role_required
 from sensors.serializers import Instant
 
 
@@ -32,9 +34,8 @@ class EvidenceOut(serializers.ModelSerializer[Evidence]):
         fields = ("id", "alert", "occasion", "taken_at", "peak_surprise", "verdict", "is_reproduced", "sha256", "size")
 
 
-@extend_schema(tags=["alerts"])
 class AllEvidence(ListAPIView[Evidence]):
-    """What was taken of an alert, the newest first."""
+    """What was taken of an alert, the newest first; a POST takes what is known now."""
 
     serializer_class = EvidenceOut
     pagination_class = None
@@ -42,6 +43,20 @@ class AllEvidence(ListAPIView[Evidence]):
 
     def get_queryset(self) -> Any:
         return get_object_or_404(Alert, pk=self.kwargs["pk"]).evidence.all()
+
+    @extend_schema(tags=["alerts"])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self.list(request, *args, **kwargs)
+
+    @extend_schema(tags=["alerts"], request=None, responses=EvidenceOut)
+    def post(self, request: Request, pk: int) -> Response:
+        """Takes evidence now instead of within a minute. Needs operator or engineer."""
+        demand(request.user, OPERATE)
+        alert = get_object_or_404(Alert, pk=pk)
+        try:
+            return Response(EvidenceOut(evidencing.take_now(alert, timezone.now())).data, status=201)
+        except evidencing.NothingToTake as nothing:
+            raise Conflict(str(nothing)) from nothing
 
 
 class OneEvidence(APIView):

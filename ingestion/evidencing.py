@@ -9,7 +9,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.storage import Storage, default_storage
 
-from alerts.models import Evidence
+from alerts.models import Alert, Evidence
 from ingestion.models import StateSnapshot
 from ingestion.pipeline import PartitionState
 from mlops.evidence import taking
@@ -71,6 +71,19 @@ def take_due(now: datetime) -> int:
             log.warning("evidence_waits", alert=alert.pk, reason=str(away))
             break
     return n
+
+
+class NothingToTake(Exception):
+    """The alert is not about readings that were judged."""
+
+
+def take_now(alert: Alert, now: datetime) -> Evidence:
+    """Takes what is known at this moment, for somebody who will not wait for the next look."""
+    if alert.mote is None or not alert.events.exists():
+        raise NothingToTake("Evidence is taken of alerts about judged readings; this one is not.")
+    is_first = not alert.evidence.exists()
+    occasion = Evidence.Occasion.RAISED if is_first else Evidence.Occasion.PEAK
+    return taking.take(alert, occasion, parts=parts(), now=now)
 
 
 def read(evidence: Evidence, storage: Storage = default_storage) -> bytes:

@@ -109,8 +109,24 @@ def test_the_same_holds_on_postgresql(addresses: dict[str, str]) -> None:
         )  # fmt: skip
 
     assert run.returncode == 0, run.stdout[-3000:]
-    assert "5 passed" in run.stdout
+    assert "6 passed" in run.stdout
 
 
 def test_the_tests_run_on_the_database_that_they_were_told() -> None:
     assert connection.vendor == ("postgresql" if "TESTS_ON_DATABASE_URL" in os.environ else "sqlite")
+
+
+def test_a_storm_of_events_makes_one_alert_a_mote_and_loses_none() -> None:
+    codes = ("7", "8", "9")
+    install_fleet(motes=codes)
+    fleet = current_fleet()
+    storm = [told(fleet, code, minute=minute) for minute in range(15) for code in codes]
+
+    for first in range(0, len(storm), 20):
+        services.record_events(storm[first : first + 20], fleet=fleet)
+    services.record_events(storm[:30], fleet=fleet)
+
+    assert (Event.objects.count(), Event.objects.filter(alert=None).count()) == (45, 0)
+    assert sorted(Alert.objects.active().values_list("subject", "n_events")) == sorted(
+        (f"mote:main/{code}", 15) for code in codes
+    )

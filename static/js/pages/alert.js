@@ -42,6 +42,17 @@ find("#say")?.addEventListener("submit", (event) => {
   orSay(act("comment", { note: find("#note").value.trim() }));
 });
 
+find("#take-evidence")?.addEventListener("click", async ({ target }) => {
+  target.disabled = true;
+  try {
+    await post(`/api/v1/alerts/${id}/evidence`);
+    location.reload();
+  } catch (refused) {
+    target.disabled = false;
+    toast(refused.message, "error");
+  }
+});
+
 // ---- evidence ---------------------------------------------------------------------------------------------------
 
 const figure = find("#evidence-chart");

@@ -221,3 +221,16 @@ def test_a_file_that_is_gone_or_changed_is_said_and_not_shown(story, charlie_cli
     assert "is not in the artefact storage any more" in page
     assert charlie_client.get(f"/alerts/{kept.alert_id}/evidence/{kept.pk}.zip").status_code == 404
     assert charlie_client.get(f"/api/v1/alerts/{kept.alert_id}/evidence/{kept.pk}").status_code == 404
+
+
+def test_an_operator_takes_it_now_and_a_viewer_waits(story, bob_client, charlie_client):
+    alert = Alert.objects.get()
+    sink = services.raise_system_alert(subject="sink:lake", kind="sink_down", words="away", severity="high", now=NOON)
+
+    refused = charlie_client.post(f"/api/v1/alerts/{alert.pk}/evidence", content_type="application/json")
+    taken_now = bob_client.post(f"/api/v1/alerts/{alert.pk}/evidence", content_type="application/json")
+    nothing = bob_client.post(f"/api/v1/alerts/{sink.pk}/evidence", content_type="application/json")
+
+    assert (refused.status_code, taken_now.status_code, nothing.status_code) == (403, 201, 409)
+    assert taken_now.json()["occasion"] == "raised"
+    assert Evidence.objects.count() == 1
