@@ -58,6 +58,7 @@ class AlertOut(serializers.ModelSerializer[Alert]):
     snoozed_until = Instant(allow_null=True)
     peak_channel = serializers.CharField(allow_null=True, help_text="Of its worst event")
     grade = serializers.CharField(allow_null=True, help_text="Of that channel's sensor, A to F")
+    is_suppressed = serializers.BooleanField(help_text="Whether a silence keeps it quiet, or kept it so to its end")
     grade_reasons = serializers.ListField(
         child=serializers.CharField(), allow_null=True, help_text="Why the grade is no better, the worst first"
     )
@@ -68,6 +69,7 @@ class AlertOut(serializers.ModelSerializer[Alert]):
             "id", "subject", "mote", "site", "kind", "status", "severity", "words", "score", "peak_surprise",
             "n_events", "first_seen_at", "last_seen_at", "acknowledged_at", "acknowledged_by", "resolved_at",
             "resolved_by", "assignee", "snoozed_until", "revision", "peak_channel", "grade", "grade_reasons",
+            "is_suppressed",
         )  # fmt: skip
 
 

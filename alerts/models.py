@@ -33,11 +33,15 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.order_by("-last_seen_at", "-id")
 
     def with_grades(self) -> AlertQuerySet:
-        """With the channel of the worst event, and what that sensor's grade and its reasons are: null where unknown."""
+        """With the channel of the worst event, what that sensor's grade and its reasons are (null where unknown), and
+        whether a silence keeps it quiet, or kept it so to its end."""
         worst = Event.objects.filter(alert=models.OuterRef("pk")).order_by("-peak_surprise", "-pk")
+        quiet = alerts.silencing.models.Suppression.objects.filter(alert=models.OuterRef("pk"), ended_at=None)
         kept = SensorGrade.objects.filter(mote=models.OuterRef("mote"), channel=models.OuterRef("peak_channel"))
         return self.annotate(peak_channel=models.Subquery(worst.values("peak_channel")[:1])).annotate(
-            grade=models.Subquery(kept.values("grade")[:1]), grade_reasons=models.Subquery(kept.values("reasons")[:1])
+            grade=models.Subquery(kept.values("grade")[:1]),
+            grade_reasons=models.Subquery(kept.values("reasons")[:1]),
+            is_suppressed=models.Exists(quiet),
         )
 
 
@@ -268,4 +272,4 @@ class MaintenanceWindow(models.Model):
 import alerts.grouping.models
 import alerts.notifying.models
 import alerts.rules.models
-import alerts.silencing.models  # noqa: F401
+import alerts.silencing.models

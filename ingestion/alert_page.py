@@ -10,8 +10,11 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from alerts.grouping.models import Incident
 from alerts.lifecycle import MOVES
 from alerts.models import Alert, AlertChange, Judgement
+from alerts.notifying.models import Delivery
+from alerts.silencing.matching import suppressed
 from ingestion import evidencing
 from sensors.roles import OPERATE, may, operators, role_required
 
@@ -47,6 +50,9 @@ def context(alert: Alert, *, now: datetime) -> dict[str, Any]:
         "events": alert.events.all()[:SHOWN_EVENTS],
         "n_running": alert.events.filter(ended_at=None).count(),
         "changes": changes[:SHOWN_CHANGES],
+        "deliveries": Delivery.objects.told().filter(pk__in=alert.mentions.values("delivery"), target__owner=None),
+        "silence": suppressed([alert], now).get(alert.pk),
+        "incident": Incident.objects.of_many().filter(memberships__alert=alert).first(),
     }
 
 

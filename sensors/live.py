@@ -37,6 +37,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 TOLD_OF_A_READING = (
     "mote", "site", "at", "values", "quality", "flags", "suspect", "score", "surprise", "is_anomaly",
 )  # fmt: skip
+LOOKED_UP = ("peak_channel", "grade", "grade_reasons", "is_suppressed")
 
 
 class AlertLike(Protocol):
@@ -216,7 +217,7 @@ def spoken_alert(alert: AlertLike) -> dict[str, Any]:
         "snoozed_until": alert.snoozed_until,
         **alert.people,
         # Where it was looked up: a message without them leaves what a page knows.
-        **{name: getattr(alert, name) for name in ("peak_channel", "grade", "grade_reasons") if hasattr(alert, name)},
+        **{name: getattr(alert, name) for name in LOOKED_UP if hasattr(alert, name)},
     }
 
 

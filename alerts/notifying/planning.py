@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -21,6 +22,7 @@ from alerts.places import is_of_kind, place_of
 from alerts.silencing.matching import is_in_force, silence_of, standing
 from alerts.silencing.models import Silence, Suppression
 from alerts.weekly import Weekly
+from sensors import live
 
 log = structlog.get_logger(__name__)
 Deed, Outcome = AlertChange.Deed, Notice.Outcome
@@ -77,7 +79,7 @@ def _plan_alert(
     incident = joining.join(alert, now)
     silence = silence_of(alert, silences, now)
     if silence is not None:
-        Suppression.objects.get_or_create(alert=alert, silence=silence, ended_at=None, defaults={"since_at": now})
+        _suppress(alert, silence, now)
     is_asleep = alert.snoozed_until is not None and alert.snoozed_until > now
     if alert.is_active and (silence is not None or is_asleep):
         Notice.objects.filter(pk__in=[one.pk for one in notices]).update(is_held=True, due_at=now + LOOK_AGAIN)
@@ -85,6 +87,16 @@ def _plan_alert(
     for notice in notices:
         notice.outcome, notice.planned_at = _plan_notice(notice, alert, incident, routes, now), now
     Notice.objects.bulk_update(notices, ["outcome", "planned_at"])
+
+
+def _suppress(alert: Alert, silence: Silence, now: datetime) -> None:
+    """Written down, so that pages and evidence tell it; open pages hear of it."""
+    _, is_new = Suppression.objects.get_or_create(
+        alert=alert, silence=silence, ended_at=None, defaults={"since_at": now}
+    )
+    if is_new:
+        told = Alert.objects.with_grades().get(pk=alert.pk)
+        transaction.on_commit(partial(live.announce_alert, told))
 
 
 def _plan_notice(notice: Notice, alert: Alert, incident: Incident, routes: Sequence[Route], now: datetime) -> str:
@@ -184,6 +196,8 @@ def _open(
 def end_suppressions(now: datetime) -> None:
     """Closes what no silence keeps quiet any more, so that pages say until when."""
     running = Suppression.objects.filter(ended_at=None, alert__status__in=Alert.ACTIVE).select_related("silence")
-    over = [one.pk for one in running if not is_in_force(one.silence, now)]
+    over = [one for one in running if not is_in_force(one.silence, now)]
     if over:
-        Suppression.objects.filter(pk__in=over).update(ended_at=now)
+        Suppression.objects.filter(pk__in=[one.pk for one in over]).update(ended_at=now)
+        for alert in Alert.objects.with_grades().filter(pk__in=[one.alert_id for one in over]):
+            live.announce_alert(alert)

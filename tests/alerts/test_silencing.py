@@ -188,3 +188,19 @@ def test_the_page_shows_what_is_suppressed_and_by_what(motes, charlie_client):
     assert "Zone main/lab" in page
     assert "1 alert kept quiet" in page
     assert "Add a silence" not in page.partition("<dialog")[0]
+
+
+def test_a_suppressed_alert_says_so_in_the_inbox_on_its_page_and_by_the_api(motes, charlie_client):
+    now = timezone.now()
+    silence(zone=motes["7"].zone, starts_at=now - HOUR, ends_at=now + HOUR)
+    quiet, loud = alert(motes["7"], now=now), services.raise_system_alert(
+        subject="sink:lake", kind="sink_down", words="away", severity="high", now=now
+    )  # fmt: skip
+    plan(now)
+
+    told = {one["id"]: one["is_suppressed"] for one in charlie_client.get("/api/v1/alerts").json()["results"]}
+
+    assert told == {quiet.pk: True, loud.pk: False}
+    assert 'class="suppressed badge">' in charlie_client.get("/alerts/").text
+    assert "Suppressed: zone main/lab, filters." in charlie_client.get(f"/alerts/{quiet.pk}/").text
+    assert "Suppressed:" not in charlie_client.get(f"/alerts/{loud.pk}/").text

@@ -41,6 +41,7 @@ class SomeAlert:
     pk, subject, kind, status, severity = 12, "mote:main/7", "anomaly", "open", "high"
     words, score, n_events = "Temperature 45.2 °C, expected 18–28 °C at this hour", 0.6, 1
     peak_channel, grade, grade_reasons = "temperature", "B", ("delivered 97 % of what was expected",)
+    is_suppressed = False
     first_seen_at, last_seen_at = NOON.replace(hour=11, minute=58), NOON
     revision, snoozed_until, people = 1, None, {"assignee": "bob"}  # noqa: RUF012
 

@@ -61,6 +61,8 @@ function fill(row, alert) {
     where.search = `?mote=${encodeURIComponent(alert.site)}/${encodeURIComponent(alert.mote)}`;
   }
   fillGrade(find(".sensor-grade", row), alert);
+  const quiet = find(".suppressed", row);
+  if (quiet && alert.is_suppressed !== undefined) quiet.hidden = !alert.is_suppressed;
   find("time", row).dateTime = alert.last_seen_at;
   fillStatus(find(".status", row), alert);
   fillHands(row, alert);
