@@ -19,6 +19,7 @@ from ingestion import intake_api as intake
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from ingestion import rules_api as backtests
+from mlops import analytics_api as patterns
 from mlops import api as mlops
 from mlops import ml_urls
 from mlops import root_cause_api as root_cause
@@ -50,6 +51,8 @@ urlpatterns = [
     path("analytics/heatmap", summaries.Heatmap.as_view(), name="heatmap"),
     path("analytics/histogram", summaries.Histogram.as_view(), name="histogram"),
     path("analytics/root-cause", root_cause.RootCause.as_view(), name="root-cause"),
+    path("analytics/seasonality", patterns.Seasonality.as_view(), name="seasonality"),
+    path("analytics/correlation", patterns.Correlation.as_view(), name="correlation"),
     path("analytics/trend", summaries.Trend.as_view(), name="trend"),
     path("alerts", alerts.Alerts.as_view(), name="alerts"),
     path("alerts/export", alerts.Export.as_view(), name="alerts-export"),

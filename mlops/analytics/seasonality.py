@@ -77,11 +77,15 @@ def _strongest(rest: Floats, values: Floats) -> Period | None:
         strength = _strength(rest, refined) * _left(rest, values, refined)
         least = LEAST_STRENGTH + FEW / (len(rest) / refined)
         if strength >= least and (best is None or strength > 1.02 * best.strength):
-            course, usual = _cycle(rest, refined)
+            usual = _cycle(rest, refined)[1]
             phase = int(np.nanargmax(usual)) * refined / len(usual)
             best = Period(round(refined, 2), round(strength, 4), float(np.nanmax(usual) - np.nanmin(usual)),
-                          round(phase, 2), int(len(course) // refined))  # fmt: skip
+                          round(phase, 2), _n_cycles(rest, refined))  # fmt: skip
     return best
+
+
+def _n_cycles(values: Floats, hours: float) -> int:
+    return len(np.unique(_phase(len(values), hours)[1][np.isfinite(values)]))
 
 
 def _candidates(values: Floats) -> set[float]:
