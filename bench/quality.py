@@ -62,7 +62,8 @@ def measure(days: int, clean_days: int, n_motes: int, seed: int, is_fallback: bo
     engine = fallback(pack.profile) if is_fallback else Engine().fit(learnt.batch())
     faulty = _simulator(pack, seed, is_history=True)
     judged = _judged(engine, pack, faulty, begin, begin + days * DAY_US)
-    faults = [one for one in faulty.faults(begin, begin + days * DAY_US) if one.starts_us >= begin]
+    end = begin + days * DAY_US
+    faults = [one for one in faulty.faults(begin, end, pack.profile.interval_s) if one.starts_us >= begin]
     healthy = _judged(engine, pack, clean, begin, begin + clean_days * DAY_US)
     return {
         "days": days, "motes": n_motes, "seed": seed, "readings": len(judged.at), "faults": len(faults),

@@ -296,16 +296,18 @@ def insights_scores(request: HttpRequest) -> HttpResponse:
 @require_safe
 @role_required()
 def insights_nearest(request: HttpRequest) -> JsonResponse:
-    """The newest readings that are most like made-up values, for the sliders."""
+    """The newest readings that are most like made-up values, or the newest one of a mote, for the sliders."""
     fleet = current_fleet()
     kind = fleet.profiles.get(request.GET.get("profile", ""))
     if kind is None:
         return JsonResponse(
             {"detail": f"There is no such profile; there are: {', '.join(fleet.profiles)}."}, status=400
         )
-    own = [mote.id for mote in fleet.motes if mote.profile == kind.code]
+    key = request.GET.get("mote", "")
+    own = [mote.id for mote in fleet.motes if mote.profile == kind.code and key in ("", f"{mote.site}/{mote.code}")]
     try:
-        like = nearest(kind, _numbers(kind, request.GET.dict()), hot().latest(kind, own))
+        latest = hot().latest(kind, own)
+        like = latest if key else nearest(kind, _numbers(kind, request.GET.dict()), latest)
     except StoreUnavailable as away:
         return JsonResponse({"detail": f"The hot store does not answer: {away}"}, status=503)
     return JsonResponse({"readings": spoken_table(like, kind.code, fleet) if len(like) else []})

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from ingestion import insights_page
 from ingestion.capability.models import CapabilityTable
+from mlops.models import ModelVersion
 from sensors.models import Mote, Profile
 from sensors.readings import micros
 from sensors.registry import current_fleet
@@ -55,7 +56,22 @@ def test_the_nearest_readings_of_the_fleet_are_told_nearest_first(charlie_client
     assert charlie_client.get("/insights/nearest?profile=moon").status_code == 400
 
 
-def test_the_page_has_a_slider_a_channel_and_needs_a_role(charlie_client, dave_client):
+def test_a_motes_newest_reading_is_where_its_sliders_begin(charlie_client):
+    stored("7", [(21.0, 40.0), (21.5, 41.0)], 0.1)
+
+    told = charlie_client.get("/insights/nearest?profile=indoor&mote=main/7").json()
+
+    assert [one["values"] for one in told["readings"]] == [{"temperature": 21.5, "humidity": 41.0}]
+    assert charlie_client.get("/insights/nearest?profile=indoor&mote=main/8").json() == {"readings": []}
+
+
+def test_the_page_has_a_slider_a_channel_once_a_model_serves_and_needs_a_role(charlie_client, dave_client):
+    assert "No model of indoor yet" in text(charlie_client.get("/insights/"))
+    ModelVersion.objects.create(
+        number=1, name="indoor/a", profile=Profile.objects.get(), stage="production", artefact="a", sha256="0",
+        profile_version=1, seed=1, created_at=NOON, promoted_at=NOON,
+    )  # fmt: skip
+
     page = charlie_client.get("/insights/").content.decode()
 
     assert page.count('type="range"') == 2

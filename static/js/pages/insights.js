@@ -49,7 +49,7 @@ setInterval(drawScores, SCORES_EVERY_MS);
 
 // ---- trying a reading ---------------------------------------------------------------------------------------
 
-for (const form of findAll("[data-try]")) {
+for (const form of findAll("form[data-try]")) {
   const sliders = new Map(findAll(".slider", form).map((slider) => [slider.dataset.channel, slider]));
   const values = () => Object.fromEntries([...sliders].map(([code, slider]) => [code, find("input", slider).valueAsNumber]));
   const put = askLatest(
@@ -68,8 +68,10 @@ for (const form of findAll("[data-try]")) {
     putNearest({ profile: form.dataset.try, ...values() });
   };
   const begin = async () => {
-    const [site, code] = splitOnce(find("[data-mote]", form).value);
-    const latest = code ? await get(`/api/v1/sensors/${encodeURIComponent(code)}/latest?site=${site}`).catch(() => null) : null;
+    const mote = find("[data-mote]", form).value;
+    const asked = new URLSearchParams({ profile: form.dataset.try, mote });
+    const answer = mote ? await get(`${form.dataset.nearestAt}?${asked}`).catch(() => null) : null;
+    const latest = answer?.readings[0];
     for (const [channel, slider] of sliders) {
       const input = find("input", slider);
       input.value = latest?.values[channel] ?? input.defaultValue;
@@ -80,12 +82,6 @@ for (const form of findAll("[data-try]")) {
   find("[data-begin]", form).addEventListener("click", begin);
   form.addEventListener("submit", (event) => event.preventDefault());
   begin();
-}
-
-/** A mote as its site and its code; the code may hold a slash itself. */
-function splitOnce(key) {
-  const place = key.indexOf("/");
-  return place < 0 ? ["", ""] : [key.slice(0, place), key.slice(place + 1)];
 }
 
 find("#try-profile")?.addEventListener("change", (event) => {
