@@ -22,8 +22,9 @@ from ingestion.capability import keeping
 from ingestion.capability.models import CapabilityTable
 from ingestion.capability.telling import Line, cannot, lines
 from ingestion.models_page import VersionRow
-from mlops import calibrations
+from mlops import calibrations, patterns
 from mlops.models import ModelVersion
+from sensors.aggregates import aggregates
 from sensors.fleet import Fleet
 from sensors.readings import Channel, score, severity
 from sensors.readings import Profile as Kind
@@ -262,8 +263,9 @@ def insights(request: HttpRequest) -> HttpResponse:
         "tries": tries,
         "capability": capability_cards(),
         "may_judge_files": may(request.user, OPERATE),
-        "extras": ["insights/_calibration.html"],
+        "extras": ["insights/_calibration.html", "insights/_seasonality.html"],
         **calibrations.context(),
+        **patterns.context(request.GET, fleet=fleet, aggregates=aggregates(), now=now),
     }
     return render(request, "insights.html", shown)
 

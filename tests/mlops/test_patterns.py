@@ -156,3 +156,13 @@ def test_before_there_are_readings_each_series_says_what_it_needs(ask):
 
     assert {one["note"] for one in told} == {"0 hours have a value; at least 48 are needed"}
     assert ask("correlation").json()["pairs"] == []
+
+
+def test_the_insights_page_lists_a_motes_periods_and_pairs(stored, charlie_client):
+    before = charlie_client.get("/insights/").content.decode()
+    page = charlie_client.get("/insights/", {"patterns": "main/7"}).content.decode()
+
+    assert "Choose a mote" in before
+    assert "24 h" in page
+    assert "2 h later" in page
+    assert "main/9" in page
