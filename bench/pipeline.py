@@ -1,9 +1,10 @@
 """How many readings a second the embedded reading path takes, beside only decoding the same bytes.
 
-    python -m bench.pipeline [--readings 400000] [--batch 20000]
+    python -m bench.pipeline [--readings 400000] [--batch 20000] [--shadow]
 
 Measured: decode → judge → detect with a trained model → hot store → lake → checkpoint → announce, on simulated indoor
-readings of 42 motes at 30 s. The yardstick, only decoding, runs before and after on the same messages.
+readings of 42 motes at 30 s. The yardstick, only decoding, runs before and after on the same messages. With --shadow a
+second model follows in a thread of the same process, every second instead of every minute.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import json
 import statistics
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,12 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--readings", type=int, default=400_000)
     parser.add_argument("--batch", type=int, default=20_000)
+    parser.add_argument("--shadow", action="store_true", help="Let a candidate judge the same readings meanwhile")
     options = parser.parse_args()
     with embedded_django():
-        print(json.dumps(measure(options.readings, options.batch)))
+        print(json.dumps(measure(options.readings, options.batch, has_shadow=options.shadow)))
 
 
-def measure(n_readings: int, batch: int) -> dict[str, Any]:
+def measure(n_readings: int, batch: int, *, has_shadow: bool = False) -> dict[str, Any]:
     from django.core.files.storage import default_storage
     from django.utils import timezone
 
@@ -58,9 +62,10 @@ def measure(n_readings: int, batch: int) -> dict[str, Any]:
         now=timezone.now, pace=Pace(batch_max=batch),
     )  # fmt: skip
     _warm_up(engine, fleet, messages)
-    began = time.perf_counter()
-    runner.run(threading.Event(), until_end=True)
-    seconds = time.perf_counter() - began
+    with _shadow(engine, fleet) if has_shadow else nullcontext() as shadow:
+        began = time.perf_counter()
+        runner.run(threading.Event(), until_end=True)
+        seconds = time.perf_counter() - began
     decode.append(_decoding(messages, fleet, batch))
     yardstick = statistics.median(decode)
     return {
@@ -71,7 +76,43 @@ def measure(n_readings: int, batch: int) -> dict[str, Any]:
         "ratio_to_decode": round(len(messages) / seconds / yardstick, 3),
         "by_step_s": {name: round(value, 2) for name, value in (runner.seconds + runner.pipeline.seconds).items()},
         "seconds": round(seconds, 2),
+        **({} if shadow is None else {"followed_meanwhile": shadow.n}),
     }
+
+
+class Shadow(threading.Thread):
+    """Follows a run in shadow again and again until it is told to stop."""
+
+    def __init__(self, fleet: Any) -> None:
+        super().__init__(daemon=True)
+        self.fleet, self.n, self.stop = fleet, 0, threading.Event()
+
+    def run(self) -> None:
+        from django.core.files.storage import default_storage
+
+        from mlops import shadowing
+        from sensors.lake import lake
+
+        while not self.stop.wait(1.0):
+            self.n += shadowing.follow_all(
+                START + timedelta(days=1), lake=lake(), fleet=self.fleet, storage=default_storage
+            )
+
+
+@contextmanager
+def _shadow(engine: Any, fleet: Any) -> Iterator[Shadow]:
+    from mlops import registry, shadowing
+    from sensors.models import Profile
+
+    version = registry.register(
+        engine, profile=Profile.objects.get(code="indoor"), data={}, metrics={"n_readings": 1}, job=None, now=START
+    )
+    shadowing.start(version, who=None, now=START)
+    thread = Shadow(fleet)
+    thread.start()
+    yield thread
+    thread.stop.set()
+    thread.join()
 
 
 class Serves:

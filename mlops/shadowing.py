@@ -29,9 +29,10 @@ from mlops.models import ModelVersion, Review, ShadowRun
 from sensors import audit, quality
 from sensors.fleet import Fleet
 from sensors.lake import NoSuchTable
-from sensors.readings import Batch, Profile, from_table
+from sensors.readings import Batch, Profile, concat, from_table
 
 MOST_READINGS = 100_000  # in one look; the rest is the next one's
+SLICE = 1_000
 MOST_SHADOWS = 2  # of a profile at once
 DATES = timedelta(days=2)  # a look reads the files of these last dates only
 Stage = ModelVersion.Stage
@@ -119,13 +120,23 @@ def follow(run: ShadowRun, now: datetime, *, lake: Lake, fleet: Fleet, storage: 
     state = _state(run, engine, profile, lake=lake, fleet=fleet, storage=storage)
     mote, at = rows["mote"].to_numpy(), rows["at"].cast(pl.Int64).to_numpy()
     serving = from_table(profile, rows, fleet.utc_offsets(mote, at))
-    _, candidate, _ = engine.step(state, replace(serving, flags=serving.flags & quality.LATE))
+    candidate = _stepped(engine, state, replace(serving, flags=serving.flags & quality.LATE))
     name = storage.save(f"shadow/{run.pk}.state", ContentFile(state.to_bytes()))
     old = run.state
     _keep(run, serving, candidate, name, time.monotonic() - began)
     if old and old != name:
         storage.delete(old)
     return len(rows)
+
+
+def _stepped(engine: FittedEngine, state: EngineState, batch: Batch) -> Batch:
+    """In slices, and after each a rest as long as it took: in the embedded mode the reading path shares our lock."""
+    judged = []
+    for begin in range(0, len(batch), SLICE):
+        began = time.monotonic()
+        judged.append(engine.step(state, batch.take(slice(begin, begin + SLICE)))[1])
+        time.sleep(time.monotonic() - began)
+    return concat(judged)
 
 
 def _unseen(run: ShadowRun, profile: Profile, now: datetime, lake: Lake) -> pl.DataFrame:
