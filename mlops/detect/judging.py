@@ -104,7 +104,7 @@ def judge_file(path: Path, ask: Request, tell: Tell | None = None) -> Judged:
     is_training = training_part(readings, ask)
     profile = ask.profile or profile_of(readings, is_training)
     batch = _batch(readings, profile)
-    engine, silent = learn(batch.take(is_training), is_pack=ask.profile is not None)
+    engine, silent = learn(batch.take(is_training), is_pack=ask.profile is not None, without=ask.without)
     if tell:
         tell("learnt from", int(is_training.sum()), int(is_training.sum()))
     surprise, is_anomaly, event, by_channel, changes = _judge(engine, batch, tell)

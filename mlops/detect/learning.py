@@ -102,11 +102,11 @@ def resolution(values: Floats) -> float:
     return apart
 
 
-def learn(history: Batch, *, is_pack: bool) -> tuple[FittedEngine, Sequence[str]]:
+def learn(history: Batch, *, is_pack: bool, without: Sequence[str] = ()) -> tuple[FittedEngine, Sequence[str]]:
     """The model, and which layers have too little history to speak."""
     if len(history) < FEWEST:
         return fallback(history.profile), ()
     if is_pack:
-        return Engine().fit(history), ()
+        return Engine(without=without).fit(history), ()
     silent = () if len(history) >= ENOUGH else tuple(set(VOTES) - {"gate", FOREST, *LEARNS_ON})
-    return Engine(without=(*silent, FOREST)).fit(history), silent
+    return Engine(without={*silent, FOREST, *without}).fit(history), silent

@@ -42,6 +42,7 @@ class Request:
     zone: str = "UTC"
     decimal: str = ""
     date_order: str = ""
+    without: Sequence[str] = ()  # layers that shall say nothing
 
 
 @dataclass(frozen=True)

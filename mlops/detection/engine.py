@@ -25,7 +25,7 @@ from sensors.readings import Batch, Bools, Floats, Ints, Profile, concat
 SCHEMA = 3
 CLOSED_AT_ONCE = 256  # events that may close before the loop hands them over
 NOBODY = np.zeros((0, 0))
-BANDED = ("jump", "series", "shift")  # they bring the middle that they measure from; of the others the level does
+BANDED = ("jump", "series", "shift", "peers")  # they bring the middle that they measure from; else the level does
 FIELDS = {layer.NAME: layer.MEMORY for layer in LAYERS if layer.MEMORY}
 
 
@@ -190,7 +190,8 @@ class FittedEngine:
             [inverse(*rising(raw[k, c], height[k, c]), 0.5 * self.profile.onset) for c in range(raw.shape[1])]
             for k in range(len(raw))
         ]
-        return np.clip(np.nan_to_num(np.array(ends) / limit, nan=1.0, posinf=1.0), 0.0, 1.0)
+        with np.errstate(invalid="ignore"):  # a layer that is silent of a channel ends nowhere, infinitely far out
+            return np.clip(np.nan_to_num(np.array(ends) / limit, nan=1.0, posinf=1.0), 0.0, 1.0)
 
     def _normal_again(self, layer: str, c: int, low: float, high: float) -> tuple[float, float]:
         """The expected band drawn in to where its layer would say no more."""
