@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -12,6 +13,10 @@ from alerts.grouping.models import Incident, Membership
 from alerts.models import Alert, Event
 from alerts.places import place_of
 
+RECENT = 500  # members that are looked at: in a storm the last ones tell as much as all
+FEW = 5
+EARLIEST = 50  # members among which the first mover is told
+
 
 class Joining:
     """One pass: knows the members of late, and learns those that it adds."""
@@ -21,10 +26,13 @@ class Joining:
         self._channels = _channels(alerts)
         began = [alert.first_seen_at for alert in alerts]
         near = Membership.objects.filter(began_at__gte=min(began) - CLOSE, began_at__lte=max(began) + CLOSE)
-        near = near.select_related("alert__mote__site", "alert__mote__zone", "incident").order_by("pk")
-        self._channels |= _channels([one.alert for one in near])
+        near = near.select_related("alert__mote__site", "alert__mote__zone", "incident").order_by("-pk")[:RECENT]
+        known = list(reversed(near))
+        self._channels |= _channels([one.alert for one in known])
         self._grown: dict[int, tuple[str, str]] = {}
-        self._members = [Member(self._sign(one.alert), one.incident_id, one.incident.opened_at) for one in near]
+        self._by_tie: dict[tuple[str, str], deque[Member]] = {}
+        for one in known:
+            self._learn(Member(self._sign(one.alert), one.incident_id, one.incident.opened_at))
 
     def join(self, alert: Alert, now: datetime) -> Incident:
         """The incident of the alert: the one it is in, one that it joins, or one of its own."""
@@ -32,7 +40,7 @@ class Joining:
         if known is not None:
             return known.incident
         sign = self._sign(alert)
-        found = incident_of(sign, self._members)
+        found = incident_of(sign, [one for tie in sign.ties() for one in self._by_tie.get(tie, ())])
         if found is None:
             incident = Incident.objects.create(
                 cause="",
@@ -45,10 +53,15 @@ class Joining:
         else:
             incident = Incident.objects.get(pk=found[0].incident)
         Membership.objects.create(incident=incident, alert=alert, began_at=sign.began_at, joined_at=now)
-        self._members.append(Member(sign, incident.pk, incident.opened_at))
+        self._learn(Member(sign, incident.pk, incident.opened_at))
         if found is not None:
             self._grown.setdefault(incident.pk, found[1:])
         return incident
+
+    def _learn(self, member: Member) -> None:
+        """The last few of each tie are enough to find an incident by."""
+        for tie in member.sign.ties():
+            self._by_tie.setdefault(tie, deque(maxlen=FEW)).append(member)
 
     def finish(self, now: datetime) -> None:
         """Writes down what the incidents are now, once each however many alerts came to them."""
@@ -57,19 +70,15 @@ class Joining:
         self._grown.clear()
 
     def _tell(self, incident: Incident, cause: str, shared: str, now: datetime) -> None:
-        signs = [one.sign for one in self._of(incident)]
-        first, why = first_mover(signs)
+        earliest = incident.memberships.order_by("began_at", "alert")[:EARLIEST]
+        rows = earliest.select_related("alert__mote__site", "alert__mote__zone")
+        first, why = first_mover([self._sign(row.alert) for row in rows])
         incident.cause, incident.shared = incident.cause or cause, incident.shared or shared
-        incident.first_mover_id, incident.why_first, incident.n_alerts = first.alert, why, len(signs)
+        incident.first_mover_id, incident.why_first = first.alert, why
+        incident.n_alerts = incident.memberships.count()
         incident.joined_at, incident.ended_at = now, None
         incident.opened_at = first.began_at
         incident.save()
-
-    def _of(self, incident: Incident) -> list[Member]:
-        """Its members: those of late are known, the others are asked for."""
-        known = {one.sign.alert: one for one in self._members if one.incident == incident.pk}
-        rows = incident.memberships.exclude(alert__in=known).select_related("alert__mote__site", "alert__mote__zone")
-        return [*known.values(), *(Member(self._sign(row.alert), incident.pk, incident.opened_at) for row in rows)]
 
     def _sign(self, alert: Alert) -> Sign:
         place = place_of(alert)

@@ -27,7 +27,8 @@ from sensors import live
 log = structlog.get_logger(__name__)
 Deed, Outcome = AlertChange.Deed, Notice.Outcome
 UNANSWERED = "unanswered"
-AT_ONCE = 500  # notices of one pass
+AT_ONCE = 50  # notices of one transaction: the reading path writes alerts beside it
+ROUNDS = 20  # of one pass, so that messages go out in between
 GATHER = timedelta(seconds=10)  # how long a message waits for others of its incident
 AGAIN = timedelta(minutes=5)  # until the next message of an incident to the same target
 DIGEST = timedelta(hours=1)
@@ -44,7 +45,11 @@ class Step(NamedTuple):
 def plan(now: datetime) -> int:
     """One pass over the outbox; answers how many notices were dealt with. Where nothing waits, nothing is locked."""
     waits = Notice.objects.filter(planned_at=None).filter(models.Q(due_at=None) | models.Q(due_at__lte=now))
-    n = _plan_some(waits, now) if waits.exists() else 0
+    n = 0
+    for _ in range(ROUNDS):
+        if not waits.exists():
+            break
+        n += _plan_some(waits, now)
     end_suppressions(now)
     end_incidents(now)
     return n
