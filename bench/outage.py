@@ -103,8 +103,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         stop = threading.Event()
         flow = threading.Thread(target=_servers.flow, args=(stack, mixture, options.rate, stop), daemon=True)
         flow.start()
-        told = {sink: _take_away(stack, relay, options, flow) for sink, relay in relay_of.items()}
-        stop.set()
+        last = options.sinks[-1]
+        told = {
+            sink: _take_away(stack, relay, options, flow, stop if sink == last else threading.Event())
+            for sink, relay in relay_of.items()
+        }
         flow.join()
         sent = _servers.end(stack)
         stack.wait_until(lambda: _servers.saved(stack) >= sent, "consumer", wait_s=CATCH_UP_S)
@@ -116,8 +119,13 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         }  # fmt: skip
 
 
-def _take_away(stack: Stack, relay: Relay, options: argparse.Namespace, flow: threading.Thread) -> dict[str, Any]:
-    """One outage: memory before, during and after it, and how long until what had waited was stored."""
+def _take_away(
+    stack: Stack, relay: Relay, options: argparse.Namespace, flow: threading.Thread, stop: threading.Event
+) -> dict[str, Any]:
+    """One outage: memory before, during and after it, and how long until what had waited was stored.
+
+    `stop` is set when things were quiet again for a while: a machine that is busy otherwise must catch up, too.
+    """
     away_s = options.minutes * 60
     before = _watch(stack, options.quiet)
     relay.close()
@@ -126,9 +134,10 @@ def _take_away(stack: Stack, relay: Relay, options: argparse.Namespace, flow: th
     relay.open()
     back, end = time.monotonic(), _servers.end(stack)
     behind = end - _servers.saved(stack)
-    after = _watch(stack, CATCH_UP_S, lambda: _servers.saved(stack) >= end)
+    after = _watch(stack, options.quiet)
+    stop.set()
+    after += _watch(stack, CATCH_UP_S, lambda: _servers.saved(stack) >= end)
     caught_up_s = time.monotonic() - back
-    after += _watch(stack, options.quiet)
     return {
         "away_s": away_s, "flowed_all_the_time": is_flowing, "behind_at_return": behind,
         "caught_up_s": round(caught_up_s, 1),

@@ -30,12 +30,12 @@ def export(folder: Path, n: int) -> Path:
     return path
 
 
-def silver(sieis: Stack) -> pl.DataFrame:
+def silver(sieis: Stack, table: str = "silver/indoor") -> pl.DataFrame:
     environment = sieis.environment
     if "S3_BUCKET" not in environment:
-        return pl.read_delta(str(sieis.folder / "lake" / "silver" / "indoor"))
+        return pl.read_delta(str(sieis.folder / "lake" / table))
     return pl.read_delta(
-        f"s3://{environment['S3_BUCKET']}/lake/silver/indoor",
+        f"s3://{environment['S3_BUCKET']}/lake/{table}",
         storage_options={
             "AWS_ENDPOINT_URL": environment["S3_ENDPOINT_URL"], "AWS_ALLOW_HTTP": "true",
             "AWS_ACCESS_KEY_ID": environment["AWS_ACCESS_KEY_ID"], "AWS_REGION": "us-east-1",
@@ -97,6 +97,7 @@ def test_an_import_that_a_signal_ends_is_completed_by_its_repeat(tmp_path: Path,
         repeated = sieis.manage("import_readings", path, *ORDER).stdout
         assert "that an interrupted import had left were brought in first" in repeated
         assert "All 30,000 rows are accounted for." in repeated
+        assert len(silver(sieis, "bronze")) == 30_000, "no row is sent twice"
         table = silver(sieis)
         assert len(table) == 30_000
         assert table.select("mote", "at").is_unique().all()
