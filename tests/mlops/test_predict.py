@@ -100,6 +100,7 @@ def test_a_reading_that_cannot_be_judged_is_refused_by_its_field(serving, charli
 
 def test_a_batch_answers_each_row_in_its_place(serving, charlie_client):
     rows = [CALM, {**CALM, "light": None}, {**CALM, "humidity": "wet"}, FIRE]
+    rows = [{**row, "timestamp": AT} for row in rows]  # at noon it would be odd that it is dark
 
     told = post(charlie_client, "/api/v1/ml/predict/batch", {"readings": rows, "profile": "indoor"}).json()
 
