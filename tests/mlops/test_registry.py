@@ -81,7 +81,10 @@ def test_a_library_that_changed_is_named_with_both_releases(version):
     one = version()
     one.libraries["scikit-learn"] = "0.19.2"
 
-    with pytest.raises(registry.LibraryChanged, match=r"scikit-learn 0\.19\.2 there, .* here; refit it with manage.py train --profile indoor"):
+    with pytest.raises(
+        registry.LibraryChanged,
+        match=r"scikit-learn 0\.19\.2 there, .* here; refit it with manage.py train --profile indoor",
+    ):
         registry.load(one)
 
 

@@ -43,7 +43,7 @@ class SomeAlert:
     peak_channel, grade, grade_reasons = "temperature", "B", ("delivered 97 % of what was expected",)
     is_suppressed = False
     first_seen_at, last_seen_at = NOON.replace(hour=11, minute=58), NOON
-    revision, snoozed_until, people = 1, None, {"assignee": "bob"}  # noqa: RUF012
+    revision, snoozed_until, people = 1, None, {"assignee": "bob"}
 
 
 def reading(temperature: float, mote: int = 1, at: int = 0):
