@@ -157,7 +157,8 @@ def lab_table(figures: dict[str, Any]) -> Iterator[str]:
     yield "| injected lab fault | point F1 | found | median delay, readings | false events a day |"
     yield "| --- | --- | --- | --- | --- |"
     for name, one in figures.items():
-        yield f"| {name} | {one['f1']} | {one['found']} | {one['median_delay']} | {one['false_events_per_day']} |"
+        delay = "–" if one["median_delay"] is None else f"{one['median_delay']:g}"
+        yield f"| {name} | {one['f1']:.3f} | {one['found']} | {delay} | {one['false_events_per_day']} |"
 
 
 def nab_table(figures: dict[str, Any]) -> Iterator[str]:

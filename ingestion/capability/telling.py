@@ -60,6 +60,7 @@ def lines(table: Mapping[str, Any]) -> list[Line]:
             layers={name: each["found"] / each["n"] if each["n"] else None for name, each in one["layers"].items()},
         )
         for one in table["kinds"]
+        if one["n"]
     ]
 
 
@@ -75,7 +76,13 @@ def cannot(table: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
     """What the model finds less than every other time, worst first; `labels` has the channels' own words."""
     found = sorted(_weak(table, labels), key=lambda one: one[0])
     elsewhere = [f"{label(kind)}: {why}." for kind, why in ELSEWHERE.items() if kind in _kinds(table)]
-    return [words for _, words in found] + elsewhere
+    rare = [f"{label(one['kind'])}: not measured; there are too few readings for one." for one in _missing(table)]
+    return [words for _, words in found] + rare + elsewhere
+
+
+def _missing(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Kinds that need more time than there was."""
+    return [one for one in table["kinds"] if not one["n"] and one["kind"] not in ELSEWHERE]
 
 
 def _kinds(table: Mapping[str, Any]) -> Sequence[str]:

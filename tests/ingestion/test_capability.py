@@ -60,6 +60,14 @@ def test_what_the_engine_does_not_find_is_said_in_words(table):
     assert any("shown as silent" in words for words in told)
 
 
+def test_a_kind_that_needs_more_time_than_there_was_is_said_to_be_unmeasured(table):
+    death = {"kind": "battery_death", "n": 0, "found": 0, "at_once": 0, "median_delay_s": None, "layers": {}}
+    longer = {**table, "kinds": [*table["kinds"], {**death, "channels": {}}]}
+
+    assert len(lines(longer)) == len(lines(table))
+    assert "A dying battery: not measured; there are too few readings for one." in cannot(longer, {})
+
+
 def test_a_layer_that_has_nothing_to_say_finds_nothing_and_cries_for_nothing(table):
     assert line(table, "spike").layers["forest"] == 0.0  # the pack alone has none
     assert table["clean"]["layers"]["forest"] == 0.0
