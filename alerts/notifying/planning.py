@@ -50,6 +50,7 @@ def plan(now: datetime) -> int:
         if not waits.exists():
             break
         n += _plan_some(waits, now)
+    begin_suppressions(now)
     end_suppressions(now)
     end_incidents(now)
     return n
@@ -196,6 +197,19 @@ def _open(
         return waiting
     key = f"{group}:{what}:{target.pk}:{before.count() + 1}"
     return Delivery.objects.create(key=key, target=target, group=group, what=what, made_at=now, due_at=due_at)
+
+
+def begin_suppressions(now: datetime) -> None:
+    """Marks what stood already when a silence began."""
+    silences = [one for one in standing(now, now) if is_in_force(one, now)]
+    if not silences:
+        return
+    quiet = Suppression.objects.filter(alert=models.OuterRef("pk"), ended_at=None)
+    loud = Alert.objects.active().exclude(models.Exists(quiet)).select_related("mote__site", "mote__zone")
+    for alert in loud:
+        silence = silence_of(alert, silences, now)
+        if silence is not None:
+            _suppress(alert, silence, now)
 
 
 def end_suppressions(now: datetime) -> None:

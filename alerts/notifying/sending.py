@@ -20,7 +20,7 @@ from django.core.mail import EmailMessage, get_connection
 from alerts.notifying.models import Target
 
 PATIENCE_S = 10.0
-PREFIX = "whsec_"  # noqa: S105  # pragma: allowlist secret, as Standard Webhooks writes a key
+PREFIX = "whsec_"  # as Standard Webhooks writes a key
 
 
 class NotDelivered(Exception):

@@ -112,6 +112,18 @@ def test_lifting_a_silence_ends_what_it_suppressed(motes, bob):
     assert AuditEntry.objects.filter(deed="lift_silence").exists()
 
 
+def test_what_stood_already_when_a_silence_begins_is_suppressed_from_then_on(motes):
+    alert(motes["7"])
+    plan(NOON)
+    silence(mote=motes["7"], starts_at=NOON + HOUR / 2)
+
+    plan(NOON + HOUR / 4)
+    assert not Suppression.objects.exists()
+
+    plan(NOON + HOUR / 2)
+    assert Suppression.objects.get().since_at == NOON + HOUR / 2
+
+
 def test_recurring_maintenance_is_left_out_of_training_each_time_it_comes(motes):
     silence(mote=motes["7"], weekly=MONDAY, ends_at=None, is_maintenance=True)
     silence(mote=motes["8"])  # disturbs nobody, and is learnt from
