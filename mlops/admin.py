@@ -34,7 +34,7 @@ class ModelVersionAdmin(_Engineered):
     shown_features = shown_json("features")
     shown_parameters = shown_json("parameters")
     shown_libraries = shown_json("libraries")
-    actions = ("promote",)
+    actions = ("promote", "withdraw", "train_again")
 
     @admin.action(description="Promote: let this version serve its profile", permissions=["operate"])
     def promote(self, request: HttpRequest, chosen: QuerySet[ModelVersion]) -> None:
@@ -49,6 +49,21 @@ class ModelVersionAdmin(_Engineered):
             self, request, chosen, promote, "promoted",
             registry.AlreadyPromoted, registry.ModelUnloadable, registry.NotValidated, registry.ArtefactUnavailable,
         )  # fmt: skip
+
+    @admin.action(description="Withdraw: its mote is judged by the profile's model again", permissions=["operate"])
+    def withdraw(self, request: HttpRequest, chosen: QuerySet[ModelVersion]) -> None:
+        def withdraw(version: ModelVersion) -> None:
+            registry.withdraw(version, who=person(request), why="withdrawn in the admin", now=timezone.now())
+
+        act_on_each(self, request, chosen, withdraw, "withdrawn", registry.NotServing)
+
+    @admin.action(description="Train: make the next version for the same profile or mote", permissions=["operate"])
+    def train_again(self, request: HttpRequest, chosen: QuerySet[ModelVersion]) -> None:
+        def train(version: ModelVersion) -> None:
+            code, now = version.profile.code, timezone.now()
+            training.dispatch(training.request(code, trigger="person", who=person(request), now=now, mote=version.mote))
+
+        act_on_each(self, request, chosen, train, "queued for training", training.AlreadyTraining)
 
 
 @admin.register(TrainingJob)
