@@ -64,6 +64,8 @@ def take_due(now: datetime) -> int:
         return 0
     with_what, n = parts(), 0
     for alert, occasion in those:
+        if not taking.is_still_due(alert, occasion):
+            continue
         try:
             taking.take(alert, occasion, parts=with_what, now=now)
             n += 1

@@ -30,7 +30,7 @@ from sensors.stores import HotStore
 
 log = structlog.get_logger(__name__)
 Occasion = Evidence.Occasion
-AT_ONCE = 30
+AT_ONCE = 10
 GROWN = 0.5  # surprise by which a peak must have grown to be worth another snapshot
 MOST_OF_ONE = 6
 OVER_FOR = timedelta(minutes=30)
@@ -84,6 +84,16 @@ def due(now: datetime, limit: int = AT_ONCE) -> list[tuple[Alert, str]]:
 
 def _is_over(now: datetime) -> Q:
     return Q(status__in=(Alert.Status.RESOLVED, Alert.Status.CLOSED), last_seen_at__lt=now - OVER_FOR)
+
+
+def is_still_due(alert: Alert, occasion: str) -> bool:
+    """Whether nobody else has taken it since: a look that lasts long is overtaken by the next one."""
+    last = alert.evidence.order_by("-pk").first()
+    if occasion == Occasion.RAISED:
+        return last is None
+    if last is None or last.occasion == Occasion.OVER:
+        return False
+    return occasion == Occasion.OVER or alert.peak_surprise > last.peak_surprise + GROWN
 
 
 def _may_take(alert: Alert, occasion: str) -> bool:

@@ -151,6 +151,16 @@ def test_it_is_taken_once_and_again_when_the_alert_has_grown_and_when_it_is_over
     assert taking.due(NOON + timedelta(hours=9)) == []
 
 
+def test_what_another_look_has_taken_meanwhile_is_not_taken_twice(story):
+    [(alert, occasion)] = taking.due(NOON)
+
+    assert taking.is_still_due(alert, occasion)
+    taking.take(alert, occasion, parts=story, now=NOON)
+
+    assert not taking.is_still_due(alert, occasion)
+    assert taking.is_still_due(alert, "over")
+
+
 def test_what_people_changed_before_comes_with_it_and_what_they_did_after_does_not(story, bob):
     subject = Mote.objects.get(code="7").subject
     audit.record(deed="change_mote", subject=subject, who=bob, now=instant(200), detail={"label": ["", "by the door"]})
