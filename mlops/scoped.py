@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from alerts.events import EventChange
 from mlops.detection import EngineState, FittedEngine, Judgement
 from sensors.readings import Batch, Floats, Ints, concat
+
+NOBODYS = -1  # no mote has this key
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,19 +23,17 @@ class ScopedEngine(FittedEngine):
     own: Mapping[int, FittedEngine] = field(default_factory=dict)
 
     def step(self, state: EngineState, batch: Batch) -> tuple[EngineState, Batch, list[EventChange]]:
-        places, judged, changes = [], [], []
-        for mote, rows in self._shares(batch.mote):
-            share = batch.take(rows)
-            if mote is None:
-                state, done, changed = super().step(state, share)
-            else:
-                state, done, changed = self.own[mote].step(state, share)
-            places.append(rows)
+        # In the order of the rows: layers may compare motes with each other, so that no share may run ahead.
+        judged, changes = [], []
+        is_own = np.where(np.isin(batch.mote, list(self.own)), batch.mote, NOBODYS)
+        begins = [0, *(np.flatnonzero(np.diff(is_own)) + 1).tolist(), len(batch)]
+        for begin, end in pairwise(begins):
+            share = batch if end - begin == len(batch) else batch.take(slice(begin, end))
+            one = self.own.get(int(is_own[begin])) if end > begin else None
+            state, done, changed = one.step(state, share) if one else super().step(state, share)
             judged.append(done)
             changes += changed
-        if not judged:
-            return super().step(state, batch)
-        return state, concat(judged).take(np.argsort(np.concatenate(places))), changes
+        return state, concat(judged), changes
 
     def score_stateless(self, values: Floats, mote: Ints, at: Ints, utc_offset_s: Ints) -> Judgement:
         parts: list[tuple[Ints, Judgement]] = []

@@ -49,7 +49,8 @@ def test_a_mote_and_its_profile_are_trained_side_by_side_but_each_only_once(indo
 
 
 def test_a_motes_model_learns_from_that_mote_only_and_is_named_after_it(readings, seven):
-    job = training.request("indoor", trigger="person", who=None, now=END, mote=seven)
+    always = {"promote": "always"}
+    job = training.request("indoor", trigger="person", who=None, now=END, mote=seven, parameters=always)
 
     version = training.train(running(job), now=END).version
 
