@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import chi2
+
 # The engine aims at one false event a mote and week; held-out days also hold faults that nobody has labelled.
 MOST_FALSE_EVENTS = 5.0
 MOST_FLAGGED = 0.05
@@ -89,11 +91,23 @@ def _rules(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None) -> t
     ) if "confirmed_lost" in candidate else ()  # fmt: skip
     return (
         *confirmed,
-        Rule("false_events_per_mote_week", candidate.get("false_events_per_mote_week"), most_events, True,
+        Rule("false_events_per_mote_week", _surely(candidate), most_events, True,
+             "false events a mote and week, at the least:" if candidate.get("mote_weeks") else
              "false events a mote and week:"),
         Rule("flagged_share", candidate.get("flagged_share"), most_flagged, True, "share of clean readings flagged:"),
         Rule("found_share", candidate.get("found_share"), least_found, False, "share of planted faults found:"),
     )  # fmt: skip
+
+
+def _surely(metrics: Mapping[str, Any]) -> float | None:
+    """The rate of false events, or how low it may truly be: one event in an hour proves no hundred a week.
+
+    The lower end of Garwood's exact 95 % interval of a Poisson count.
+    """
+    n_events, weeks = metrics.get("n_events"), metrics.get("mote_weeks")
+    if n_events is None or not weeks:
+        return metrics.get("false_events_per_mote_week")
+    return float(chi2.ppf(0.025, 2 * n_events)) / 2 / weeks if n_events else 0.0
 
 
 def _known(metrics: Mapping[str, Any], figure: str, otherwise: float) -> float:

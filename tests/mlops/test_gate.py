@@ -68,3 +68,14 @@ def test_a_trained_engine_finds_planted_faults_and_a_blind_one_is_told_by_them(f
     assert probe(fitted, days)["n_planted"] == 12
     assert probe(fitted, days)["found_share"] >= 0.75
     assert probe(deaf, days)["found_share"] < 0.5
+
+
+def test_one_event_in_a_short_time_proves_no_high_rate_and_many_do():
+    def verdict(n_events, mote_weeks):
+        rate = n_events / mote_weeks
+        counted = {**METRICS, "n_events": n_events, "mote_weeks": mote_weeks, "false_events_per_mote_week": rate}
+        return gate.judge(counted, None)
+
+    assert verdict(1, 0.017).promote
+    assert not verdict(40, 4.0).promote
+    assert verdict(19, 4.0).promote
