@@ -83,8 +83,8 @@ def _watching(request: HttpRequest, bound: PolicyForm | None = None) -> HttpResp
     )
 
 
-@require_POST
 @role_required(ENGINEERING)
+@require_POST
 def change_policy(request: HttpRequest, code: str) -> HttpResponse:
     profile = get_object_or_404(Profile, code=code)
     form = PolicyForm(request.POST, instance=policies.policy(profile), auto_id=f"{code}-%s")

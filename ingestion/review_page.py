@@ -42,8 +42,8 @@ def review(request: HttpRequest) -> HttpResponse:
     return render(request, "review/review.html", shown)
 
 
-@require_POST
 @role_required(OPERATE)
+@require_POST
 def settle(request: HttpRequest, pk: int) -> HttpResponse:
     found = get_object_or_404(Review.objects.select_related("mote__site", "run__version"), pk=pk)
     try:
@@ -53,8 +53,8 @@ def settle(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(f"{reverse('review')}?which=audit" if found.kind == Review.Kind.AUDIT else "review")
 
 
-@require_POST
 @role_required(ENGINEERING)
+@require_POST
 def start(request: HttpRequest) -> HttpResponse:
     version = get_object_or_404(ModelVersion.objects.select_related("profile"), name=request.POST.get("version"))
     try:
@@ -64,8 +64,8 @@ def start(request: HttpRequest) -> HttpResponse:
     return redirect("review")
 
 
-@require_POST
 @role_required(ENGINEERING)
+@require_POST
 def stop(request: HttpRequest, pk: int) -> HttpResponse:
     run = get_object_or_404(ShadowRun.objects.select_related("version"), pk=pk)
     shadowing.stop(run, who=person(request), now=timezone.now())
