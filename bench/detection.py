@@ -6,7 +6,7 @@ The simulator needs no data: a model of each pack learns from faultless days, th
 later ones (ingestion.capability, as `manage.py capability` does), at the profile's own interval and, where the demo
 reports faster, as the demo does. With DIR (docs/detection.md says what lies there) the programs of the injected lab
 faults, the real battery deaths, NAB and SKAB are called one after the other, each by its own protocol and with nothing
-but defaults. --quick plants fewer faults, and takes one channel of the lab and every other file of NAB out.
+but defaults. --quick plants fewer faults and takes one channel of the lab.
 """
 
 from __future__ import annotations
