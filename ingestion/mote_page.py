@@ -27,6 +27,7 @@ from sensors.readings import micros
 from sensors.roles import ENGINEERING, OPERATE, may
 from sensors.serializers import Instant
 from sensors.stores import HotStore, StoreUnavailable
+from sensors.tiers import Tiers
 
 PRESETS = (("1 h", 1), ("6 h", 6), ("1 d", 24), ("7 d", 168), ("30 d", 720))
 DEFAULT_SPAN = timedelta(hours=6)
@@ -143,24 +144,26 @@ class Chart:
         return f"{words.count(self.series.n_left_out)} left out" + (f": {', '.join(kinds)}" if kinds else "")
 
 
-def context(mote: Mote, asked: Mapping[str, str], *, store: HotStore, now: datetime, user: Any) -> dict[str, Any]:
-    """All that the page shows; a store that is away leaves the readings out and is said so."""
+def context(mote: Mote, asked: Mapping[str, str], *, tiers: Tiers, now: datetime, user: Any) -> dict[str, Any]:
+    """All that the page shows; what a store that is away would have told comes from the lake, and it is said so."""
     fleet = registry.current_fleet()
     profile = fleet.profiles[mote.profile.code]
     is_imputed = asked.get("impute") == "1"
     imputed: dict[str, list[Point]] = {}
     grades = {one.channel: one for one in mote.grades.all()}
     fault: StoreUnavailable | None = None
-    newest, power, found, is_cut = None, None, [], False
-    shown = stretch(asked, None, now)
+    newest, power, found, is_cut = mote.last_seen_at, None, [], False
     try:
-        newest, power = _newest(store, profile, mote)
-        shown = stretch(asked, newest, now)
-        table = corrections.between(store, profile, [mote.pk], shown.start, shown.end, limit=MOST_READINGS + 1)
+        newest, power = _newest(tiers.hot, profile, mote)
+    except StoreUnavailable as error:
+        fault = error
+    shown = stretch(asked, newest, now)
+    try:
+        table = tiers.between(profile, [mote.pk], shown.start, shown.end, now=now, limit=MOST_READINGS + 1).table
         is_cut = len(table) > MOST_READINGS
         found = _series(profile, table.head(MOST_READINGS), shown, now, is_cut=is_cut)
-        if is_imputed and not is_cut:
-            filled = imputing.between(store, fleet, fleet.by_id[mote.pk], shown.start, shown.end)
+        if is_imputed and not is_cut and fault is None:
+            filled = imputing.between(tiers.hot, fleet, fleet.by_id[mote.pk], shown.start, shown.end)
             imputed = imputed_lines(profile, table, filled)
     except StoreUnavailable as error:
         fault = error

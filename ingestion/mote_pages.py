@@ -16,6 +16,7 @@ from sensors import services
 from sensors.models import Mote, Profile, Site, Zone
 from sensors.roles import ENGINEERING, OPERATE, may, person, role_required
 from sensors.stores import hot
+from sensors.tiers import tiers
 
 ON_A_PAGE = 500
 
@@ -57,7 +58,7 @@ def mote(request: HttpRequest, site: str, code: str) -> HttpResponse:
     found = Mote.objects.select_related("site", "zone", "profile").filter(site__code=site, code=code).first()
     if found is None:
         raise Http404(f"There is no mote “{code}” at site “{site}”.")
-    shown = mote_page.context(found, request.GET.dict(), store=hot(), now=timezone.now(), user=request.user)
+    shown = mote_page.context(found, request.GET.dict(), tiers=tiers(), now=timezone.now(), user=request.user)
     return render(request, "mote.html", shown)
 
 

@@ -20,6 +20,7 @@ from ingestion.models import LedgerHour
 from ingestion.mote_series import MOST_POINTS, coverage, series, thinned
 from mlops.models import Label
 from sensors import corrections, quality, registry, services
+from sensors.lake import lake
 from sensors.models import Mote, SensorGrade
 from sensors.readings import Battery, Imputation, micros
 from sensors.stores import StoreUnavailable, hot
@@ -342,8 +343,10 @@ def test_a_mote_that_was_never_heard_and_one_that_is_not_there(fleet, charlie_cl
 class AwayStore:
     """A hot store whose server does not answer."""
 
-    def latest(self, profile, motes):
+    def latest(self, *args, **kwargs):
         raise StoreUnavailable("connection refused by 10.0.0.7:8086")
+
+    between = latest
 
     def close(self):
         pass
@@ -354,6 +357,17 @@ def test_without_the_hot_store_both_pages_stand_and_say_so(fleet, charlie_client
 
     for path in ("/motes/", "/motes/main/7/"):
         assert "connection refused by 10.0.0.7:8086" in text(charlie_client.get(path))
+
+
+def test_what_the_hot_store_cannot_tell_comes_from_the_lake(fleet, charlie_client, settings):
+    made = builders.batch(INDOOR, [[20.0, 2.7], [21.0, 2.7]], mote=mote().pk, start_us=micros(NOON))
+    lake().append("silver/indoor", made.to_table(), app_ids={0: "t/0"}, next_offsets={0: 2})
+    settings.SIEIS_HOT_STORE = {"BACKEND": "tests.ingestion.test_mote_pages.AwayStore", "OPTIONS": {}}
+
+    page = text(charlie_client.get(f"/motes/main/7/{RANGE}"))
+
+    assert "only what the lake has is shown" in page
+    assert "2 readings" in page
 
 
 def test_no_page_has_inline_script_or_style_whatever_a_label_says(fleet, alice_client):
