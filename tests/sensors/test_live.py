@@ -56,6 +56,8 @@ def own_layer():
     before = channel_layers.set("default", InMemoryChannelLayer(capacity=1000))
     yield
     channel_layers.set("default", before)
+    if before is None:  # nobody had asked for one yet: the next who asks has it built
+        del channel_layers.backends["default"]
 
 
 async def connected(path: str = "/ws/live/", user: object = None, **options: object) -> WebsocketCommunicator:
