@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from mlops import history, registry, serving, training
 from mlops.management.commands.train import Command as Train
 from mlops.models import ModelVersion, TrainingJob
-from mlops.scoped import ScopedEngine, own_numbers
+from mlops.scoped import own_numbers, scoped
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.readings import concat
@@ -159,7 +159,7 @@ def test_a_mote_rolls_back_within_its_own_versions(version, indoor, seven):
 
 
 def test_no_cut_of_the_stream_shows_where_motes_have_engines_of_their_own():
-    engine = ScopedEngine(**{**trained().__dict__, "own": {2: trained().numbered(5), 4: trained().numbered(6)}})
+    engine = scoped(trained(), {2: trained().numbered(5), 4: trained().numbered(6)})
     rows = normal(days=0.2, seed=3)
     whole_state, whole, _ = engine.step(engine.start(), rows)
 
@@ -178,7 +178,7 @@ def test_no_cut_of_the_stream_shows_where_motes_have_engines_of_their_own():
 
 
 def test_single_readings_are_judged_each_by_its_motes_engine():
-    engine = ScopedEngine(**{**trained().__dict__, "own": {2: trained(), 4: trained()}})
+    engine = scoped(trained(), {2: trained(), 4: trained()})
     rows = normal(days=0.01, seed=3)
     given = rows.values, rows.mote, rows.at, rows.utc_offset_s
 
