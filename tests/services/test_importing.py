@@ -70,10 +70,12 @@ def test_two_imports_at_once_on_the_servers_do_not_wait_for_each_other(
         sieis.folder.mkdir()
         sieis.manage("migrate", "-v0")
         path = str(export(tmp_path, 60_000))
-        sieis.start("import", "import_readings", path, *ORDER, "--time-zone", "Europe/Berlin")
+        first = sieis.start("import", "import_readings", path, *ORDER, "--time-zone", "Europe/Berlin")
         sieis.wait_until(lambda: "Sending: " in sieis.tail("import"), "import")
 
+        first.send_signal(signal.SIGSTOP)  # so that it is under way, however fast it is
         refused = sieis.manage("import_readings", path, *ORDER, check=False)
+        first.send_signal(signal.SIGCONT)
 
         assert refused.returncode == 1
         assert "another import is under way" in refused.stderr
