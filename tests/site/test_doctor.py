@@ -20,7 +20,7 @@ from ingestion.streams import stream
 from sensors import registry
 from sensors.installation import install_pack
 from sensors.lake import lake
-from sensors.models import Mote, ProcessHeartbeat
+from sensors.models import Mote, ProcessHeartbeat, Profile, Site
 from sensors.packs import read_pack
 from sensors.readings import micros
 from sensors.stores import hot
@@ -174,7 +174,9 @@ def test_a_consumer_must_have_read_the_fleet_with_the_mote(db, settings, fleet, 
 
 @pytest.fixture
 def marked(pack):
-    mote = Mote.objects.create(site_id=1, code="verify", profile_id=1, state=Mote.State.COMMISSIONING)
+    mote = Mote.objects.create(
+        site=Site.objects.get(), code="verify", profile=Profile.objects.get(), state=Mote.State.COMMISSIONING
+    )
     registry.touch_fleet()
     profile = registry.profiles()["climate"]
     return Marked(mote=mote.pk, site="main", profile=profile, at=NOON, url=f"http://{NOWHERE}", headers={})
