@@ -31,25 +31,26 @@ EVERY = ("auto", "1h", "1d", "1w")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-class SelectionQuery(SiteQuery):
+class SpanQuery(SiteQuery):
+    start = Instant(required=False, help_text="By default seven days before the end")
+    end = Instant(required=False, help_text="By default now")
+
+    def selected(self, fleet: Fleet, now: datetime, **more: Any) -> Selection:
+        """What the query asks for; `more` is what stands in the address instead."""
+        self.is_valid(raise_exception=True)
+        asked = self.validated_data
+        end = asked.get("end") or now
+        given = {"profile": asked.get("profile", ""), "site": asked.get("site", ""), "motes": asked.get("mote_id", ())}
+        return chosen(fleet, start=asked.get("start") or end - DEFAULT_SPAN, end=end, **(given | more))
+
+
+class SelectionQuery(SpanQuery):
     profile = serializers.SlugField(
         required=False, help_text="By default that of the motes, else the one of most motes"
     )
     mote_id = Codes(
         required=False, max_length=2000, help_text="Codes of motes, by commas; by default all of the profile"
     )
-    start = Instant(required=False, help_text="By default seven days before the end")
-    end = Instant(required=False, help_text="By default now")
-
-    def selected(self, fleet: Fleet, now: datetime, **more: Any) -> Selection:
-        self.is_valid(raise_exception=True)
-        asked = self.validated_data
-        end = asked.get("end") or now
-        start = asked.get("start") or end - DEFAULT_SPAN
-        return chosen(
-            fleet, start=start, end=end, profile=asked.get("profile", ""), site=asked.get("site", ""),
-            motes=asked.get("mote_id", ()), **more,
-        )  # fmt: skip
 
 
 class ChannelQuery(SelectionQuery):
@@ -75,11 +76,6 @@ class DayQuery(SiteQuery):
     date = serializers.DateField(required=False, help_text="A day of the sites' wall clock; by default today")
     profile = serializers.SlugField(required=False)
     mote_id = Codes(required=False, max_length=2000)
-
-
-class StatsQuery(SiteQuery):
-    start = Instant(required=False, help_text="By default seven days before the end")
-    end = Instant(required=False, help_text="By default now")
 
 
 class FiguresOut(serializers.Serializer[Any]):
@@ -207,11 +203,10 @@ def _by_channel(rows: pl.DataFrame, selected: Selection, hours: float) -> dict[s
 class Stats(APIView):
     """Average, extremes, spread, count and coverage of each channel of a mote, over whole hours."""
 
-    @extend_schema(operation_id="sensors_mote_stats", parameters=[StatsQuery], responses=StatsOut)
+    @extend_schema(operation_id="sensors_mote_stats", parameters=[SpanQuery], responses=StatsOut)
     def get(self, request: Request, mote: str) -> Response:
         now, fleet = timezone.now(), registry.current_fleet()
-        query = SelectionQuery(data={**request.query_params.dict(), "mote_id": mote})
-        selected = query.selected(fleet, now)
+        selected = SpanQuery(data=request.query_params).selected(fleet, now, motes=[mote])
         rows, missing = local_hours(selected, now)
         channels = _by_channel(summaries.figures(rows, ["channel"]), selected, selected.hours_until(now))
         (one,) = selected.motes

@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
 from rest_framework.views import APIView
 
-from sensors import corrections, registry, services
+from sensors import corrections, registry, selection, services
 from sensors.fleet import Fleet, MoteRef
 from sensors.lake import lake
 from sensors.models import Correction, Mote
@@ -187,13 +187,11 @@ def latest_of_all(fleet: Fleet) -> list[Spoken]:
 
 
 def known_mote(fleet: Fleet, code: str, site: str | None) -> MoteRef:
-    found = fleet.find(code, site)
-    if found is not None and found.profile in fleet.profiles:
-        return found
-    sites = sorted(mote.site for mote in fleet.motes if mote.code == code)
-    if site is None and len(sites) > 1:
-        raise NotFound(f"The sites {', '.join(sites)} all have a mote “{code}”; say which with ?site=.")
-    raise NotFound(f"There is no mote “{code}”{f' at site “{site}”' if site else ''}; /api/v1/motes lists them.")
+    """404 where there is none, or two."""
+    try:
+        return selection.known_mote(fleet, code, site or "")
+    except selection.NoSuch as wrong:
+        raise NotFound(str(wrong)) from wrong
 
 
 # ---- corrections --------------------------------------------------------------------------------------------

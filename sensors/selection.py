@@ -57,7 +57,7 @@ def selection(
         raise NoSuch("start", f"“{start.isoformat()}” is not before the end, “{end.isoformat()}”.")
     if end - start > MOST_SPAN:
         raise NoSuch("start", f"{(end - start).days:,} days are more than can be looked at at once; at most 3,660.")
-    chosen = [_mote(fleet, code, site) for code in motes]
+    chosen = [known_mote(fleet, code, site) for code in motes]
     kind = _profile(fleet, profile, chosen)
     strange = [mote.code for mote in chosen if mote.profile != kind.code]
     if strange:
@@ -77,7 +77,8 @@ def ceil_hour(at: datetime) -> datetime:
     return floor if floor == at else floor + HOUR
 
 
-def _mote(fleet: Fleet, code: str, site: str) -> MoteRef:
+def known_mote(fleet: Fleet, code: str, site: str = "") -> MoteRef:
+    """The mote that people mean by a code, retired or not."""
     found = fleet.find(code, site or None)
     if found is not None and found.profile in fleet.profiles:
         return found

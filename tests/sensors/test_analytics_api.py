@@ -139,6 +139,7 @@ def test_a_trend_keeps_the_spike_in_its_band_and_tells_motes_apart_where_asked(w
         ("analytics/trend", {"start": "2026-03-02T12:00:00Z", "end": "2026-03-01T12:00:00Z"}, "start", "not before"),
         ("analytics/daily-summary", {"date": "2026-02-30"}, "date", "YYYY-MM-DD"),
         ("sensors/99/stats", {}, "mote_id", "“99”"),
+        ("sensors/7,8/stats", {}, "mote_id", "“7,8”"),
     ],
 )
 def test_a_wrong_question_says_what_is_wrong_with_it(fleet, ask, path, query, field, words):
