@@ -151,7 +151,7 @@ def context(mote: Mote, asked: Mapping[str, str], *, tiers: Tiers, now: datetime
     is_imputed = asked.get("impute") == "1"
     imputed: dict[str, list[Point]] = {}
     grades = {one.channel: one for one in mote.grades.all()}
-    fault: StoreUnavailable | None = None
+    fault: StoreUnavailable | str = ""
     newest, power, found, is_cut = mote.last_seen_at, None, [], False
     try:
         newest, power = _newest(tiers.hot, profile, mote)
@@ -159,10 +159,11 @@ def context(mote: Mote, asked: Mapping[str, str], *, tiers: Tiers, now: datetime
         fault = error
     shown = stretch(asked, newest, now)
     try:
-        table = tiers.between(profile, [mote.pk], shown.start, shown.end, now=now, limit=MOST_READINGS + 1).table
+        read = tiers.between(profile, [mote.pk], shown.start, shown.end, now=now, limit=MOST_READINGS + 1)
+        table, fault = read.table, fault or read.fault
         is_cut = len(table) > MOST_READINGS
         found = _series(profile, table.head(MOST_READINGS), shown, now, is_cut=is_cut)
-        if is_imputed and not is_cut and fault is None:
+        if is_imputed and not is_cut and not fault:
             filled = imputing.between(tiers.hot, fleet, fleet.by_id[mote.pk], shown.start, shown.end)
             imputed = imputed_lines(profile, table, filled)
     except StoreUnavailable as error:

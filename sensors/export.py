@@ -14,7 +14,8 @@ from channels.db import database_sync_to_async
 from sensors import quality
 from sensors.readings import INSTANT
 from sensors.selection import Selection
-from sensors.tiers import Tiers
+from sensors.stores import StoreUnavailable
+from sensors.tiers import LAKE, Tiers
 
 DAY = timedelta(days=1)
 MEDIA_TYPES = {
@@ -40,11 +41,17 @@ class Export:
         return f"sieis-{motes}-{self.selected.start:%Y%m%dT%H%M}-{self.selected.end:%Y%m%dT%H%M}Z"
 
     def tables(self) -> Iterator[pl.DataFrame]:
-        """Day by day, sorted by mote and time; empty days are left out."""
+        """Day by day, sorted by mote and time; empty days are left out.
+
+        StoreUnavailable where a store that may hold some of them cannot be read: a file that ends early is seen to be
+        broken, one with a hole is not.
+        """
         start = self.selected.start
         while start < self.selected.end:
             end = min(start + DAY, self.selected.end)
             found = self.tiers.between(self.selected.profile, self.selected.ids, start, end, now=self.now)
+            if found.fault and found.tier != LAKE:
+                raise StoreUnavailable(found.fault)
             if len(found.table):
                 yield self.spoken(found.table)
             start = end

@@ -30,7 +30,7 @@ from sensors.selection import Selection
 from sensors.serializers import ReadingsPage, ReadingsQuery
 from sensors.spoken import Spoken, instants, spoken_table
 from sensors.stores import hot
-from sensors.tiers import tiers
+from sensors.tiers import Found, tiers
 
 MICROSECOND = timedelta(microseconds=1)
 RAW_UP_TO, MINUTES_UP_TO, HOURS_UP_TO = timedelta(hours=6), timedelta(days=2), timedelta(days=60)
@@ -119,11 +119,13 @@ def _raw(motes: Sequence[MoteRef], asked: Mapping[str, Any], fleet: Fleet, now: 
     first, since = _place(asked, len(motes))
     rows: list[Spoken] = []
     told: set[str] = set()
+    missing: list[str] = []
     limit, cursor = asked["limit"], None
     for place, mote in enumerate(motes[first:], first):
         # One more than asked for: it is where the next page starts.
-        some, tier = _of_mote(mote, since, asked, fleet, now, limit - len(rows) + 1)
-        told.add(tier)
+        some, found = _of_mote(mote, since, asked, fleet, now, limit - len(rows) + 1)
+        told.add(found.tier)
+        missing += [found.fault] if found.fault and found.fault not in missing else []
         rows += some
         since = asked["start"]
         if len(rows) > limit:
@@ -131,19 +133,20 @@ def _raw(motes: Sequence[MoteRef], asked: Mapping[str, Any], fleet: Fleet, now: 
             break
     following = rows[limit]["at"] if cursor and len(motes) == 1 else None
     tier = told.pop() if len(told) == 1 else "hot and lake"
-    return {"tier": tier, "readings": _only(rows[:limit], asked, fleet, motes), "next": following, "cursor": cursor}
+    shown = _only(rows[:limit], asked, fleet, motes)
+    return {"tier": tier, "missing": missing, "readings": shown, "next": following, "cursor": cursor}
 
 
 def _of_mote(
     mote: MoteRef, since: datetime, asked: Mapping[str, Any], fleet: Fleet, now: datetime, limit: int
-) -> tuple[list[Spoken], str]:
+) -> tuple[list[Spoken], Found]:
     profile = fleet.profiles[mote.profile]
     found = tiers().between(profile, [mote.id], since, asked["end"], now=now, limit=limit)
     table = found.table
     if asked["impute"]:
         until = table["at"][limit - 1] + MICROSECOND if len(table) >= limit else asked["end"]
         table = imputing.between(hot(), fleet, mote, since, until).head(limit)
-    return spoken_table(table, mote.profile, fleet), found.tier
+    return spoken_table(table, mote.profile, fleet), found
 
 
 def _only(rows: list[Spoken], asked: Mapping[str, Any], fleet: Fleet, motes: Sequence[MoteRef]) -> list[Spoken]:
@@ -188,15 +191,20 @@ def _summed(
         motes=[mote.code for mote in motes], channels=asked.get("channel", ()),
     )  # fmt: skip
     if resolution == "1m":
-        rows, tier = _minutes(selected, asked, now)
+        if asked["end"] - asked["start"] > MINUTES_UP_TO:
+            words = "Minutes are told of at most two days; ask for 1h, or for less."
+            raise ValidationError({"resolution": words})
+        found = tiers().between(selected.profile, selected.ids, asked["start"], asked["end"], now=now)
+        rows, tier, missing = _minutes(selected, found.table), found.tier, [found.fault] if found.fault else []
     else:
-        local, missing = local_hours(selected, now)
-        rows, tier = _stretches(local, selected, resolution), "; ".join(missing) or "hours"
+        local, unread = local_hours(selected, now)
+        rows, tier, missing = _stretches(local, selected, resolution), "hours", list(unread)
     first = _offset(asked)
     page = rows[first : first + asked["limit"]]
     end = first + asked["limit"]
     told = [{**row, "mote": fleet.by_id[row["mote"]].code, "site": fleet.by_id[row["mote"]].site} for row in page]
-    return {"tier": tier, "readings": told, "next": None, "cursor": str(end) if end < len(rows) else None}
+    cursor = str(end) if end < len(rows) else None
+    return {"tier": tier, "missing": missing, "readings": told, "next": None, "cursor": cursor}
 
 
 def _offset(asked: Mapping[str, Any]) -> int:
@@ -216,19 +224,15 @@ def _stretches(local: pl.DataFrame, selected: Selection, resolution: str) -> lis
     return list(_by_stretch(rows, lambda mote, at: _told(at.replace(tzinfo=zones[mote]))))
 
 
-def _minutes(selected: Selection, asked: Mapping[str, Any], now: datetime) -> tuple[list[dict[str, Any]], str]:
-    if asked["end"] - asked["start"] > MINUTES_UP_TO:
-        raise ValidationError({"resolution": "Minutes are told of at most two days; ask for 1h, or for less."})
-    found = tiers().between(selected.profile, selected.ids, asked["start"], asked["end"], now=now)
-    suspect = quality.suspects(found.table["flags"].to_numpy(), len(selected.profile.channels))
+def _minutes(selected: Selection, table: pl.DataFrame) -> list[dict[str, Any]]:
+    suspect = quality.suspects(table["flags"].to_numpy(), len(selected.profile.channels))
     parts = []
     for channel in selected.channels:
         value = pl.col(channel.code)
-        clean = found.table.filter(pl.Series(~suspect[:, selected.profile.names.index(channel.code)]))
+        clean = table.filter(pl.Series(~suspect[:, selected.profile.names.index(channel.code)]) & value.is_not_null())
+        minute = pl.col("at").dt.truncate("1m").dt.replace_time_zone(None).alias("local")
         parts.append(
-            clean.filter(value.is_not_null())
-            .group_by("mote", pl.col("at").dt.truncate("1m").dt.replace_time_zone(None).alias("local"))
-            .agg(
+            clean.group_by("mote", minute).agg(
                 pl.lit(channel.code).alias("channel"),
                 value.mean().alias("mean"),
                 value.min().alias("min"),
@@ -237,7 +241,7 @@ def _minutes(selected: Selection, asked: Mapping[str, Any], now: datetime) -> tu
             )
         )
     rows = pl.concat(parts).sort("mote", "local", "channel")
-    return list(_by_stretch(rows, lambda _, at: _told(at.replace(tzinfo=UTC)))), found.tier
+    return list(_by_stretch(rows, lambda _, at: _told(at.replace(tzinfo=UTC))))
 
 
 def _by_stretch(rows: pl.DataFrame, begin: Any) -> Iterator[dict[str, Any]]:

@@ -102,6 +102,9 @@ class ReadingsPage(ReadingsOut):
     end = Instant()
     resolution = serializers.CharField(required=False, help_text="raw, 1m, 1h or 1d")
     tier = serializers.CharField(help_text="Which store told them: hot, lake, or hot and lake; hours: the aggregates")
+    missing = serializers.ListField(
+        required=False, child=serializers.CharField(), help_text="Which store could not be read, in words"
+    )
     next = Instant(
         required=False, allow_null=True, help_text="Of one mote: the start of the next page; null on the last"
     )

@@ -366,7 +366,7 @@ def test_what_the_hot_store_cannot_tell_comes_from_the_lake(fleet, charlie_clien
 
     page = text(charlie_client.get(f"/motes/main/7/{RANGE}"))
 
-    assert "only what the lake has is shown" in page
+    assert "only what the other has is shown" in page
     assert "2 readings" in page
 
 

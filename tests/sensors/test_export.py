@@ -12,10 +12,11 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from sensors import analytics_api, quality
+from sensors.lake import lake
 from sensors.models import Mote
 from sensors.readings import micros
 from sensors.registry import profiles
-from sensors.stores import hot
+from sensors.stores import StoreUnavailable, hot
 from tests import builders
 from tests.conftest import NOON
 from tests.people import *  # noqa: F403
@@ -89,6 +90,21 @@ def test_a_selection_without_a_reading_is_a_file_with_columns_and_no_row(two_day
     assert len(export(charlie_client, form="csv", **nothing)[0].decode().splitlines()) == 1
     empty = pl.read_parquet(io.BytesIO(export(charlie_client, form="parquet", **nothing)[0]))
     assert (len(empty), empty.columns[3]) == (0, "temperature [°C]")
+
+
+def test_a_file_that_would_have_a_hole_breaks_off_instead(two_days, charlie_client, tmp_path):
+    profile = profiles()["indoor"]
+    old = builders.batch(
+        profile, [[20.0, 40.0, 1.0, 2.7]], mote=Mote.objects.get(code="7").pk, start_us=micros(NOON - 60 * DAY)
+    )
+    lake().append("silver/indoor", old.to_table(), app_ids={0: "t/0"}, next_offsets={0: 1})
+    span = {"start": (NOON - 61 * DAY).isoformat(), "end": (NOON - 59 * DAY).isoformat()}
+    assert len(export(charlie_client, **span)[0].splitlines()) == 2
+    for file in (tmp_path / "lake").rglob("*.parquet"):
+        file.unlink()
+
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        export(charlie_client, **span)
 
 
 def test_mallory_downloads_nothing(two_days, client):

@@ -8,9 +8,11 @@ import json
 from datetime import timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 from django.utils import timezone
 
+from sensors.lake import lake
 from sensors.models import Mote, Site
 from sensors.readings import micros
 from sensors.registry import profiles
@@ -51,6 +53,22 @@ def test_many_motes_are_told_one_after_the_other(ask):
     assert [mote for mote, _ in temperatures(answer)] == ["7"] * 6 + ["8"] * 6
     assert answer["readings"][0]["values"] == {"temperature": 20.0}
     assert (answer["tier"], answer["resolution"], answer["cursor"]) == ("hot", "raw", None)
+
+
+def test_what_cannot_be_read_is_said_beside_what_can(ask, tmp_path):
+    old = {"start": "2025-12-01T00:00:00Z"}
+    assert ask(mote_id="7", **old).json()["missing"] == []
+
+    table = hot().between(profiles()["indoor"], [Mote.objects.get(code="7").pk], NOON - HOUR, NOON)
+    older = table.with_columns(pl.col("at") - timedelta(days=60), partition=pl.lit(0), offset=pl.int_range(len(table)))
+    lake().append("silver/indoor", older, app_ids={0: "t/0"}, next_offsets={0: len(table)})
+    assert len(ask(mote_id="7", **old).json()["readings"]) == 12
+    for file in (tmp_path / "lake").rglob("*.parquet"):
+        file.unlink()
+
+    answer = ask(mote_id="7", **old).json()
+    assert (len(answer["readings"]), answer["tier"]) == (6, "hot")
+    assert "cannot be read" in answer["missing"][0]
 
 
 def test_cursors_lead_through_all_motes_once(ask):
