@@ -537,7 +537,7 @@ def listed(
 def _candidate_hours(
     question: Asked, about: Narrow, aggregates: Aggregates, now: datetime
 ) -> Iterator[tuple[datetime, list[int]]]:
-    """The hours that can hold such readings, the newest first, with the motes they are of."""
+    """The hours whose bins say that they hold such readings, the newest first, with the motes they are of."""
     chosen = question.selected
     found = aggregates.between(chosen.profile, chosen.ids, chosen.start, chosen.end, now=now)
     hours = summaries.localized(found.table.filter(pl.col("channel") == about.channel.code), chosen.zones)
@@ -546,7 +546,10 @@ def _candidate_hours(
             (pl.col("local").dt.weekday() == about.weekday) & (pl.col("local").dt.hour() == (about.hour or 0))
         )
     if about.low is not None and about.high is not None:
-        hours = hours.filter((pl.col("max") >= about.low) & (pl.col("min") < about.high))
+        bins = hours.with_row_index("row").select("row", "bin_width", "bins").explode("bins").drop_nulls("bins")
+        low, high = pl.col("bins") * pl.col("bin_width"), (pl.col("bins") + 1) * pl.col("bin_width")
+        meant = bins.filter((high > about.low + 1e-9) & (low < about.high - 1e-9))["row"]
+        hours = hours.with_row_index("row").filter(pl.col("row").is_in(meant.implode()))
     for (hour,), part in hours.sort("hour", descending=True).group_by(["hour"], maintain_order=True):
         yield hour, part["mote"].to_list()
 
