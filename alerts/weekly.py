@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 DAY = timedelta(days=1)
+known_time_zones = cache(available_timezones)  # which reads a folder of some hundred files
 
 
 class BadHours(ValueError):
@@ -36,9 +38,9 @@ class Weekly:
         if not isinstance(given, Mapping) or set(given) != {"days", "from", "to", "time_zone"}:
             raise BadHours(f"“{given}” is no week; expected days, from, to and time_zone.")
         days = given["days"]
-        if not isinstance(days, list) or not days or not all(day in range(7) for day in days):
+        if not isinstance(days, list) or not days or not all(type(day) is int and day in range(7) for day in days):
             raise BadHours(f"“{days}” names no days; expected a list such as [0, 4], 0 for Monday.")
-        if given["time_zone"] not in available_timezones():
+        if not isinstance(given["time_zone"], str) or given["time_zone"] not in known_time_zones():
             raise BadHours(f"“{given['time_zone']}” is no IANA time zone; expected a name such as Europe/Berlin.")
         return cls(tuple(sorted(set(days))), _time(given["from"]), _time(given["to"]), given["time_zone"])
 
@@ -76,9 +78,12 @@ class Weekly:
 
 def _time(given: Any) -> time:
     try:
-        return time.fromisoformat(given)
+        found = time.fromisoformat(given)
     except (TypeError, ValueError):
-        raise BadHours(f"“{given}” is no time of day; expected one such as 08:30.") from None
+        found = None
+    if found is None or found.tzinfo is not None:
+        raise BadHours(f"“{given}” is no time of day; expected one such as 08:30.")
+    return found
 
 
 def _days(days: tuple[int, ...]) -> str:

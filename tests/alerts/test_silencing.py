@@ -14,7 +14,7 @@ from alerts.notifying.planning import plan
 from alerts.silencing import deeds
 from alerts.silencing.matching import maintenance, suppressed
 from alerts.silencing.models import Silence, Suppression
-from alerts.weekly import Weekly
+from alerts.weekly import BadHours, Weekly
 from mlops.history import to_leave_out
 from sensors.models import AuditEntry, Mote
 from sensors.readings import micros
@@ -67,6 +67,18 @@ def test_a_night_belongs_to_the_day_on_which_it_begins():
 
     assert night.covers(datetime(2026, 3, 3, 5, 59, tzinfo=UTC))  # Tuesday morning
     assert not night.covers(datetime(2026, 3, 2, 5, 59, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"days": [1.0]}, {"days": [[]]}, {"days": []}, {"days": 3}, {"from": "08:00+02:00"}, {"to": 9},
+        {"time_zone": ["UTC"]}, {"time_zone": "Europe"},
+    ],
+)  # fmt: skip
+def test_hours_that_no_clock_knows_are_refused_in_words(wrong):
+    with pytest.raises(BadHours, match="expected"):
+        Weekly.parse({**NIGHT, **wrong})
 
 
 # ---- what is kept quiet ---------------------------------------------------------------------------------------
