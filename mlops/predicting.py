@@ -17,14 +17,14 @@ from django.utils import timezone
 from msgspec import Struct
 
 from mlops.detection import FittedEngine, Judgement
-from mlops.detection.words import counterfactual
+from mlops.detection.words import counterfactual, number, quantity
 from mlops.models import ModelVersion
 from mlops.scoped import ScopedEngine
 from mlops.serving import Serving
 from sensors import registry
 from sensors.derived import Before, derive
 from sensors.fleet import Fleet, MoteRef, offset_s
-from sensors.readings import Batch, Profile, micros, score, severity
+from sensors.readings import Batch, Floats, Profile, micros, score, severity
 
 MOST_ROWS = 10_000
 NO_MOTE = -1  # no mote has this key: a stranger, judged by what is usual for the fleet
@@ -164,9 +164,8 @@ class Predictor:
         batch = _batch(kind, asked, fleet)
         judged = engine.score_stateless(batch.values, batch.mote, batch.at, batch.utc_offset_s)
         own = engine.own if isinstance(engine, ScopedEngine) else {}
-        names = {number: version.name for number, version in versions.items()}
-        numbers = [own[mote].number if mote in own else engine.number for mote in batch.mote.tolist()]
-        return _told(kind, asked, judged, [names[number] for number in numbers])
+        names = [versions[own.get(mote, engine).number].name for mote in batch.mote.tolist()]
+        return _told(kind, asked, batch.values, judged, names)
 
     def model(self, profile: Profile) -> tuple[FittedEngine, Mapping[int, ModelVersion]]:
         """What judges the profile, and its versions by number."""
@@ -299,7 +298,9 @@ def _offsets(mote: Any, at: Any, fleet: Fleet) -> Any:
     return offsets
 
 
-def _told(kind: Kind, asked: Sequence[Asked], judged: Judgement, versions: Sequence[str]) -> list[Prediction]:
+def _told(
+    kind: Kind, asked: Sequence[Asked], values: Floats, judged: Judgement, versions: Sequence[str]
+) -> list[Prediction]:
     codes, onset = kind.codes, kind.profile.onset
     spoken = np.nan_to_num(judged.surprise, nan=0.0)
     scores = np.round(score(spoken, onset), 4).tolist()
@@ -323,7 +324,7 @@ def _told(kind: Kind, asked: Sequence[Asked], judged: Judgement, versions: Seque
                 anomaly_score=-scores[i] if scores[i] else 0.0,
                 severity=severity(scores[i]),
                 details=(
-                    _details(kind.profile, one, judged.channel[i], judged.layer[i], band, normal[i])
+                    _details(kind.profile, values[i], judged.channel[i], judged.layer[i], band, normal[i])
                     if is_odd[i]
                     else USUAL
                 ),
@@ -341,17 +342,17 @@ def _told(kind: Kind, asked: Sequence[Asked], judged: Judgement, versions: Seque
 
 
 def _details(
-    profile: Profile, asked: Asked, channel: str, layer: str, band: Mapping[str, Sequence[float]], normal: Any
+    profile: Profile, values: Floats, channel: str, layer: str, band: Mapping[str, Sequence[float]], normal: Floats
 ) -> Details:
     place = profile.names.index(channel)
-    value, told = asked.values[place], profile.channels[place]
-    unit = f" {told.unit}" if told.unit else ""
+    value, told = float(values[place]), profile.channels[place]
+    seen = f"{told.label} {quantity(value, told)}"
     if channel not in band:
-        words = f"{told.label} {value:g}{unit}, outside what its sensor can measure"
+        words = f"{seen}, outside what its sensor can measure"
     elif band[channel][0] <= value <= band[channel][1]:
         words = "An unusual combination of values"
     else:
-        words = f"{told.label} {value:g}{unit}, expected {band[channel][0]:g}–{band[channel][1]:g}{unit}"
+        words = f"{seen}, expected {number(band[channel][0], told)}–{quantity(band[channel][1], told)}"
         again = counterfactual(value, (float(normal[place, 0]), float(normal[place, 1])), told)
         words = f"{words}; {again}" if again else words
     return Details(words, channel, layer)

@@ -47,10 +47,6 @@ class ScopedEngine(FittedEngine):
         told = {one.name: _joined([getattr(said, one.name) for _, said in parts], order) for one in fields(Judgement)}
         return Judgement(**told)
 
-    def number_for(self, mote: int) -> int:
-        """The version that judges this mote."""
-        return self.own[mote].number if mote in self.own else self.number
-
     def _shares(self, mote: Ints) -> Iterator[tuple[int | None, Ints]]:
         """The rows of each engine that is asked; None is the profile's own."""
         is_own = np.isin(mote, list(self.own))

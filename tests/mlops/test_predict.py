@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from mlops import predicting, registry
+from mlops.detection import Engine
 from mlops.models import TrainingJob
 from mlops.training import claim, request
-from sensors.models import Mote
+from sensors.models import Mote, Profile
+from sensors.readings import Formula
 from tests import builders
 from tests.conftest import NOON
-from tests.mlops.conftest import LATER
+from tests.mlops.conftest import LATER, indoor_days
 from tests.people import *  # noqa: F403
 
 CALM = {"temperature": 22.0, "humidity": 45.0, "light": 0.0, "voltage": 2.7}
 FIRE = {**CALM, "temperature": 45.2}
+DAMP = {"humidity": 90.12}
 AT = "2026-03-03T00:00:00Z"
 
 
@@ -58,6 +64,37 @@ def test_a_reading_is_judged_with_its_reasons_and_what_was_assumed(serving, char
     assert fire["model_version"] == serving.name
     assert any("no mote" in words for words in fire["assumed"])
     assert fire["surprise"] > calm["surprise"]
+
+
+def test_values_and_bands_are_said_as_finely_as_their_sensor_resolves(serving, charlie_client):
+    hot, damp = (predict(charlie_client, **CALM | odd, timestamp=AT).json() for odd in ({"temperature": 45.23}, DAMP))
+
+    assert re.fullmatch(
+        r"Temperature 45\.2 °C, expected \d\d\.\d–\d\d\.\d °C; normal again at or below \d\d\.\d °C",
+        hot["details"]["words"],
+    )
+    assert damp["details"]["words"].startswith("Humidity 90.1%, expected ")
+
+
+def test_what_follows_from_the_values_sent_is_said_with_its_value(charlie_client):
+    gap = builders.channel(
+        "gap", physical=(-100.0, 100.0), normal=(10.0, 30.0), formula=Formula("difference", ("humidity", "temperature"))
+    )
+    room = builders.profile(
+        builders.channel(is_detected=False), builders.channel("humidity", unit="%", is_detected=False), gap, code="room"
+    )
+    builders.install_fleet(motes=("r1",), profile=room)
+    rows = indoor_days(2.0)
+    values = np.column_stack([rows.values[:, :2], rows.values[:, 1] - rows.values[:, 0]])
+    learnt = Engine().fit(replace(rows, profile=room, values=values))
+    of_room = Profile.objects.get(code="room")
+    made = registry.register(learnt, profile=of_room, data={}, metrics={"found_share": 1.0}, job=None, now=NOON)
+    registry.promote(made, who=None, why="test", now=NOON)
+
+    told = predict(charlie_client, temperature=22.0, humidity=-20.0, profile="room", timestamp=AT).json()
+
+    assert told["details"]["channel"] == "gap"
+    assert told["details"]["words"].startswith("Gap -42.0 °C, expected ")
 
 
 def test_a_named_mote_is_judged_as_that_mote_and_a_missing_time_is_said(serving, charlie_client):
@@ -162,13 +199,7 @@ def test_the_smoke_systems_programs_find_their_own_shape(fitted, charlie_client)
         code="smoke",
     )
     builders.install_fleet(motes=("s1",), profile=smoke)
-    from mlops.detection import Engine
-    from sensors.models import Profile
-    from tests.mlops.conftest import indoor_days
-
     rows = indoor_days(2.0)
-    from dataclasses import replace
-
     learnt = Engine().fit(replace(rows, profile=smoke, values=rows.values[:, :2].copy()))
     version = registry.register(
         learnt, profile=Profile.objects.get(code="smoke"), data={}, metrics={"found_share": 1.0}, job=None, now=NOON
