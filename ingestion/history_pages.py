@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from ingestion import history_page
+from ingestion import history_asked, history_page, history_readings
 from ingestion.words import natural
 from sensors import registry
 from sensors.aggregates import aggregates
@@ -23,7 +23,7 @@ from sensors.tiers import tiers
 @role_required()
 def history(request: HttpRequest) -> HttpResponse:
     now, fleet = timezone.now(), registry.current_fleet()
-    question = history_page.asked(request.GET, fleet, aggregates(), now)
+    question = history_asked.asked(request.GET, fleet, aggregates(), now)
     if question is None:
         return render(request, "history.html", {"asked": None})
     url = reverse("history-readings")
@@ -35,19 +35,19 @@ def history(request: HttpRequest) -> HttpResponse:
 @role_required()
 def readings(request: HttpRequest) -> HttpResponse:
     now, fleet = timezone.now(), registry.current_fleet()
-    question = history_page.asked(request.GET, fleet, aggregates(), now)
+    question = history_asked.asked(request.GET, fleet, aggregates(), now)
     if question is None:
         return render(request, "history.html", {"asked": None})
-    about = history_page.narrow(request.GET, question)
-    shown: dict[str, Any] = {"asked": question, "about": about, "rows": [], "most": history_page.LISTED}
+    about = history_readings.narrow(request.GET, question)
+    shown: dict[str, Any] = {"asked": question, "about": about, "rows": [], "most": history_readings.LISTED}
     try:
-        shown["rows"], shown["is_cut"] = history_page.listed(question, about, fleet, aggregates(), tiers(), now)
+        shown["rows"], shown["is_cut"] = history_readings.listed(question, about, fleet, aggregates(), tiers(), now)
     except StoreUnavailable as error:
         shown["fault"] = str(error)
     return render(request, "history/readings.html", shown)
 
 
-def _choices(question: history_page.Asked, fleet: Any) -> dict[str, Any]:
+def _choices(question: history_asked.Asked, fleet: Any) -> dict[str, Any]:
     """What the form offers: profiles that have motes, and the motes of the one that is shown."""
     code = question.selected.profile.code
     picked = {mote.id for mote in question.selected.motes} if question.picked else set()
@@ -60,5 +60,5 @@ def _choices(question: history_page.Asked, fleet: Any) -> dict[str, Any]:
             for mote in sorted(motes, key=lambda mote: (mote.site, natural(mote.code)))
         ],
         "n_picked": len(picked),
-        "compared": history_page.COMPARED,
+        "compared": history_asked.COMPARED,
     }

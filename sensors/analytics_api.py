@@ -304,7 +304,7 @@ class Histogram(APIView):
         selected = query.selected(registry.current_fleet(), now, channels=[asked["channel"]])
         rows, missing = local_hours(selected, now)
         (channel,) = selected.channels
-        found = summaries.histogram(rows, channel.code, most_bars=asked["bars"])
+        found = summaries.histograms(rows, most_bars=asked["bars"]).get(channel.code)
         bars = {"edges": list(found.edges), "counts": list(found.counts)} if found else {"edges": [], "counts": []}
         return Response({**_span(selected, missing), "channel": channel.code, "unit": channel.unit, **bars})
 

@@ -103,18 +103,22 @@ class Histogram:
     counts: tuple[int, ...]
 
 
-def histogram(hours: pl.DataFrame, channel: str, *, most_bars: int = MOST_BARS) -> Histogram | None:
-    """Of the clean values of a channel; None where there are none."""
-    found = hours.lazy().filter((pl.col("channel") == channel) & (pl.col("n_clean") > 0))
+def histograms(hours: pl.DataFrame, *, most_bars: int = MOST_BARS) -> dict[str, Histogram]:
+    """Of the clean values, by channel; a channel that has none is not in it."""
     bins = (
-        found.select("bin_width", "bins", "bin_counts")
+        hours.lazy()
+        .filter(pl.col("n_clean") > 0)
+        .select("channel", "bin_width", "bins", "bin_counts")
         .explode("bins", "bin_counts")
-        .group_by("bin_width", "bins")
+        .drop_nulls("bins")
+        .group_by("channel", "bin_width", "bins")
         .agg(pl.col("bin_counts").sum().cast(pl.Int64))
         .collect()
     )
-    if bins.is_empty():
-        return None
+    return {str(channel): _histogram(part, most_bars) for (channel,), part in bins.group_by(["channel"])}
+
+
+def _histogram(bins: pl.DataFrame, most_bars: int) -> Histogram:
     base = float(bins.select(pl.col("bin_width").max()).item())
     lows = bins.select((pl.col("bins") * pl.col("bin_width")).alias("low"), "bin_counts")
     lowest, highest = float(lows.select(pl.col("low").min()).item()), float(lows.select(pl.col("low").max()).item())

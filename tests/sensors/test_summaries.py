@@ -45,7 +45,7 @@ def test_figures_over_hours_are_those_of_the_values(values):
 
 @given(st.lists(st.floats(LOW, HIGH), min_size=1, max_size=200), st.integers(2, 60))
 def test_a_histogram_counts_every_value_in_the_bar_where_it_lies(values, most):
-    found = summaries.histogram(readings(values), "temperature", most_bars=most)
+    found = summaries.histograms(readings(values), most_bars=most)["temperature"]
 
     assert sum(found.counts) == len(values)
     assert len(found.counts) <= most
@@ -98,7 +98,7 @@ def test_motes_are_told_apart_where_asked_and_together_otherwise():
 def test_nothing_measured_is_nothing_and_no_nought():
     nothing = local(readings([]))
 
-    assert summaries.histogram(nothing, "temperature") is None
+    assert summaries.histograms(nothing) == {}
     assert summaries.totals(nothing).quality is None
     assert summaries.trend(nothing, "1d").is_empty()
     flagged = summaries.figures(local(readings([999.0], bad=[0]))).row(0, named=True)
