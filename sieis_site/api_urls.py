@@ -16,6 +16,7 @@ from ingestion import detect_api as detecting
 from ingestion import evidence_api as evidence
 from ingestion import import_api as imports
 from ingestion import intake_api as intake
+from ingestion import machines_api as machines
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from ingestion import rules_api as backtests
@@ -38,6 +39,8 @@ urlpatterns = [
     path("motes", sensors.Motes.as_view(), name="motes"),
     path("motes/<slug:site>/<str:mote>", sensors.OneMote.as_view(), name="mote"),
     path("motes/<slug:site>/<str:mote>/grades", sensors.Grades.as_view(), name="mote-grades"),
+    path("machines", machines.Machines.as_view(), name="machines"),
+    path("machines/history", machines.MachineHistory.as_view(), name="machines-history"),
     path("corrections", sensors.Corrections.as_view(), name="corrections"),
     path("corrections/<int:pk>", sensors.OneCorrection.as_view(), name="correction"),
     path("profiles", profiles.Profiles.as_view(), name="profiles"),
