@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 from deltalake import DeltaTable, QueryBuilder
+from duckdb_extensions import import_extension
 
 from sensors import corrections, gold, quality
 from sensors.lake import Lake, lake
@@ -21,6 +23,7 @@ from sensors.registry import profiles
 from tests import builders
 from tests.conftest import NOON
 from tests.contracts.test_lake import empty, s3_options
+from tests.stack import ROOT
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
@@ -253,6 +256,22 @@ def test_engines_that_are_not_ours_read_silver_and_gold_while_files_are_merged(f
     assert pl.DataFrame(found.read_all()).row(0) == (23.0, 40)
     assert readings.num_rows == 40
     assert older.to_pyarrow_table().num_rows == 16
+
+
+def test_the_lines_of_the_docs_read_gold_with_duckdb(fleet, silver):
+    pytest.importorskip("duckdb_extension_delta", reason="its wheel is for Linux on x86-64 only")
+    silver.add(fleet["7"], NOON, [20.0, 22.0])
+    silver.add(fleet["7"], NOON + HOUR, [30.0])
+    aggregate()
+    told = (ROOT / "docs/lake.md").read_text().split("-- DuckDB\n")[1].split("```")[0]
+    installing, query = told.split("\n", 1)
+
+    import_extension("delta")
+    reader = duckdb.connect()
+    reader.execute(installing.removeprefix("INSTALL delta; "))
+    found = reader.execute(query.replace("var/lake", lake().root)).pl()
+
+    assert sorted(found.rows()) == [(NOON, 21.0), (NOON + HOUR, 30.0)]
 
 
 @pytest.mark.service
