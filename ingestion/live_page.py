@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from alerts.models import Alert
 from ingestion import words
@@ -57,6 +57,11 @@ class Row:
     y: float
 
     @property
+    def grade(self) -> str:
+        """That of its worst channel, A to F; empty before the first was given."""
+        return getattr(self.mote, "worst_grade", None) or ""
+
+    @property
     def is_anomalous(self) -> bool:
         return self.reading is not None and bool(self.reading["is_anomaly"])
 
@@ -100,7 +105,7 @@ class SitePlan:
 def context(*, store: HotStore, now: datetime, may_act: bool) -> dict[str, Any]:
     """All the page needs; a store that is away leaves the readings out and is said so."""
     fleet = registry.current_fleet()
-    motes = list(Mote.objects.on_page())
+    motes = list(Mote.objects.on_page().annotate(worst_grade=Max("grades__grade")))
     latest, rate, fault = _heard(store, fleet, now)
     plans = {site: lay_out([_spot(mote) for mote in motes if mote.site.code == site]) for site in _sites(motes)}
     rows = [_row(mote, fleet, latest.get(mote.pk), plans[mote.site.code], now) for mote in motes]
@@ -280,6 +285,7 @@ def _mote(row: Row) -> dict[str, Any]:
         "zone": row.mote.zone.label if row.mote.zone else "",
         "profile": row.mote.profile.code,
         "state": row.mote.state,
+        "grade": row.grade or None,
         "x": row.x,
         "y": row.y,
         **{name: reading.get(name) for name in TOLD},

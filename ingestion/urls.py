@@ -32,6 +32,7 @@ urlpatterns = [
     *training_urls.urlpatterns,
     path("", views.live, name="live"),
     path("live/trails", views.trails, name="trails"),
+    path("live/past", views.past, name="past"),
     path("motes/", mote_pages.motes, name="motes"),
     path("motes/state", mote_pages.change_states, name="motes-state"),
     path("motes/<slug:site>/<str:code>/", mote_pages.mote, name="mote"),

@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from ingestion import books_page, health, live_page, models_page, quality_page, report_page, training_page
+from ingestion import books_page, floor_past, health, live_page, models_page, quality_page, report_page, training_page
 from sensors.models import Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.stores import StoreUnavailable, hot
@@ -34,7 +34,8 @@ class Login(LoginView):
 @role_required()
 def live(request: HttpRequest) -> HttpResponse:
     shown = live_page.context(store=hot(), now=timezone.now(), may_act=may(request.user, OPERATE))
-    return render(request, "live.html", {**shown, "windows": WINDOWS})
+    back = {"hours_back": floor_past.HOURS, "steps_back": floor_past.STEPS}
+    return render(request, "live.html", {**shown, **back, "windows": WINDOWS})
 
 
 @require_safe
@@ -43,6 +44,20 @@ def trails(request: HttpRequest) -> HttpResponse:
     """The last minutes of every mote, for the Live page's sparklines."""
     try:
         return JsonResponse(live_page.trails(store=hot(), now=timezone.now()))
+    except StoreUnavailable as away:
+        return JsonResponse({"detail": f"The hot store does not answer: {away}"}, status=503)
+
+
+@require_safe
+@role_required()
+def past(request: HttpRequest) -> JsonResponse:
+    """How the fleet stood over the last hours, for the floor map's slider."""
+    asked = request.GET.get("hours", "6")
+    allowed = [str(hours) for hours, _ in floor_past.HOURS]
+    if asked not in allowed:
+        return JsonResponse({"detail": f"hours is “{asked}”; expected one of {', '.join(allowed)}."}, status=400)
+    try:
+        return JsonResponse(floor_past.past(store=hot(), now=timezone.now(), hours=int(asked)))
     except StoreUnavailable as away:
         return JsonResponse({"detail": f"The hot store does not answer: {away}"}, status=503)
 

@@ -10,9 +10,11 @@ import { openChannel } from "../parts/channel.js";
 import { floorMap } from "../parts/floor-map.js";
 import { motePanel } from "../parts/mote-panel.js";
 import { moteTables } from "../parts/mote-table.js";
+import { timeSlider } from "../parts/time-slider.js";
 import { find, get, readJson, say, tellToReload, toast } from "../parts/page.js";
 
-const DEFAULTS = { q: "", only: "", sort: "code", mote: "", colour: "score", window: "900" };
+const DEFAULTS = { q: "", only: "", sort: "code", mote: "", colour: "score", window: "900", at: "", back: "6" };
+const HOURS_BACK = ["1", "6", "24"];
 const WINDOWS = ["300", "900", "3600", "21600"];
 const ASK_AGAIN_MS = 2000;
 const STILL_FRESH_MS = 700;
@@ -26,7 +28,7 @@ const skewMs = Date.parse(data.now) - Date.now();
 const now = () => Date.now() + skewMs;
 
 let alerts = inOrder(data.alerts);
-let state = parse(location.search, DEFAULTS, { window: WINDOWS, only: ["", "anomalous"] });
+let state = parse(location.search, DEFAULTS, { window: WINDOWS, only: ["", "anomalous"], back: HOURS_BACK });
 const changed = new Set(motes.keys());
 const acknowledgements = [];
 const rate = new Rate();
@@ -38,6 +40,11 @@ let panelDrawnAt = 0;
 const card = (name) => find(`.${name}-card`);
 const list = alertList(find("#alerts"), { onMoved: takeAlert });
 const map = floorMap(card("floor"), { motes, profiles, onSelect: (key) => change({ mote: key }) });
+const slider = timeSlider(find("#past"), {
+  motes, now,
+  onShow: (then) => map.showPast(then),
+  onMoved: (at, back) => change({ at, back }, { isOnlyTold: true }),
+});
 const panel = motePanel(find("#mote"), { profiles, now, onWindow: (seconds) => change({ window: seconds }) });
 const tables = moteTables(card("motes"), {
   motes, trails, profiles,
@@ -201,10 +208,10 @@ function tick() {
 
 // ---- what the person does ----
 
-function change(wanted) {
+function change(wanted, { isOnlyTold = false } = {}) {
   state = { ...state, ...wanted };
   history.replaceState(null, "", location.pathname + format(state, DEFAULTS, location.search));
-  show();
+  if (!isOnlyTold) show();
 }
 
 function show() {
@@ -252,6 +259,7 @@ listen();
 show();
 map.colourBy(state.colour);
 draw();
+slider.show(state);
 loadTrails();
 openChannel({ onMessage: take, onReturn: catchUp });
 setInterval(tick, 1000);

@@ -18,6 +18,8 @@ export function floorMap(card, { motes, profiles, onSelect }) {
   const drawn = new Map();
   let channel = null;
   let selected = null;
+  let past = null; // the motes as they stood then, while somebody looks back
+  const seen = () => past ?? motes;
 
   for (const floor of floors) listen(floor);
 
@@ -25,7 +27,7 @@ export function floorMap(card, { motes, profiles, onSelect }) {
     const tip = find(".tip", root);
     const show = (event) => {
       const sign = event.target.closest(".mote");
-      if (sign) showTip(root, tip, motes.get(sign.dataset.key));
+      if (sign) showTip(root, tip, seen().get(sign.dataset.key));
     };
     root.addEventListener("pointerover", show);
     root.addEventListener("focusin", show);
@@ -95,7 +97,7 @@ export function floorMap(card, { motes, profiles, onSelect }) {
   }
 
   function drawSign(key) {
-    const mote = motes.get(key);
+    const mote = seen().get(key);
     const sign = signs.get(key);
     const look = `mote ${channel ? "by-channel" : mote.severity}${mote.isAnomaly ? " is-anomalous" : ""}${
       mote.isSilent ? " is-silent" : ""
@@ -112,7 +114,7 @@ export function floorMap(card, { motes, profiles, onSelect }) {
     if (floor.root.hidden || now - floor.drawnAt < FIELD_EVERY_MS) return;
     floor.drawnAt = now;
     const { width, height } = find("svg", floor.root).viewBox.baseVal;
-    const points = [...motes.values()]
+    const points = [...seen().values()]
       .filter((mote) => mote.site === floor.site && !mote.isSilent)
       .filter((mote) => !channel || mote.profile === channel.profile)
       .map((mote) => ({ x: mote.x, y: mote.y, value: (channel ? mote.values?.[channel.code] : mote.score) ?? NaN }));
@@ -136,6 +138,14 @@ export function floorMap(card, { motes, profiles, onSelect }) {
     context.putImageData(image, 0, 0);
   }
 
+  function drawAll() {
+    for (const key of signs.keys()) drawSign(key);
+    for (const floor of floors) {
+      drawField(floor, Infinity);
+      floor.drawnAt = 0;
+    }
+  }
+
   function drawLegend() {
     const legend = find(".legend", card);
     legend.replaceChildren(...(channel ? channelLegend(channel) : scoreLegend()));
@@ -143,6 +153,7 @@ export function floorMap(card, { motes, profiles, onSelect }) {
 
   return {
     draw(changed, now) {
+      if (past) return;
       for (const key of changed) if (signs.has(key)) drawSign(key);
       for (const floor of floors) drawField(floor, now);
     },
@@ -150,9 +161,14 @@ export function floorMap(card, { motes, profiles, onSelect }) {
       const [profile, code] = wanted.split(":");
       const found = profiles.get(profile)?.channels.find((one) => one.code === code);
       channel = found ? { ...found, profile } : null;
-      for (const key of signs.keys()) drawSign(key);
-      for (const floor of floors) floor.drawnAt = 0;
+      drawAll();
       drawLegend();
+    },
+    /** The motes as they stood at an instant, or null for now. */
+    showPast(then) {
+      if (!past && !then) return;
+      past = then;
+      drawAll();
     },
     select(key) {
       if (selected) signs.get(selected)?.setAttribute("aria-pressed", "false");
@@ -165,6 +181,7 @@ export function floorMap(card, { motes, profiles, onSelect }) {
     },
     showSite(site) {
       for (const floor of floors) floor.root.hidden = floor.site !== site;
+      if (past) drawAll();
       const choice = find("#site", card);
       if (choice) choice.value = site;
     },
@@ -172,6 +189,7 @@ export function floorMap(card, { motes, profiles, onSelect }) {
 }
 
 function stateWords(mote) {
+  if (mote.isPast && mote.isSilent) return "nothing was heard then";
   if (mote.at === null) return "never heard";
   if (mote.isSilent) return `silent, last seen ${ago(mote.ageS)}`;
   const score = mote.score === null ? "not scored yet" : `score ${number(mote.score, 2)} ${mote.severity}`;
