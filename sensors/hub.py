@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -49,6 +50,7 @@ class Message:
         self.seq, self.kind, self.body, self.skipped = seq, kind, body, skipped
         self._text: str | None = None
         self._pieces: dict[tuple[str, str], msgspec.Raw] | None = None
+        self.made: dict[Any, bytes | None] = {}  # what was made of it for those who want only a part
 
     @property
     def text(self) -> str:
@@ -84,8 +86,15 @@ def merged(messages: Iterable[Message]) -> Message:
 class Client:
     """What one socket still has to be told, and how much it may be told before it answers."""
 
-    def __init__(self, send: Callable[[str], Awaitable[None]], *, acknowledges: bool = False) -> None:
+    def __init__(
+        self,
+        send: Callable[[Any], Awaitable[None]],
+        *,
+        acknowledges: bool = False,
+        told: Callable[[Message], str | bytes | None] = attrgetter("text"),
+    ) -> None:
         self._send = send
+        self._told = told
         self._acknowledges = acknowledges
         self._readings: deque[Message] = deque()
         self._kept: deque[Message] = deque()
@@ -114,7 +123,8 @@ class Client:
             await self._wake.wait()
             self._wake.clear()
             while (message := self._next()) is not None:
-                await self._send(message.text)
+                if (told := self._told(message)) is not None:
+                    await self._send(told)
 
     def _next(self) -> Message | None:
         """What may be sent now, in the order of its numbers."""

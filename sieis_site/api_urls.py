@@ -29,6 +29,7 @@ from sensors import analytics_api as summaries
 from sensors import api as sensors
 from sensors import profile_api as profiles
 from sensors import readings_api as readings
+from sensors import stream_api as streams
 from sensors import token_api as tokens
 from sensors.problems import NoSuchAddress
 
@@ -45,6 +46,7 @@ urlpatterns = [
     path("corrections/<int:pk>", sensors.OneCorrection.as_view(), name="correction"),
     path("profiles", profiles.Profiles.as_view(), name="profiles"),
     path("profiles/<slug:code>", profiles.OneProfile.as_view(), name="profile"),
+    path("stream", streams.Stream.as_view(), name="stream"),
     path("sensors/latest", sensors.LatestOfAll.as_view(), name="latest"),
     path("sensors/readings", readings.Readings.as_view(), name="readings"),
     path("sensors/<str:mote>/latest", sensors.LatestOfMote.as_view(), name="mote-latest"),

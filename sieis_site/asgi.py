@@ -14,10 +14,11 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import path
 
 from sensors.consumers import LiveConsumer
+from sensors.event_stream import EventStream
 
 application = ProtocolTypeRouter(
     {
-        "http": http,
+        "http": EventStream(http),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter([path("ws/live/", LiveConsumer.as_asgi())]))
         ),

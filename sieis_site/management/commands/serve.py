@@ -50,11 +50,12 @@ class Command(BaseCommand):
     def _serve(self, host: str, port: int) -> None:
         # Imported here: daphne.server installs its event loop for the whole process.
         from daphne.endpoints import build_endpoint_description_strings
-        from daphne.server import Server, twisted_loop
+        from daphne.server import twisted_loop
 
         from sensors import live
         from sieis_site.asgi import application
         from sieis_site.embedded import start_parts
+        from sieis_site.web_server import PatientServer
 
         live.bind_loop(twisted_loop)
         parts = None
@@ -64,7 +65,7 @@ class Command(BaseCommand):
             parts = start_parts()
             self._say_where(host, port)
 
-        server = Server(
+        server = PatientServer(
             application=application,
             endpoints=build_endpoint_description_strings(host=host, port=port),
             ready_callable=ready,
