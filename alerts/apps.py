@@ -7,11 +7,11 @@ class AlertsConfig(AppConfig):
 
     def ready(self) -> None:
         from alerts import changes
-        from alerts.notifying.outbox import follow_change
+        from alerts.notifying.outbox import follow_changes
         from alerts.services import follow_state
         from sensors.services import state_followers
 
         if follow_state not in state_followers:
             state_followers.append(follow_state)
-        if follow_change not in changes.followers:
-            changes.followers.append(follow_change)
+        if follow_changes not in changes.followers:
+            changes.followers.append(follow_changes)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,8 +18,8 @@ from rest_framework.request import Request
 from alerts.models import Alert, AlertChange
 from sensors.roles import person
 
-# Called with each new change, inside its transaction: who wants to send something keeps a row there and sends it later.
-followers: list[Callable[[AlertChange], None]] = []
+# Called with new changes, inside their transaction: who wants to send something keeps rows there and sends it later.
+followers: list[Callable[[Sequence[AlertChange]], None]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,31 @@ def keep_change(
     detail: dict[str, Any] | None = None,
 ) -> AlertChange:
     """Writes the line and tells those who follow alerts; to be called inside the change's own transaction."""
-    change = AlertChange.objects.create(
+    change = line(alert, deed, by=by, now=now, before=before, note=note, detail=detail)
+    keep_changes([change])
+    return change
+
+
+def line(
+    alert: Alert,
+    deed: str,
+    *,
+    by: Actor = SIEIS,
+    now: datetime,
+    before: str = "",
+    note: str = "",
+    detail: dict[str, Any] | None = None,
+) -> AlertChange:
+    """The line of the story, not written yet."""
+    return AlertChange(
         alert=alert, at=now, who=by.who, deed=deed, before=before, after=alert.status, note=note,
         detail=detail or {}, door=by.door, address=by.address,
     )  # fmt: skip
-    for follow in followers:
-        follow(change)
-    return change
+
+
+def keep_changes(lines: Sequence[AlertChange]) -> None:
+    """Writes many lines at once and tells those who follow alerts; inside the transaction of their changes."""
+    if lines:
+        AlertChange.objects.bulk_create(lines)
+        for follow in followers:
+            follow(lines)

@@ -87,6 +87,8 @@ class Alert(models.Model):
                 name="one_active_alert_a_subject_and_kind",
             ),
         )
+        # The active ones are few among all that ever were; a status at a time is read from its newest.
+        indexes = (models.Index(fields=("status", "last_seen_at"), name="alerts_by_status"),)
         permissions = (("act_on_alert", "Can acknowledge and resolve alerts"),)
 
     def __str__(self) -> str:
@@ -148,7 +150,9 @@ class Event(models.Model):
     """A stretch of anomalous readings of one mote. Its key has no model version: a replay finds it again."""
 
     mote = models.ForeignKey(Mote, models.CASCADE, related_name="events")
-    alert = models.ForeignKey(Alert, models.SET_NULL, null=True, blank=True, related_name="events")
+    alert = models.ForeignKey(
+        Alert, models.SET_NULL, null=True, blank=True, related_name="events", db_index=False
+    )  # fmt: skip
     noticed_at = models.DateTimeField()
     started_at = models.DateTimeField()
     last_at = models.DateTimeField()
@@ -172,6 +176,8 @@ class Event(models.Model):
     class Meta:
         ordering = ("-noticed_at", "-id")
         constraints = (models.UniqueConstraint(fields=("mote", "noticed_at"), name="event_once"),)
+        # An alert's events, and its worst one without a look at the others.
+        indexes = (models.Index(fields=("alert", "peak_surprise", "id"), name="events_by_alert"),)
 
     def __str__(self) -> str:
         return f"{self.mote} {self.noticed_at:%Y-%m-%d %H:%M:%S}"

@@ -61,6 +61,7 @@ def measure(n_events: int, n_motes: int, n_writers: int, seconds: float) -> dict
         "alerts": sum(opened.values()), "active_at_the_end_of_the_storm": most_active,
         "still_active": Alert.objects.active().count(), "lines_of_stories": AlertChange.objects.count(),
         "acknowledged": person.n_acknowledged,
+        "acknowledge_ms": {"p50": _p50(person.waits), "most": round(1000 * max(person.waits, default=0.0), 1)},
         "inbox_ms": {"calm": _ms(calm), "storm": _ms(storm)},
     }  # fmt: skip
 
@@ -68,9 +69,13 @@ def measure(n_events: int, n_motes: int, n_writers: int, seconds: float) -> dict
 def _ms(looks: list[Look]) -> dict[str, float]:
     took = [wall for wall, _ in looks]
     return {
-        "looks": len(looks), "p50": round(1000 * median(took), 1), "p95": round(1000 * quantiles(took, n=20)[-1], 1),
+        "looks": len(looks), "p50": _p50(took), "p95": round(1000 * quantiles(took, n=20)[-1], 1),
         "cpu_p50": round(1000 * median(cpu for _, cpu in looks), 1),
     }  # fmt: skip
+
+
+def _p50(took: list[float]) -> float:
+    return round(1000 * median(took), 1) if took else 0.0
 
 
 class Person:
@@ -93,6 +98,7 @@ class Person:
         self.client = Client(raise_request_exception=False)  # a database that is busy for long refuses
         self.client.force_login(user)
         self.n_acknowledged = 0
+        self.waits: list[float] = []
 
     def look(self) -> Look:
         began, spent = time.perf_counter(), time.thread_time()
@@ -110,7 +116,9 @@ class Person:
             waiting = Alert.objects.filter(status="open").values_list("pk", flat=True).first()
             if waiting is not None:
                 address = f"/api/v1/alerts/{waiting}/acknowledge"
+                began = time.perf_counter()
                 answer = self.client.post(address, content_type="application/json")
+                self.waits.append(time.perf_counter() - began)
                 self.n_acknowledged += answer.status_code == 200
         connection.close()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from alerts import lifecycle, services
 from alerts.changes import Actor
@@ -95,6 +99,45 @@ def test_a_replay_never_reopens_what_a_person_resolved(fleet: Fleet, bob: User) 
     assert changed == []
     assert Alert.objects.get().status == "resolved"
     assert Event.objects.get().n_readings == 4
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_however_events_are_cut_into_batches_they_make_the_same_alerts(fleet: Fleet, seed: int) -> None:
+    """Events of two motes that begin, grow, end, and are told twice, in the order of a stream."""
+    chance = random.Random(seed)
+    stream = [
+        (minute, told(fleet, code, minute=begins, n_readings=minute, last_at=NOON_US + minute * MINUTE_US,
+                      ended_at=NOON_US + ends * MINUTE_US if minute == ends else None,
+                      peak_surprise=float(chance.randint(4, 12))))
+        for code in ("7", "8")
+        for begins in chance.sample(range(20), 4)
+        for ends in (begins + chance.randint(0, 9),)
+        for minute in range(begins, ends + 1)
+    ]  # fmt: skip
+    stream.sort(key=lambda one: one[0])
+    events = [one for _, one in stream]
+    cuts = sorted(chance.sample(range(len(events)), 5))
+
+    whole = _what_became_of([events], fleet)
+    single = _what_became_of([[one] for one in events], fleet)
+    cut = _what_became_of([events[a:b] for a, b in pairwise([0, *cuts, len(events)])], fleet)
+
+    assert whole == single == cut
+    assert len(whole) > 2
+
+
+def _what_became_of(batches: Iterable[list[services.Told]], fleet: Fleet) -> list[tuple[object, ...]]:
+    """The alerts with their events; then all is as before."""
+    with transaction.atomic():
+        for some in batches:
+            services.record_events(some, fleet=fleet)
+        alerts = [
+            (one.subject, one.status, one.severity, one.n_events, one.peak_surprise, one.first_seen_at,
+             one.last_seen_at, one.resolved_at, [event.noticed_at for event in one.events.all()])
+            for one in Alert.objects.order_by("subject", "first_seen_at")
+        ]  # fmt: skip
+        transaction.set_rollback(True)
+    return alerts
 
 
 def test_history_and_motes_out_of_duty_keep_events_and_alert_nobody(fleet: Fleet) -> None:

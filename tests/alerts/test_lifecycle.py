@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -184,8 +185,8 @@ def test_what_sieis_does_itself_is_in_the_story_too():
 def test_whoever_follows_alerts_hears_each_change_once_inside_its_transaction(bob):
     heard: list[str] = []
 
-    def follow(change: AlertChange) -> None:
-        heard.append(change.deed)
+    def follow(some: Sequence[AlertChange]) -> None:
+        heard.extend(one.deed for one in some)
 
     changes.followers.append(follow)
     try:
