@@ -12,6 +12,7 @@ from django.core.files.storage import Storage
 
 from ingestion import checkpoints
 from ingestion.ledger import Books
+from ingestion.models import StateSnapshot
 from ingestion.patience import Patience
 from ingestion.streams import Stream
 from mlops.models import ModelVersion
@@ -79,25 +80,23 @@ class Assignment:
             for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
                 held.state.newest[mote] = at
         first = patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]
-        self.save(
-            {held.partition: held}, {held.partition: first}, {}, {}, patiently=patiently, configuration=configuration
-        )
+        states = {held.partition: (first, held.state.parts())}
+        write = partial(checkpoints.write_snapshots, {held.partition: held}, states, storage=self.storage)
+        snapshots = patiently("artefacts", partial(write, now=self.now()))
+        self.save({held.partition: held}, snapshots, {}, {}, patiently=patiently, configuration=configuration)
 
     def save(
         self,
         claims: Claims,
-        next_offsets: Mapping[int, int],
+        snapshots: Mapping[int, StateSnapshot],
         books: Books,
         received: Mapping[int, int],
         *,
         patiently: Patience,
         configuration: Mapping[str, Any],
     ) -> None:
-        """State to the storage, then books, offsets and its row in one transaction."""
+        """Books, offsets and the row of the state, which the storage has, in one transaction."""
         now = self.now()
-        snapshots = patiently(
-            "artefacts", lambda: checkpoints.write_snapshots(claims, next_offsets, storage=self.storage, now=now)
-        )
         patiently(
             "database",
             lambda: checkpoints.save(claims, snapshots, books, received, configuration=configuration, now=now),

@@ -19,7 +19,7 @@ from django.db.models import F
 from alerts.services import instant
 from ingestion.ledger import MOST_NAMES, Counts, Entry
 from ingestion.models import Booked, Checkpoint, LedgerHour, StateSnapshot
-from ingestion.pipeline import PartitionState
+from ingestion.pipeline import PartitionState, Parts, packed
 from ingestion.streams import Stream, StreamClosed
 from sensors.stores import StoreUnavailable
 
@@ -120,12 +120,12 @@ def _unusable(snapshot: StateSnapshot, why: str) -> str:
 
 
 def write_snapshots(
-    claims: Mapping[int, Claim], next_offsets: Mapping[int, int], *, storage: Storage, now: datetime
+    claims: Mapping[int, Claim], states: Mapping[int, tuple[int, Parts]], *, storage: Storage, now: datetime
 ) -> dict[int, StateSnapshot]:
-    """The state of each partition as it is now, in the storage; the rows are `save`'s."""
+    """Each partition's state at its next offset, in the storage; the rows are `save`'s."""
     return {
-        partition: _write(claims[partition], next_offset, storage, now)
-        for partition, next_offset in next_offsets.items()
+        partition: _write(claims[partition], next_offset, parts, storage, now)
+        for partition, (next_offset, parts) in states.items()
     }
 
 
@@ -215,8 +215,8 @@ def _translated(name: str) -> Iterator[None]:
         raise StoreUnavailable(f"the artefact storage cannot be used for {name} now: {error}") from error
 
 
-def _write(held: Claim, next_offset: int, storage: Storage, now: datetime) -> StateSnapshot:
-    blob = held.state.to_bytes()
+def _write(held: Claim, next_offset: int, parts: Parts, storage: Storage, now: datetime) -> StateSnapshot:
+    blob = packed(parts)
     # The epoch in the name: two consumers in dispute must not write over each other's state.
     name = f"snapshots/{held.topic}/{held.partition}/{next_offset:020d}-{held.epoch}.npz"
     with _translated(name):

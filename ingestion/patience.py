@@ -70,9 +70,13 @@ class Patience:
                 self.meanwhile()
                 wait_s = min(wait_s * 2, self.retry_max_s)
             else:
-                if sink not in self._well:
-                    self._is_back(sink)
+                self.is_well(sink)
                 return done
+
+    def is_well(self, sink: str) -> None:
+        """A deed succeeded there: if it was away, that is over."""
+        if sink not in self._well:
+            self._is_back(sink)
 
     @contextmanager
     def not_now(self) -> Iterator[None]:

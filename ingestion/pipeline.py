@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import polars as pl
 from alerts.events import EventChange
 from ingestion.ledger import Duplicate, entry_of
 from ingestion.records import Records
-from ingestion.wire import Reject, Wire
+from ingestion.wire import Decoded, Reject, Wire
 from mlops.detection import EngineState, FittedEngine, UnknownSchema
 from sensors import quality
 from sensors.derived import Before, derive
@@ -24,6 +24,7 @@ from sensors.readings import Batch, Bools, Ints, Profile, concat
 Existing = Callable[[Profile, pl.DataFrame], pl.DataFrame]
 # Where a message stood and when it came: streams count alike, so that the place alone could be another stream's.
 Origin = tuple[int, int, int]
+Parts = dict[str, Any]  # the arrays of a state, by name
 
 
 @dataclass(slots=True)
@@ -36,7 +37,11 @@ class PartitionState:
     begun_anew: list[str] = field(default_factory=list)  # profiles whose engine state an older release had saved
 
     def to_bytes(self) -> bytes:
-        arrays: dict[str, Any] = {
+        return packed(self.parts())
+
+    def parts(self) -> Parts:
+        """A copy of it as it is now, to be packed at leisure while the state goes on."""
+        arrays: Parts = {
             f"engine/{code}": np.frombuffer(state.to_bytes(), np.uint8) for code, state in self.engines.items()
         }
         arrays |= {
@@ -44,10 +49,7 @@ class PartitionState:
             for code, before in self.before.items()
             if before.rows
         }
-        newest = np.array([*self.newest.items()], dtype=np.int64).reshape(-1, 2)
-        blob = io.BytesIO()
-        np.savez_compressed(blob, newest=newest, schema=np.array([1]), **arrays)
-        return blob.getvalue()
+        return arrays | {"newest": np.array([*self.newest.items()], dtype=np.int64).reshape(-1, 2)}
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> PartitionState:
@@ -67,6 +69,22 @@ class PartitionState:
             except UnknownSchema:  # an upgrade must not stop the stream: motes are met anew
                 state.begun_anew.append(code)
         return state
+
+
+def packed(parts: Parts) -> bytes:
+    """A state's parts as a file; `PartitionState.from_bytes` reads it."""
+    blob = io.BytesIO()
+    np.savez_compressed(blob, schema=np.array([1]), **parts)
+    return blob.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a poll's messages are as data, before anything is said of what they measure."""
+
+    batches: list[Batch]
+    rejects: list[Reject]
+    duplicates: list[Duplicate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +115,40 @@ class Pipeline:
         self.existing = existing
         self.clock = clock
         self.stored_until = stored_until or {}
-        self.seconds: Counter[str] = Counter()
+        self.seconds = {"decode": 0.0, "judge": 0.0, "detect": 0.0}  # each by one thread at a time
 
     def process(self, records: Records, states: MutableMapping[int, PartitionState]) -> Outcome:
-        """Judges and scores; states change only after everything that can fail has been looked up."""
+        """The three steps after each other."""
+        return self.detect(self.judge(self.decode(records), states), states)
+
+    def decode(self, records: Records) -> Decoded:
+        """Needs no state, so that it may run while the batch before is still detected."""
+        with self._timed("decode"):
+            return self.wire.decode(records)
+
+    def judge(self, decoded: Decoded, states: MutableMapping[int, PartitionState]) -> Judged:
+        """Changes no state, so that it may be asked again when what it must look up is away."""
+        with self._timed("judge"):
+            rejects = list(decoded.rejects)
+            duplicates: list[Duplicate] = []
+            batches = [self._judge(batch, rows, states, rejects, duplicates) for batch, rows in decoded.batches]
+            return Judged(batches, rejects, duplicates)
+
+    def detect(self, judged: Judged, states: MutableMapping[int, PartitionState]) -> Outcome:
+        """Moves the states on; asks nobody. The compiled loops let other threads run."""
+        with self._timed("detect"):
+            batches, changes = [], []
+            for batch in judged.batches:
+                scored, changed = self._detect(batch, states)
+                batches.append(scored)
+                changes.extend(changed)
+            return Outcome([batch for batch in batches if len(batch)], changes, judged.rejects, judged.duplicates)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
         began = self.clock()
-        decoded = self.wire.decode(records)
-        rejects = list(decoded.rejects)
-        duplicates: list[Duplicate] = []
-        judged_at = self.clock()
-        judged = [self._judge(batch, rows, states, rejects, duplicates) for batch, rows in decoded.batches]
-        detect_at = self.clock()
-        batches, changes = [], []
-        for batch in judged:
-            scored, changed = self._detect(batch, states)
-            batches.append(scored)
-            changes.extend(changed)
-        self.seconds.update(
-            {"decode": judged_at - began, "judge": detect_at - judged_at, "detect": self.clock() - detect_at}
-        )
-        return Outcome([batch for batch in batches if len(batch)], changes, rejects, duplicates)
+        yield
+        self.seconds[step] += self.clock() - began
 
     # ---- judge --------------------------------------------------------------------------------------------
 

@@ -1,19 +1,21 @@
-"""The reading path as a running process: poll, process, store, alert, announce; now and then lake and checkpoint.
+"""The reading path as a running process: poll, judge, detect, store, alert, announce; now and then a save.
 
 Store, then announce; checkpoint and acknowledge last. Whatever dies in between is replayed from the checkpoint into
 sinks that take the repeat without effect.
+
+Large batches overlap: while the engine works on one, the one before is stored and told, the one before that is saved,
+and the next is fetched and decoded. One batch at most is at each of these places, and each leaves them in order.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,34 +23,32 @@ import polars as pl
 import structlog
 from django.core.files.storage import Storage
 from django.db import close_old_connections
-from django.db.models import Value
-from django.db.models.functions import Coalesce, Greatest
 
 from alerts import services as alert_services
-from alerts.models import Alert
-from ingestion import assignment, checkpoints, metrics, quarantine, stored
-from ingestion.ledger import Books, add, balance
+from ingestion import assignment, checkpoints, saving, stored, storing
+from ingestion.gathering import Gathered
 from ingestion.patience import AWAY, DATABASE_AWAY, Announces, Patience, Stopped
-from ingestion.pipeline import Existing, Outcome, Pipeline, bronze
+from ingestion.pipeline import Existing, Outcome, Parts, Pipeline
 from ingestion.records import Records
+from ingestion.saving import Saver, Saving
+from ingestion.storing import Storing, Written
 from ingestion.streams import Consumer, Stream, StreamUnavailable
-from ingestion.wire import Reject, Wire
+from ingestion.vital_signs import VitalSigns
+from ingestion.wire import Wire
 from mlops.detection import FittedEngine
-from mlops.detection.standin import marked
-from mlops.detection.words import words
 from mlops.models import ModelVersion
 from mlops.scoped import own_numbers
 from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
-from sensors.models import Mote, ProcessHeartbeat
-from sensors.readings import Batch, Profile, concat
-from sensors.stores import HotStore, StoreRefused
+from sensors.readings import Profile
+from sensors.stores import HotStore
 
 log = structlog.get_logger(__name__)
 
-
-LARGE = 4  # from this part of the largest batch on the next one is judged meanwhile: throughput before delay
-MOST_REFUSALS = 64  # of one batch; a store that refuses everything must not be asked row by row
+LARGE = 4  # from this part of the largest batch on batches overlap: throughput before delay
+STEPS = (
+    "poll", "wait for the engine", "store", "alert", "gather", "lake", "snapshot", "wait for the lake", "checkpoint",
+)  # fmt: skip
 
 
 class Serves(assignment.Serves, Protocol):
@@ -75,20 +75,14 @@ class Pace:
     future_s: float = 300.0
 
 
-@dataclass(slots=True)
-class Gathered:
-    """What waits for the next slow cycle."""
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """A poll's messages that the engine works on."""
 
-    bronze: list[pl.DataFrame] = field(default_factory=list)
-    silver: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
-    books: Books = field(default_factory=dict)
-    next_offsets: dict[int, int] = field(default_factory=dict)
-    received: dict[int, int] = field(default_factory=dict)  # when each partition's newest message came
-    last_seen: dict[int, int] = field(default_factory=dict)
-    n_messages: int = 0
-
-
-Written = Future[None]
+    records: Records
+    outcome: Future[Outcome]
+    generation: int
+    began: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +92,7 @@ class Taken:
     records: Records
     outcome: Outcome
     written: list[Written | None]  # each batch's first writing, where it is under way
+    states: Mapping[int, Parts] | None  # those right after it, where it is the last of a save
     generation: int
     began: float
 
@@ -131,19 +126,21 @@ class Runner:
             stream=stream, hot=hot, lake=lake, storage=storage, owner=owner, is_history=is_history, now=now
         )
         self.gathered = Gathered()
-        self.seconds: Counter[str] = Counter()
+        self.seconds = dict.fromkeys(STEPS, 0.0)  # each by one thread at a time
         self.n_readings = 0
         self._is_paused = False
         self._is_busy = False  # between polls with something in hand, when a poll may only keep the membership
+        self._judging: Judging | None = None
         self._taken: Taken | None = None
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="hot-write")
+        self._saving: Saving | None = None
+        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._storing = Storing(hot, stream.topic)
+        self._saver = Saver(lake, storage, clock=clock, seconds=self.seconds)
         self.patiently = self._patience(threading.Event())
         self._slow_at = self._looked_at = 0.0
-        self._rate = (0.0, 0)
         self._may_swap = False
         self._consumer: Consumer | None = None
-        self._last_batch_at: datetime | None = None
-        self._running_since = now()
+        self._signs = VitalSigns(owner, stream.topic, since=now())
 
     @property
     def claims(self) -> dict[int, checkpoints.Claim]:
@@ -186,7 +183,8 @@ class Runner:
             if self._consumer is not None:
                 self._consumer.close()
                 self._beat(is_last=True)
-            self._writer.shutdown()
+            for thread in (self._engine, self._storing, self._saver):
+                thread.shutdown()
             close_old_connections()
 
     def _join(self) -> None:
@@ -201,18 +199,18 @@ class Runner:
         if self._is_paused:
             consumer.resume()
             self._is_paused = False
-        records = self.patiently("stream", lambda: consumer.poll(self.pace.batch_max, self.pace.batch_wait_s))
+        with self._timed("poll"):
+            records = self.patiently("stream", lambda: consumer.poll(self.pace.batch_max, self.pace.batch_wait_s))
         if len(records):
             self._take(records)
         else:
-            self._finish()
-        if not len(records) and self.claims:
-            self._may_swap = True  # whatever a crash left unsaved has been replayed under the version of that time
+            self._drain()
+            self._may_swap |= bool(self.claims)  # what a crash left unsaved was replayed under the version of that time
+            if self._is_due():
+                self._begin_save(self._states())
+        if self._saving is not None and self._saving.snapshots.done():
+            self._end_save()
         now = self.clock()
-        n_unsaved = self.gathered.n_messages + (len(self._taken.records) if self._taken else 0)
-        due = now - self._slow_at >= self.pace.slow_cycle_s and n_unsaved
-        if due or n_unsaved >= self.pace.slow_cycle_readings:
-            self.slow_cycle()
         if now - self._looked_at >= self.pace.look_s:
             self._looked_at = now
             self._look_around()
@@ -223,43 +221,80 @@ class Runner:
         ) and (bool(self.claims) or not any(end > first for first, end in ends.values()))
 
     def _position(self, partition: int) -> int | None:
-        held = self.claims.get(partition)
-        return self.gathered.next_offsets.get(partition, held.next_offset if held else None)
+        held, saved = self.claims.get(partition), self._saving.gathered.next_offsets if self._saving else {}
+        first = held.next_offset if held else None
+        return self.gathered.next_offsets.get(partition, saved.get(partition, first))
 
     # ---- one poll's messages ------------------------------------------------------------------------------
 
     def _take(self, records: Records) -> None:
-        """A large batch is stored while the next one is judged; what is judged is gathered in order, one by one."""
+        """What is judged is stored, told and gathered in order, one by one; a small batch at once, for the delay."""
         generation, began = self._generation, self.clock()
+        decoded = self.pipeline.decode(records)
+        self._advance()
         with self._busy():
             states = {partition: held.state for partition, held in self.claims.items()}
-            outcome = self.patiently("hot_store", lambda: self.pipeline.process(records, states))
+            judged = self.patiently("hot_store", lambda: self.pipeline.judge(decoded, states))
+        outcome = self._engine.submit(self.pipeline.detect, judged, states)
+        self._judging = Judging(records, outcome, generation, began)
         self._finish()
-        is_large = len(records) * LARGE >= self.pace.batch_max
-        written = [self._begin_to_write(batch) if is_large else None for batch in outcome.batches]
-        self._taken = Taken(records, outcome, written, generation, began)
-        if not is_large:
-            self._finish()
+        if not self._is_large(records):
+            self._drain()
 
-    def _begin_to_write(self, batch: Batch) -> Written:
-        return self._writer.submit(lambda: self.hot.write(batch.profile, batch.to_table()))
+    def _is_large(self, records: Records) -> bool:
+        return len(records) * LARGE >= self.pace.batch_max
+
+    def _advance(self) -> None:
+        """Takes what the engine has done, and has it stored; the states are now those right after it."""
+        judging, self._judging = self._judging, None
+        if judging is None:
+            return
+        with self._timed("wait for the engine"):
+            outcome = judging.outcome.result()
+        self._finish()
+        if judging.generation != self._generation:
+            return
+        is_large = self._is_large(judging.records)
+        written = [self._storing.begin(batch) if is_large else None for batch in outcome.batches]
+        states = self._states() if self._is_due(len(judging.records)) else None
+        self._taken = Taken(judging.records, outcome, written, states, judging.generation, judging.began)
 
     def _finish(self) -> None:
         """Stores, tells and gathers what was taken last, unless its partitions are gone: then it is replayed there."""
         taken, self._taken = self._taken, None
         if taken is None or taken.generation != self._generation:
             return
-        began = self.clock()
-        with self._busy():
-            outcome, tables = self._store(taken)
-            stored_at = self.clock()
-            if taken.generation == self._generation:
-                alerts = self._alert(outcome)
-                self._announce(outcome, alerts)
+        with self._busy(), self._timed("store"):
+            kept = self._storing.keep(
+                taken.records, taken.outcome, taken.written,
+                fleet=self.fleet, identity=self.assignment.identity, patiently=self.patiently,
+            )  # fmt: skip
         if taken.generation == self._generation:
-            self._gather(taken.records, outcome, tables)
-        self.seconds.update({"store": stored_at - began, "alert": self.clock() - stored_at})
-        _measure(outcome, self.clock() - taken.began)
+            with self._busy(), self._timed("alert"):
+                self._tell(kept.outcome)
+        if taken.generation == self._generation:
+            with self._timed("gather"):
+                self._gather(taken.records, kept)
+            if taken.states is not None:
+                self._begin_save(taken.states)
+        storing.measure(kept.outcome, self.clock() - taken.began)
+
+    def _drain(self) -> None:
+        """Until nothing is between a poll and the gathered."""
+        self._advance()
+        self._finish()
+
+    def _tell(self, outcome: Outcome) -> None:
+        told = storing.told(outcome, self.fleet, self.stream.topic)
+        deed = partial(alert_services.record_events, told, fleet=self.fleet, is_history=self.is_history)
+        alerts = self.patiently("database", deed) if told else []
+        storing.announce(outcome, alerts, self.fleet, self.announce)
+
+    def _gather(self, records: Records, kept: storing.Kept) -> None:
+        booked = {partition: held.booked_until for partition, held in self.claims.items()}
+        self.gathered.add(records, kept.outcome, kept.tables, topic=self.stream.topic, booked=booked)
+        self.n_readings += len(records)
+        self._signs.last_batch_at = self.now()
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -269,153 +304,74 @@ class Runner:
         finally:
             self._is_busy = was
 
-    def _store(self, taken: Taken) -> tuple[Outcome, list[pl.DataFrame]]:
-        """Hot store and quarantine; what the hot store refuses goes to quarantine too, and the path goes on.
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = self.clock()
+        yield
+        self.seconds[step] += self.clock() - began
 
-        Answers what was stored, also as the tables that the lake will take.
-        """
-        records, outcome = taken.records, taken.outcome
-        batches, tables, rejects = [], [], list(outcome.rejects)
-        for batch, written in zip(outcome.batches, taken.written, strict=True):
-            kept, refused = self._write(batch, written)
-            if kept:
-                batches.append(concat([part for part, _ in kept]))
-                tables.append(pl.concat([table for _, table in kept]))
-            for part, why in refused:
-                log.error("hot_store_refused", profile=part.profile.code, readings=len(part), error=why)
-                rejects.extend(_refused(part, records, self.fleet, why))
-        if rejects:
-            self.patiently(
-                "database", lambda: quarantine.keep(rejects, records, self.stream.topic, self.assignment.identity)
-            )
-            first = rejects[0].row
-            place = f"{self.stream.topic}/{int(records.partition[first])}@{int(records.offset[first])}"
-            reasons = dict(Counter(reject.reason for reject in rejects))
-            log.info("messages_put_aside", correlation_id=place, n=len(rejects), reasons=reasons)
-        return replace(outcome, batches=batches, rejects=rejects), tables
+    # ---- saves ----------------------------------------------------------------------------------------------
 
-    def _write(
-        self, batch: Batch, written: Written | None
-    ) -> tuple[list[tuple[Batch, pl.DataFrame]], list[tuple[Batch, str]]]:
-        """What the hot store took, with its table, and what it refused, with its words.
+    def _is_due(self, n_more: int = 0) -> bool:
+        """Whether what is gathered, with so many messages more, is to be saved."""
+        n_unsaved = self.gathered.n_messages + (len(self._taken.records) if self._taken else 0) + n_more
+        is_time = self.clock() - self._slow_at >= self.pace.slow_cycle_s
+        return n_unsaved >= self.pace.slow_cycle_readings or bool(is_time and n_unsaved)
 
-        One bad row makes a store refuse its whole batch: it is halved until the bad rows stand alone.
-        """
-        taken, refused, waiting, n_refusals = [], [], [batch], 0
-        if written is not None and written.exception() is None:
-            return [(batch, batch.to_table())], []
-        while waiting:
-            part = waiting.pop()
-            table = part.to_table()
-            try:
-                self.patiently("hot_store", partial(self.hot.write, part.profile, table))
-            except StoreRefused as refusal:
-                n_refusals += 1
-                if len(part) == 1 or n_refusals > MOST_REFUSALS:
-                    refused.append((part, str(refusal)))
-                else:
-                    waiting += [part.take(slice(len(part) // 2, None)), part.take(slice(0, len(part) // 2))]
-            else:
-                taken.append((part, table))
-        return taken, refused
-
-    def _alert(self, outcome: Outcome) -> list[Alert]:
-        changes = [change for change in outcome.changes if not self.fleet.by_id[change.mote].is_probe]
-        if not changes:
-            return []
-        profiles, shown_by = self.fleet.profiles, _shown_by(outcome, self.stream.topic)
-        told = [
-            alert_services.Told(
-                change,
-                marked(words(change, profiles[change.profile]), change.model_version),
-                shown_by.get((change.mote, change.noticed_at), ""),
-            )
-            for change in changes
-        ]
-        return self.patiently(
-            "database",
-            lambda: alert_services.record_events(told, fleet=self.fleet, is_history=self.is_history),
-        )
-
-    def _announce(self, outcome: Outcome, alerts: Sequence[Alert]) -> None:
-        if self.announce is None:
-            return
-        for batch in outcome.batches:
-            self.announce.announce_readings(batch, self.fleet)
-        for alert in alerts:
-            self.announce.announce_alert(alert)
-
-    def _gather(self, records: Records, outcome: Outcome, tables: Sequence[pl.DataFrame]) -> None:
-        gathered = self.gathered
-        gathered.bronze.append(bronze(records, self.stream.topic))
-        for batch, table in zip(outcome.batches, tables, strict=True):
-            gathered.silver.setdefault(batch.profile.code, []).append(table)
-            newest = table.group_by("mote").agg(pl.col("at").max().cast(pl.Int64))
-            for mote, at in newest.iter_rows():
-                gathered.last_seen[mote] = max(at, gathered.last_seen.get(mote, at))
-        booked = {partition: held.booked_until for partition, held in self.claims.items()}
-        add(gathered.books, balance(records, outcome.batches, outcome.rejects, outcome.duplicates, booked))
-        for partition in self.claims:
-            rows = records.partition == partition
-            if rows.any():
-                gathered.next_offsets[partition] = int(records.offset[rows][-1]) + 1
-                gathered.received[partition] = int(records.received_at[rows].max())
-        gathered.n_messages += len(records)
-        self.n_readings += len(records)
-        self._last_batch_at = self.now()
-
-    # ---- the slow cycle -----------------------------------------------------------------------------------
+    def _states(self) -> dict[int, Parts]:
+        return {partition: held.state.parts() for partition, held in self.claims.items()}
 
     def slow_cycle(self) -> None:
-        """Lake, then one transaction (books, offsets, state), then the broker."""
-        self._finish()  # the state knows what was taken, so the books and the lake must, too
-        self._slow_at = began = self.clock()
-        # Those of now: while a sink is away a partition may go and come again, with another state.
-        gathered, claims, generation = self.gathered, dict(self.claims), self._generation
-        if not gathered.next_offsets:
+        """Saves all that was taken, and waits for it."""
+        self._drain()  # the state knows what was taken, so the books and the lake must, too
+        self._begin_save(self._states())
+        self._end_save()
+
+    def _begin_save(self, states: Mapping[int, Parts]) -> None:
+        """What is gathered goes to the lake, and these states to the storage, while the path goes on."""
+        self._end_save()
+        self._slow_at = self.clock()
+        if not self.gathered.next_offsets:
             return
-        apps = {partition: claims[partition].app_id for partition in gathered.next_offsets}
+        # The claims of now: while a sink is away a partition may go and come again, with another state.
+        claims, gathered, self.gathered = dict(self.claims), self.gathered, Gathered()
+        self._saving = self._saver.begin(gathered, claims, states, generation=self._generation, now=self.now())
+
+    def _end_save(self) -> None:
+        """One transaction (books, offsets, states), then the broker."""
+        under_way = self._saving
+        if under_way is None:
+            return
         try:
-            with self._busy():
-                self.patiently("lake", lambda: self._append("bronze", gathered, gathered.bronze, apps))
-                for code, tables in gathered.silver.items():
-                    self.patiently("lake", partial(self._append, f"silver/{code}", gathered, tables, apps))
-                lake_s = self.clock() - began
-                if generation != self._generation:
-                    return  # the partitions went while a sink was away: whoever has them now replays
-                self.patiently("database", partial(self._note_seen, gathered))
-                self._save(claims, gathered.next_offsets, gathered.books, gathered.received)
+            with self._busy(), self._timed("checkpoint"):
+                self._save(under_way)
         except (checkpoints.Fenced, LakeFenced) as lost:
-            if generation != self._generation:
+            if under_way.generation != self._generation:
                 return
             log.warning("fenced", owner=self.owner, error=str(lost))
             self._forget(list(self.claims))
             raise
-        if generation != self._generation:
+        finally:
+            self._saving = None
+        if under_way.generation != self._generation:
             return
         if self._consumer is not None:
-            self._consumer.acknowledge(gathered.next_offsets)
-        self.gathered = Gathered()
+            self._consumer.acknowledge(under_way.gathered.next_offsets)
         self._may_swap = True
-        self.seconds.update({"lake": lake_s, "checkpoint": self.clock() - began - lake_s})
 
-    def _append(self, table: str, gathered: Gathered, tables: Sequence[pl.DataFrame], apps: Mapping[int, str]) -> None:
-        self.lake.append(table, pl.concat(tables, how="diagonal"), app_ids=apps, next_offsets=gathered.next_offsets)
-
-    def _save(
-        self, claims: assignment.Claims, next_offsets: Mapping[int, int], books: Books, received: Mapping[int, int]
-    ) -> None:
-        told = self._configuration()
-        self.assignment.save(claims, next_offsets, books, received, patiently=self.patiently, configuration=told)
-
-    def _note_seen(self, gathered: Gathered) -> None:
-        """Before the checkpoint, or a crash would leave it undone; never back, for a cycle may be all late."""
+    def _save(self, under_way: Saving) -> None:
+        """Unless the partitions went meanwhile: whoever has them now replays."""
+        gathered = under_way.gathered
+        with self._timed("wait for the lake"):
+            snapshots = self._saver.finished(under_way, self.patiently, self.now())
+        if under_way.generation != self._generation:
+            return
         if not self.is_history:
-            at = {mote: Value(alert_services.instant(at)) for mote, at in sorted(gathered.last_seen.items())}
-            seen = [
-                Mote(pk=mote, last_seen_at=Greatest(Coalesce("last_seen_at", last), last)) for mote, last in at.items()
-            ]
-            Mote.objects.bulk_update(seen, ["last_seen_at"], batch_size=200)
+            self.patiently("database", partial(saving.note_seen, gathered.last_seen))
+        self.assignment.save(
+            under_way.claims, snapshots, gathered.books, gathered.received,
+            patiently=self.patiently, configuration=self._configuration(),
+        )  # fmt: skip
 
     def _configuration(self) -> dict[str, Any]:
         return {
@@ -490,7 +446,8 @@ class Runner:
 
     def _on_revoke(self, partitions: Sequence[int]) -> None:
         log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
-        if not self._is_busy and self._taken is None and not self.patiently.stop.is_set():
+        is_idle = not self._is_busy and self._judging is None and self._taken is None
+        if is_idle and not self.patiently.stop.is_set():
             try:
                 with self.patiently.not_now():
                     self.slow_cycle()
@@ -520,34 +477,16 @@ class Runner:
         except StreamUnavailable as error:
             log.warning("stream_away", error=str(error))
 
-    # ---- saying that it lives ------------------------------------------------------------------------------
-
     def _beat(self, *, is_last: bool = False) -> None:
-        now, clock = self.now(), self.clock()
-        since, readings = self._rate
-        rate = (self.n_readings - readings) / (clock - since) if since and clock > since else 0.0
-        self._rate = (clock, self.n_readings)
-        detail = {
-            "state": "stopped" if is_last else "running",
-            "topic": self.stream.topic,
-            "running_since": self._running_since.isoformat(),
-            "fleet": self.fleet.revision,
-            "readings_per_s": round(rate, 1),
-            "last_batch_at": self._last_batch_at.isoformat() if self._last_batch_at else None,
-            "lag": {} if is_last else self._lag(),
-            "serving": self._serving(),
-            "stuck_at": self.patiently.stuck.get("sink"),
-            "since": self.patiently.stuck.get("since"),
-            "error": self.patiently.stuck.get("error"),
-            "seconds": {step: round(value, 3) for step, value in (self.seconds + self.pipeline.seconds).items()},
-        }
-        try:
-            ProcessHeartbeat.objects.update_or_create(
-                name=self.owner, defaults={"kind": "consumer", "beat_at": now, "detail": detail}
-            )
-            ProcessHeartbeat.objects.filter(kind="consumer", beat_at__lt=now - timedelta(days=1)).delete()
-        except DATABASE_AWAY as error:
-            log.warning("heartbeat_lost", error=str(error))
+        self._signs.beat(
+            now=self.now(), clock=self.clock(), n_readings=self.n_readings, is_last=is_last, stuck=self.patiently.stuck,
+            detail={
+                "fleet": self.fleet.revision,
+                "lag": {} if is_last else self._lag(),
+                "serving": self._serving(),
+                "seconds": {step: round(value, 3) for step, value in (self.seconds | self.pipeline.seconds).items()},
+            },
+        )  # fmt: skip
 
     def _serving(self) -> dict[str, str]:
         versions = {code: self.serving.version_for(profile) for code, profile in self.fleet.profiles.items()}
@@ -562,44 +501,3 @@ class Runner:
             held.place: max(ends.get(partition, (0, 0))[1] - (self._position(partition) or 0), 0)
             for partition, held in self.claims.items()
         }
-
-
-def _shown_by(outcome: Outcome, topic: str) -> dict[tuple[int, int], str]:
-    """The messages in which events were noticed; their place in the stream is the id that logs carry on."""
-    found = {}
-    for batch in outcome.batches:
-        for row in (batch.event_id == batch.at).nonzero()[0].tolist():
-            key = int(batch.mote[row]), int(batch.at[row])
-            found[key] = f"{topic}/{int(batch.partition[row])}@{int(batch.offset[row])}"
-    return found
-
-
-def _measure(outcome: Outcome, seconds: float) -> None:
-    metrics.BATCH_SECONDS.observe(seconds)
-    for batch in outcome.batches:
-        metrics.READINGS.labels(batch.profile.code).inc(len(batch))
-    for reject in outcome.rejects:
-        metrics.QUARANTINED.labels(reject.reason).inc()
-    for one in outcome.duplicates:
-        metrics.DUPLICATES.labels(one.entry.profile).inc()
-
-
-def _refused(batch: Batch, records: Records, fleet: Fleet, why: str) -> list[Reject]:
-    """The batch's readings as rejects, found again in the records by partition and offset."""
-    places = {
-        place: row for row, place in enumerate(zip(records.partition.tolist(), records.offset.tolist(), strict=True))
-    }
-    origin = zip(batch.partition.tolist(), batch.offset.tolist(), strict=True)
-    return [
-        Reject(
-            places[place],
-            "refused",
-            why[:300],
-            fleet.by_id[mote].code,
-            batch.profile.code,
-            at,
-            mote,
-            fleet.by_id[mote].site,
-        )
-        for place, mote, at in zip(origin, batch.mote.tolist(), batch.at.tolist(), strict=True)
-    ]

@@ -17,6 +17,7 @@ from ingestion import checkpoints
 from ingestion.models import Booked, Checkpoint, LedgerHour, Quarantined, StateSnapshot
 from ingestion.reconciling import deed
 from ingestion.runner import Runner
+from ingestion.saving import Saving
 from ingestion.streams import stream
 from sensors import registry
 from sensors.lake import lake
@@ -134,15 +135,16 @@ class Dies(Runner):
 
     dies_at = ""
 
-    def slow_cycle(self) -> None:
+    def _begin_save(self, *arguments: Any) -> None:
         if self.dies_at == "before lake" and self.gathered.n_messages:
             raise KeyboardInterrupt
-        super().slow_cycle()
+        super()._begin_save(*arguments)
 
-    def _save(self, *arguments: Any) -> None:
-        if self.dies_at == "before checkpoint" and self.gathered.n_messages:
+    def _save(self, under_way: Saving) -> None:
+        if self.dies_at == "before checkpoint":
+            assert under_way.snapshots.exception() is None
             raise KeyboardInterrupt
-        super()._save(*arguments)
+        super()._save(under_way)
 
 
 def message(kind: str, step: int, at: int) -> bytes:

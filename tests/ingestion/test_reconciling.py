@@ -20,6 +20,7 @@ from influxdb_client import InfluxDBClient
 from alerts.models import Alert
 from ingestion.models import Checkpoint, HourDifference, LedgerHour, Quarantined, Reconciliation
 from ingestion.reconciling import deed
+from ingestion.saving import Saving
 from sensors import registry
 from sensors.lake import lake
 from sensors.models import AuditEntry
@@ -140,15 +141,15 @@ def test_readings_that_are_not_yet_in_the_books_are_no_difference(three_hours: d
     seen = []
 
     class Path(type(make())):  # type: ignore[misc]
-        def slow_cycle(self) -> None:
+        def _begin_save(self, *arguments: Any) -> None:
             if self.gathered.n_messages:
                 seen.append(reconciled().n_differing)
-            super().slow_cycle()
+            super()._begin_save(*arguments)
 
-        def _save(self, *arguments: Any) -> None:
-            if self.gathered.n_messages:
-                seen.append(reconciled().n_differing)
-            super()._save(*arguments)
+        def _save(self, under_way: Saving) -> None:
+            assert under_way.snapshots.exception() is None
+            seen.append(reconciled().n_differing)
+            super()._save(under_way)
 
     send(*[reading(micros(three_hours) + (180 + i) * STEP_US) for i in range(10)])
     running = make()
@@ -177,10 +178,10 @@ def test_what_comes_while_the_stores_are_counted_takes_nothing_off_what_was_ther
             return self._store.between(*asked, **more)
 
     class Path(type(make())):  # type: ignore[misc]
-        def slow_cycle(self) -> None:
+        def _begin_save(self, *arguments: Any) -> None:
             if self.gathered.n_messages:
                 seen.append(reconciled(store=Filling(hot(), ValueError(), 0)).n_differing)
-            super().slow_cycle()
+            super()._begin_save(*arguments)
 
     send(*[reading(micros(three_hours) + i * STEP_US + 1_000_000) for i in range(10)])
     running = make()

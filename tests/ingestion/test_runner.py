@@ -289,11 +289,11 @@ def test_whoever_lost_the_partition_cannot_save(fleet: None, make: Any) -> None:
     send(reading(start_us()))
 
     class Overtaken(Runner):
-        def slow_cycle(self) -> None:
+        def _begin_save(self, *arguments: Any) -> None:
             if self.gathered.n_messages:
                 row = Checkpoint.objects.get()
                 Checkpoint.objects.filter(pk=row.pk).update(epoch=row.epoch + 1)
-            super().slow_cycle()
+            super()._begin_save(*arguments)
 
     zombie = make()
     zombie.__class__ = Overtaken
