@@ -21,7 +21,7 @@ from alerts.models import Event
 from ingestion.capability import keeping
 from ingestion.capability.models import CapabilityTable
 from ingestion.capability.telling import Line, cannot, lines
-from ingestion.models_page import VersionRow
+from ingestion.models_page import VersionRow, row_of
 from mlops import calibrations, patterns
 from mlops.models import ModelVersion
 from sensors.aggregates import aggregates
@@ -60,7 +60,7 @@ class ModelCard:
 
 def model_cards(fleet: Fleet) -> list[ModelCard]:
     serving = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION, mote=None).select_related("profile")
-    rows = {version.profile.code: VersionRow(version, version.metrics, version.data) for version in serving}
+    rows = {version.profile.code: row_of(version) for version in serving}
     counts = {code: sum(mote.profile == code for mote in fleet.motes) for code in fleet.profiles}
     return [ModelCard(kind, rows.get(code), counts[code]) for code, kind in sorted(fleet.profiles.items())]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ingestion import words
 from mlops.models import ModelVersion, TrainingJob
+from mlops.predicting import predictor
 
 SHOWN_VERSIONS, SHOWN_JOBS = 50, 20
 
@@ -17,6 +18,7 @@ class VersionRow:
     version: ModelVersion
     metrics: Mapping[str, Any]
     data: Mapping[str, Any]
+    trouble: str = ""  # why it judges nothing although it is in production
 
     @property
     def is_serving(self) -> bool:
@@ -53,8 +55,15 @@ def _share(share: float | None) -> str:
 def versions() -> list[VersionRow]:
     """What serves first, then the newest."""
     found = ModelVersion.objects.select_related("profile", "mote__site").defer("calibration", "parameters")
-    rows = [VersionRow(version, version.metrics, version.data) for version in found[:SHOWN_VERSIONS]]
+    rows = [row_of(version) for version in found[:SHOWN_VERSIONS]]
     return sorted(rows, key=lambda row: not row.is_serving)
+
+
+def row_of(version: ModelVersion) -> VersionRow:
+    """With what keeps it from judging, if it should."""
+    is_wanted = version.stage == ModelVersion.Stage.PRODUCTION
+    trouble = predictor().trouble_with(version) if is_wanted else ""
+    return VersionRow(version, version.metrics, version.data, trouble)
 
 
 def jobs() -> list[TrainingJob]:

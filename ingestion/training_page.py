@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from rest_framework.exceptions import NotFound
 
 from ingestion import words
-from ingestion.models_page import VersionRow
+from ingestion.models_page import row_of
 from mlops import registry, tracing_api, training
 from mlops.models import ModelVersion, ServingPeriod, TrainingJob
 from mlops.parameters import BadParameters
@@ -194,7 +194,7 @@ def _chart(profile: str, label: str, name: str, digits: int, versions: Sequence[
 def card(request: HttpRequest, name: str) -> HttpResponse:
     version = get_object_or_404(ModelVersion.objects.select_related("profile", "mote__site", "job"), name=name)
     shown = {
-        "row": VersionRow(version, version.metrics, version.data), "version": version,
+        "row": row_of(version), "version": version,
         "figures": figures(version), "blind": blind_spots(version),
         "rules": version.metrics.get("gate", {}).get("rules", []),
         "deeds": AuditEntry.objects.filter(subject=registry.subject(version)).select_related("who")[:SHOWN_PERIODS],

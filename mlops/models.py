@@ -72,6 +72,11 @@ class ModelVersion(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def retrain_command(self) -> str:
+        """What trains its successor."""
+        return f"manage.py train --profile {self.profile.code}" + (f" --mote {self.mote}" if self.mote else "")
+
 
 class TrainingJob(models.Model):
     class Status(models.TextChoices):

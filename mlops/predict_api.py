@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from mlops import registry
 from mlops.models import ModelVersion
 from mlops.predicting import MOST_ROWS, BadRow, NoModel, Prediction, Refused, predictor
 from sensors.problems import Unavailable
@@ -85,6 +86,9 @@ class ModelInfoOut(serializers.ModelSerializer[ModelVersion]):
     libraries = serializers.DictField()
     data = serializers.DictField()  # type: ignore[assignment]
     metrics = serializers.DictField()
+    trouble = serializers.SerializerMethodField(
+        help_text="Of the version that is in production for this and cannot be loaded: why, and what trains the next"
+    )
     trained_at = Instant(source="created_at")
     serving_since = Instant(source="promoted_at", allow_null=True)
 
@@ -92,8 +96,15 @@ class ModelInfoOut(serializers.ModelSerializer[ModelVersion]):
         model = ModelVersion
         fields = (
             "model_version", "number", "profile", "profile_version", "mote_id", "stage", "trained_at", "serving_since",
+            "trouble",
             "features", "parameters", "metrics", "data", "libraries", "seed", "sha256", "size",
         )  # fmt: skip
+
+    def get_trouble(self, version: ModelVersion) -> str | None:
+        """This one judges, so that the one in trouble is its successor."""
+        wanted = registry.production(version.profile.code, version.mote)
+        trouble = predictor().trouble_with(wanted) if wanted else ""
+        return f"{trouble} {wanted.retrain_command}" if wanted and trouble else None
 
 
 class FastJson(BaseParser):

@@ -19,6 +19,7 @@ from msgspec import Struct
 from mlops.detection import FittedEngine, Judgement
 from mlops.detection.words import counterfactual, number, quantity
 from mlops.models import ModelVersion
+from mlops.registry import production
 from mlops.scoped import ScopedEngine
 from mlops.serving import Serving
 from sensors import registry
@@ -172,11 +173,23 @@ class Predictor:
         judges = self.serving.judges_for(profile)
         if judges.engine.number == 0:
             raise NoModel(
-                f"No model serves profile {profile.code} yet, so no single reading can be judged. Its stream is judged "
-                "by the sensors' physical limits and by each mote's last readings meanwhile (fallback). Train a model: "
+                f"{self._why_none(profile)}, so no single reading can be judged. Its stream is judged by the sensors' "
+                "physical limits and by each mote's last readings meanwhile (fallback). Train a model: "
                 f"manage.py train --profile {profile.code}"
             )
         return judges.engine, {version.number: version for version in judges.versions}
+
+    def _why_none(self, profile: Profile) -> str:
+        version = production(profile.code)
+        trouble = self.trouble_with(version) if version else ""
+        if version is None or not trouble:
+            return f"No model serves profile {profile.code} yet"
+        return f"{version.name} is in production and judges nothing ({trouble.rstrip('.')})"
+
+    def trouble_with(self, version: ModelVersion) -> str:
+        """Why a version in production judges nothing in this process; empty where it does."""
+        self.look(timezone.now())
+        return self.serving.trouble_with(version)
 
 
 @cache

@@ -59,6 +59,7 @@ Scope = tuple[str, int]
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     version: ModelVersion
+    words: str
     try_again_at: datetime
 
 
@@ -109,6 +110,11 @@ class Serving:
     def versions_for(self, profile: Profile) -> list[ModelVersion]:
         """All versions that judge readings of the profile: its own, then those of single motes."""
         return list(self.judges_for(profile).versions)
+
+    def trouble_with(self, version: ModelVersion) -> str:
+        """Why a version in production does not judge here, as the last refresh found it; empty where it does."""
+        refusal = self._refused.get(_scope(version))
+        return refusal.words if refusal and refusal.version.pk == version.pk else ""
 
     def _served_for(self, profile: Profile) -> Served | None:
         self._meet(profile)
@@ -200,7 +206,7 @@ class Serving:
 
     def _refuse(self, version: ModelVersion, error: Exception, now: datetime) -> None:
         self._forgive_other(version, now)
-        self._refused[_scope(version)] = _Refusal(version, now + TRY_AGAIN_AFTER)
+        self._refused[_scope(version)] = _Refusal(version, str(error), now + TRY_AGAIN_AFTER)
         self._raise_alert(
             subject=registry.subject(version), kind=UNLOADABLE, words=str(error), severity="high", now=now
         )

@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 
 from mlops import predicting, registry
 from mlops.detection import Engine
@@ -264,3 +266,43 @@ def test_rolling_back_by_the_api(version, alice_client, bob_client):
     assert post(bob_client, "/api/v1/models/rollback", {"profile": "indoor"}).status_code == 403
     assert post(alice_client, "/api/v1/models/rollback", {"profile": "indoor"}).json()["name"] == first.name
     assert post(alice_client, "/api/v1/models/rollback", {"profile": "indoor"}).status_code == 409
+
+
+def test_a_version_that_serves_by_name_only_is_told_wherever_one_looks_with_the_command_that_retrains(
+    serving, charlie_client
+):
+    """Its artefact is of an older release, say: the row says production, and nothing of it can judge."""
+    good = registry._read(serving.artefact)
+    default_storage.delete(serving.artefact)
+
+    info = charlie_client.get("/api/v1/ml/model/info?profile=indoor")
+    refused = predict(charlie_client, **CALM)
+    models, insights = (charlie_client.get(address).content.decode() for address in ("/models/", "/insights/"))
+
+    assert (info.status_code, refused.status_code) == (404, 503)
+    for words in (info.json()["detail"], refused.json()["detail"]):
+        assert words.startswith(f"{serving.name} is in production and judges nothing (The artefact of")
+        assert words.endswith("manage.py train --profile indoor")
+    for page in (models, insights):
+        assert "cannot be loaded" in page
+        assert "python manage.py train --profile indoor" in page
+        assert "v1 serves" not in page
+
+    default_storage.save(serving.artefact, ContentFile(good))
+    predicting.predictor.cache_clear()
+    assert charlie_client.get("/api/v1/ml/model/info?profile=indoor").json()["trouble"] is None
+    assert "cannot be loaded" not in charlie_client.get("/models/").content.decode()
+
+
+def test_where_an_older_version_goes_on_judging_the_answer_names_the_one_that_should(version, charlie_client):
+    first, second = version(), version()
+    registry.promote(first, who=None, why="test", now=NOON)
+    predict(charlie_client, **CALM)
+    registry.promote(second, who=None, why="test", now=NOON)
+    default_storage.delete(second.artefact)
+
+    told = charlie_client.get("/api/v1/ml/model/info?profile=indoor").json()
+
+    assert told["model_version"] == first.name
+    assert told["trouble"].startswith(f"The artefact of {second.name} is not at ")
+    assert told["trouble"].endswith("manage.py train --profile indoor")
