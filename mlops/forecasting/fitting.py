@@ -1,0 +1,207 @@
+"""A forecaster learns from a history and then says how series go on, with intervals that its own record backs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from mlops.forecasting import members
+from mlops.forecasting.intervals import LEAST, NAMES, REMEMBERED, bands, latest
+from mlops.forecasting.panel import CannotForecast, Panel
+from sensors.readings import INSTANT, Floats, Ints
+
+MOST_STEPS = 2_000
+VALIDATED = 0.25  # of a history, to choose settings on and to begin the record with
+MOST_MISSING = 10  # times its own length a memory may lie before what comes next
+
+
+@dataclass(frozen=True, slots=True)
+class Forecaster:
+    """A member, and how far it shall look. Rows are those of the history, from its beginning."""
+
+    member: str = members.DEFAULT
+    horizon: int = 96
+    train_rows: int | None = None
+    validate_rows: int | None = None
+
+    def fit(self, history: Panel) -> Fitted:
+        """Learns from the first part of the history and chooses its settings on the next. Raises CannotForecast."""
+        _checked(self.horizon)
+        n_train, n = self._split(history)
+        member = members.make(self.member, self.horizon)
+        history = history.head(n)
+        member.fit(history, n_train)
+        memory = history.tail(member.needs + REMEMBERED + 2 * self.horizon)
+        return Fitted(self.member, member, memory, history.start + n_train * history.step)
+
+    def _split(self, history: Panel) -> tuple[int, int]:
+        n = len(history)
+        n_validate = self.validate_rows or max(int(VALIDATED * n), self.horizon + LEAST)
+        n_train = self.train_rows or n - n_validate
+        least = max(self.horizon, LEAST)
+        if n_train < least or n_validate < self.horizon + LEAST or n_train + n_validate > n:
+            needed = max(self.train_rows or least, least) + max(n_validate, self.horizon + LEAST)
+            missing = max(needed - n, 0)
+            when = f"; enough in {_duration(missing * history.step)} of readings" if missing else ""
+            raise CannotForecast(
+                f"{n:,} steps of {_duration(history.step)} are there, {needed:,} are needed for {self.horizon:,} steps "
+                f"ahead ({n_train:,} to learn from, at least {least:,}; {n_validate:,} to validate on, at least "
+                f"{self.horizon + LEAST:,}){when}"
+            )
+        return n_train, n_train + n_validate
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """One series, forecast from each origin by its past alone. Arrays are (origins, horizon); NaN where not known."""
+
+    origins: Ints
+    mean: Floats
+    quantiles: Floats  # (origins, horizon, levels)
+    crps: Floats
+    outcome: Floats
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A member that has learnt, and what it remembers: the rows that its last forecasts can be looked up in."""
+
+    name: str
+    member: members.Member
+    memory: Panel
+    learnt_until: int  # nothing from this instant on was learnt from
+
+    @property
+    def horizon(self) -> int:
+        return self.member.horizon
+
+    def forecast(
+        self, recent: Panel, horizon: int | None = None, *, now: int | None = None, stale_s: float | None = None
+    ) -> pl.DataFrame:
+        """How each series goes on from its last measurement: series, origin_at, at, step, mean and quantiles.
+
+        With `now` (microseconds) a column age_s says how old the last measurement is. Raises CannotForecast for the
+        first series that has no forecast.
+        """
+        table, refused = self.each(recent, horizon, now=now, stale_s=stale_s)
+        for name, why in refused.items():
+            raise CannotForecast(f"{name}: {why}" if name else why)
+        return table
+
+    def each(
+        self, recent: Panel, horizon: int | None = None, *, now: int | None = None, stale_s: float | None = None
+    ) -> tuple[pl.DataFrame, dict[str, str]]:
+        """The forecasts of those series that have one, and why the others have none."""
+        steps = self.horizon if horizon is None else horizon
+        _checked(steps)
+        if steps > self.horizon:
+            raise CannotForecast(f"the model was made for {self.horizon:,} steps ahead; {steps:,} were asked for")
+        panel = joined(self.memory.only(recent.names), recent)
+        tables, refused = [], {}
+        for series, name in enumerate(panel.names):
+            try:
+                table = self._continued(panel, series).head(steps)
+                tables.append(_aged(table, panel.last_at[series], now, stale_s))
+            except CannotForecast as why:
+                refused[name] = str(why)
+        return (pl.concat(tables) if tables else pl.DataFrame()), refused
+
+    def _continued(self, panel: Panel, series: int) -> pl.DataFrame:
+        origin = int(panel.ends()[series])
+        if origin == 0:
+            raise CannotForecast("nothing was measured")
+        first = max(self._first(panel), origin - self.horizon - REMEMBERED + 1)
+        past = np.arange(first, max(origin - self.horizon + 1, first))
+        mean = self.member.foretell(panel, series, np.append(past, origin))
+        if not np.isfinite(mean[-1]).all():
+            self._refuse(panel, series, origin)
+        errors = outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
+        quantiles, n = latest(errors)
+        if n < LEAST:
+            raise CannotForecast(
+                f"the outcome of {n} past forecasts is known, and {LEAST} are needed to say how sure one is; enough in "
+                f"{_duration((LEAST - n) * panel.step)} of readings"
+            )
+        low, high = panel.limits[series]
+        said = np.clip(np.column_stack([mean[-1], mean[-1][:, None] + quantiles]), low, high)
+        step = np.arange(1, self.horizon + 1)
+        return pl.DataFrame({"step": step, **dict(zip(("mean", *NAMES), said.T, strict=True))}).select(
+            pl.lit(panel.names[series]).alias("series"),
+            pl.lit(int(panel.last_at[series])).cast(INSTANT).alias("origin_at"),
+            (int(panel.last_at[series]) + pl.col("step") * panel.step).cast(INSTANT).alias("at"),
+            pl.all(),
+        )
+
+    def _refuse(self, panel: Panel, series: int, origin: int) -> None:
+        needs = self.member.needs
+        there = int(np.isfinite(panel.values[max(origin - needs, 0) : origin, series]).sum())
+        raise CannotForecast(
+            f"{there:,} of the last {needs:,} steps of {_duration(panel.step)} were measured; at least half are needed"
+        )
+
+    def _first(self, panel: Panel) -> int:
+        """The first origin whose outcome was not learnt from, and which has a past to look at."""
+        return max(-(-(self.learnt_until - panel.start) // panel.step), self.member.needs, 1)
+
+    def rolled(self, panel: Panel, series: int, first: int, last: int) -> Rolled:
+        """From each row of first..last as origin, as if nothing after it had been measured yet."""
+        begin = max(min(first - self.horizon - REMEMBERED + 1, first), self._first(panel))
+        origins = np.arange(begin, last + 1)
+        mean = np.clip(self.member.foretell(panel, series, origins), *panel.limits[series])
+        outcome = outcomes(panel.values[:, series], origins, self.horizon)
+        offsets, crps = bands(outcome - mean, origins)
+        asked = np.arange(len(origins)) >= first - begin
+        offsets += mean[:, :, None]
+        return Rolled(origins[asked], mean[asked], np.clip(offsets[asked], *panel.limits[series]),
+                      crps[asked], outcome[asked])  # fmt: skip
+
+
+def outcomes(values: Floats, origins: Ints, horizon: int) -> Floats:
+    """What came (origins, horizon); NaN where nothing was measured, or not yet."""
+    padded = np.concatenate([values, np.full(horizon, np.nan)])
+    return np.lib.stride_tricks.sliding_window_view(padded, horizon)[origins].copy()
+
+
+def joined(memory: Panel, recent: Panel) -> Panel:
+    """What is remembered, and what came since; where both have a value, the recent one."""
+    if memory.step != recent.step:
+        raise CannotForecast(
+            f"the readings come every {_duration(recent.step)}, the model was made for {_duration(memory.step)}"
+        )
+    shift = round((recent.start - memory.start) / memory.step)
+    if shift > MOST_MISSING * max(len(memory), len(recent)) or shift < 0:
+        return recent
+    rows = max(len(memory), shift + len(recent))
+    values = np.full((rows, len(memory.names)), np.nan)
+    values[: len(memory)] = memory.values
+    part = values[shift : shift + len(recent)]
+    np.copyto(part, recent.values, where=np.isfinite(recent.values))
+    return replace(memory, values=values, last_at=np.maximum(memory.last_at, recent.last_at), limits=recent.limits)
+
+
+def _aged(table: pl.DataFrame, last_at: int, now: int | None, stale_s: float | None) -> pl.DataFrame:
+    if now is None:
+        return table
+    age_s = (now - int(last_at)) / 1e6
+    if stale_s is not None and age_s > stale_s:
+        raise CannotForecast(
+            f"the last reading is {_duration(now - int(last_at))} old; a forecast is made up to "
+            f"{_duration(round(stale_s * 1e6))} after it"
+        )
+    return table.with_columns(pl.lit(age_s).alias("age_s"))
+
+
+def _checked(horizon: int) -> None:
+    if not 1 <= horizon <= MOST_STEPS:
+        raise CannotForecast(
+            f"{horizon:,} steps ahead were asked for; possible are 1 to {MOST_STEPS:,}, and farther with longer steps"
+        )
+
+
+def _duration(us: int) -> str:
+    for unit, name in ((86_400_000_000, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes")):
+        if us >= 2 * unit:
+            return f"{us / unit:.3g} {name}"
+    return f"{us / 1e6:g} s"

@@ -1,0 +1,122 @@
+"""Ridge regression from the last steps straight to each of the next ones: the default. Pure.
+
+All series share one set of weights: each window counts around its own mean, and each series in units of its own spread.
+The weights are the mean of two regressions, one of which also counts each window in units of that window's spread, so
+that wild stretches do not rule; each step's penalty is the one with which the validation part was foretold best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.forecasting.panel import CannotForecast, Panel, carried, is_known
+from sensors.readings import Bools, Floats, Ints
+
+LAGS = 512
+LEAST_LAGS = 4
+PENALTIES = 10.0 ** np.arange(-4.0, 0.1, 0.5)  # for each window that was learnt from
+LEVEL = 1e-3  # of a series' spread: less than that is no spread of a window
+CHUNK = 2048  # windows at once
+MOST_WINDOWS = 80_000
+MOST_VALIDATED = 2_000
+Singles = NDArray[np.float32]  # moments are sums of products of windows of similar size: seven digits are enough
+
+
+class Linear:
+    def __init__(self, horizon: int, *, lags: int = LAGS) -> None:
+        self.horizon = horizon
+        self.lags = lags
+        self.needs = lags
+
+    def fit(self, history: Panel, n_train: int) -> Linear:
+        self.needs = lags = min(self.lags, (n_train - self.horizon) // 3)
+        if lags < LEAST_LAGS:
+            raise CannotForecast(
+                f"{n_train:,} steps to learn from are too few for {self.horizon:,} steps ahead; at least "
+                f"{self.horizon + 3 * LEAST_LAGS:,} are needed"
+            )
+        plain, scaled = _Moments(lags, self.horizon), _Moments(lags, self.horizon)
+        every = -(-n_train * history.values.shape[1] // MOST_WINDOWS)
+        origins = np.arange(lags, n_train - self.horizon + 1, every)
+        for window, there in self._windows(history.head(n_train), origins):
+            plain.add(window, there)
+            spread = window[:, :lags].std(axis=1, keepdims=True) + np.float32(LEVEL)
+            scaled.add(window / spread, there)
+        origins = np.arange(n_train, len(history) - self.horizon + 1)
+        origins = origins[:: -(-len(origins) * history.values.shape[1] // MOST_VALIDATED) or 1]
+        validation = list(self._windows(history, origins))
+        self.weights_ = (plain.weights(validation) + scaled.weights(validation)) / 2.0
+        return self
+
+    def _windows(self, panel: Panel, origins: Ints) -> Iterator[tuple[Singles, Bools]]:
+        """Each with its past and its future, around the mean of its past; which of its future was measured."""
+        for values in panel.values.T:
+            usable = origins[is_known(values, origins, self.needs)]
+            spread = float(np.nanstd(values)) if len(usable) else 0.0
+            if not spread > 0.0:
+                continue  # nothing moves: its mean says it all
+            filled = np.lib.stride_tricks.sliding_window_view(
+                ((carried(values) - np.nanmean(values)) / spread).astype(np.float32), self.needs + self.horizon
+            )
+            there = np.lib.stride_tricks.sliding_window_view(np.isfinite(values), self.needs + self.horizon)
+            for k in range(0, len(usable), CHUNK):
+                place = usable[k : k + CHUNK] - self.needs
+                window = filled[place]
+                window -= window[:, : self.needs].mean(axis=1, keepdims=True)
+                yield window, there[place, self.needs :]
+
+    def foretell(self, panel: Panel, series: int, origins: Ints) -> Floats:
+        values = panel.values[:, series]
+        out = np.full((len(origins), self.horizon), np.nan)
+        known = np.flatnonzero(is_known(values, origins, self.needs))
+        if not len(known):
+            return out
+        windows = np.lib.stride_tricks.sliding_window_view(carried(values), self.needs)
+        for k in range(0, len(known), CHUNK):
+            some = known[k : k + CHUNK]
+            past = windows[origins[some] - self.needs]
+            mean = past.mean(axis=1, keepdims=True)
+            out[some] = (past - mean) @ self.weights_ + mean
+        return out
+
+
+class _Moments:
+    """What a regression needs to know of its windows; a step that was not measured is missing in that step only."""
+
+    def __init__(self, lags: int, horizon: int) -> None:
+        self.lags = lags
+        self.past: Singles = np.zeros((lags, lags), dtype=np.float32)
+        self.future: Singles = np.zeros((lags, horizon), dtype=np.float32)
+        self.n = 0
+        self.n_there = np.zeros(horizon)
+
+    def add(self, window: Singles, there: Bools) -> None:
+        past, future = window[:, : self.lags], window[:, self.lags :]
+        self.past += past.T @ past
+        self.future += past.T @ (future if there.all() else np.where(there, future, np.float32(0.0)))
+        self.n += len(window)
+        self.n_there += there.sum(axis=0)
+
+    def weights(self, validation: list[tuple[Singles, Bools]]) -> Floats:
+        """(lags, horizon), each step with the penalty that errs least on the validation windows."""
+        if self.n == 0:
+            return np.zeros_like(self.future, dtype=np.float64)
+        values, vectors = np.linalg.eigh(self.past.astype(np.float64) / self.n)
+        target = vectors.T @ (self.future / np.maximum(self.n_there, 1.0))
+        turned = [(window[:, : self.lags] @ vectors.astype(np.float32), window[:, self.lags :], there)
+                  for window, there in validation]  # fmt: skip
+        best = np.full(target.shape[1], np.inf)
+        chosen = target / (values[:, None] + PENALTIES[-1])
+        for penalty in PENALTIES[::-1]:
+            weights = target / (values[:, None] + penalty)
+            single = weights.astype(np.float32)
+            error = np.zeros(len(best))
+            for past, future, there in turned:
+                error += np.where(there, np.abs(past @ single - future), 0.0).sum(axis=0)
+            better = error < best
+            best[better] = error[better]
+            chosen[:, better] = weights[:, better]
+        return vectors @ chosen
