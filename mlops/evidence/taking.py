@@ -14,6 +14,7 @@ import polars as pl
 import structlog
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
+from django.db import transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from alerts.models import Alert, Event, Evidence
@@ -88,7 +89,7 @@ def _is_over(now: datetime) -> Q:
 
 def is_still_due(alert: Alert, occasion: str) -> bool:
     """Whether nobody else has taken it since: a look that lasts long is overtaken by the next one."""
-    last = alert.evidence.order_by("-pk").first()
+    last = _last(alert)
     if occasion == Occasion.RAISED:
         return last is None
     if last is None or last.occasion == Occasion.OVER:
@@ -104,19 +105,35 @@ def _may_take(alert: Alert, occasion: str) -> bool:
 
 
 def take(alert: Alert, occasion: str, *, parts: Parts, now: datetime) -> Evidence:
-    """Gathers all that is known, scores the readings once more, and keeps both as a file that nobody changes."""
+    """Gathers all that is known, scores the readings once more, and keeps both as a file that nobody changes.
+
+    Of two that take it at once one is kept: who comes second answers the other's.
+    """
+    last = _last(alert)
     event = alert.events.select_related("mote__site", "mote__profile", "mote__zone").order_by("-peak_surprise")[0]
     bundle = gather(alert, event, occasion, parts=parts, now=now)
     content = bundle.to_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     name = parts.storage.save(f"evidence/{alert.pk}/{occasion}-{sha256[:12]}.zip", ContentFile(content))
-    kept = Evidence.objects.create(
-        alert=alert, event=event, occasion=occasion, taken_at=now, peak_surprise=alert.peak_surprise, name=name,
-        sha256=sha256, size=len(content), verdict=bundle.told["verdict"]["what"],
-        is_reproduced=bundle.told["scoring"]["is_same"],
-    )  # fmt: skip
-    log.info("evidence_taken", alert=alert.pk, occasion=str(occasion), verdict=kept.verdict, same=kept.is_reproduced)
-    return kept
+    with transaction.atomic():
+        Alert.objects.select_for_update().get(pk=alert.pk)  # only from here on: what was gathered took its time
+        newer = _last(alert)
+        if newer is None or newer == last:
+            kept = Evidence.objects.create(
+                alert=alert, event=event, occasion=occasion, taken_at=now, peak_surprise=alert.peak_surprise,
+                name=name, sha256=sha256, size=len(content), verdict=bundle.told["verdict"]["what"],
+                is_reproduced=bundle.told["scoring"]["is_same"],
+            )  # fmt: skip
+            log.info(
+                "evidence_taken", alert=alert.pk, occasion=str(occasion), verdict=kept.verdict, same=kept.is_reproduced
+            )
+            return kept
+    parts.storage.delete(name)
+    return newer
+
+
+def _last(alert: Alert) -> Evidence | None:
+    return alert.evidence.order_by("-pk").first()
 
 
 def gather(alert: Alert, event: Event, occasion: str, *, parts: Parts, now: datetime) -> Bundle:
@@ -135,7 +152,7 @@ def gather(alert: Alert, event: Event, occasion: str, *, parts: Parts, now: date
         "taken_at": _iso(now),
         "occasion": str(occasion),
         "alert": _alert(alert),
-        "event": _event(event, profile),
+        "event": _event(event, parts.fleet.onset(profile, event.model_version)),
         "mote": {
             "site": mote.site.code,
             "code": mote.code,
@@ -262,14 +279,14 @@ def _alert(alert: Alert) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _event(event: Event, profile: Profile) -> dict[str, Any]:
+def _event(event: Event, onset: float) -> dict[str, Any]:
     return {
         "started_at": _iso(event.started_at), "noticed_at": _iso(event.noticed_at), "last_at": _iso(event.last_at),
         "ended_at": _iso(event.ended_at) if event.ended_at else None, "peak_at": _iso(event.peak_at),
         "n_readings": event.n_readings, "peak_surprise": event.peak_surprise, "peak_channel": event.peak_channel,
         "peak_value": event.peak_value, "expected": [event.expected_low, event.expected_high], "layer": event.layer,
         "contributions": event.contributions, "words": event.words, "message": event.message,
-        "model_version": event.model_version, "onset": profile.onset,
+        "model_version": event.model_version, "onset": onset,
     }  # fmt: skip
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from alerts import judging, services
 from alerts.models import Alert, Event, Evidence
@@ -117,6 +121,34 @@ def test_scores_that_somebody_changed_are_found_even_with_a_fitting_manifest(sto
 
     with pytest.raises(CommandError, match=r"differ by up to 1\.2"):
         call_command("verify_evidence", path, stdout=StringIO())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_take_it_at_once_one_is_kept_and_both_are_shown_that_one(story):
+    together = threading.Barrier(2)
+
+    def state_before(*asked: object) -> taking.Before | None:
+        together.wait(60)  # both have seen that nothing was taken yet
+        return story.state_before(*asked)
+
+    parts, [(alert, occasion)] = replace(story, state_before=state_before), taking.due(NOON + timedelta(hours=3))
+    with ThreadPoolExecutor(2) as both:
+        later = [
+            both.submit(_take_and_close, alert, occasion, parts, NOON + timedelta(hours=3, seconds=n)) for n in range(2)
+        ]
+        shown = {one.result(120) for one in later}
+
+    [kept] = Evidence.objects.all()
+    assert shown == {kept}
+    assert evidencing.opened(kept).told["occasion"] == "raised"
+    assert default_storage.listdir(f"evidence/{alert.pk}")[1] == [kept.name.rpartition("/")[2]]
+
+
+def _take_and_close(alert: Alert, occasion: str, parts: taking.Parts, now: datetime) -> Evidence:
+    try:
+        return taking.take(alert, occasion, parts=parts, now=now)
+    finally:
+        connections.close_all()
 
 
 def test_what_is_taken_stays_whatever_happens_to_alert_grade_and_readings_later(story):
