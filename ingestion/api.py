@@ -50,6 +50,9 @@ class PipelineOut(serializers.Serializer[Any]):
     serving = serializers.DictField(help_text="Name of the version that serves, by profile")
     partitions = PartitionOut(many=True)
     stuck = serializers.ListField(child=serializers.DictField(), help_text="Sinks that are away, since when and why")
+    seconds = serializers.DictField(
+        child=serializers.FloatField(), help_text="Spent in each step of the path since the consumers began"
+    )
 
 
 class TroubledOut(serializers.Serializer[Any]):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -82,6 +83,7 @@ class Pipeline:
     serving: Mapping[str, Any]
     partitions: tuple[Partition, ...]
     stuck: tuple[Mapping[str, Any], ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)  # that the consumers spent in each step since they began
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,15 @@ def _pipeline(consumers: list[Process]) -> Pipeline:
             for row in Checkpoint.objects.filter(topic=settings.SIEIS_TOPICS["readings"])
         ),
         stuck=tuple(stuck),
+        seconds=_seconds(alive),
     )
+
+
+def _seconds(consumers: Iterable[Mapping[str, Any]]) -> Mapping[str, float]:
+    total: Counter[str] = Counter()
+    for detail in consumers:
+        total.update(detail.get("seconds", {}))
+    return {step: round(spent, 3) for step, spent in total.items()}
 
 
 def _status(dependencies: tuple[Dependency, ...], pipeline: Pipeline) -> str:

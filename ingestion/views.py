@@ -11,7 +11,17 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from ingestion import books_page, floor_past, health, live_page, models_page, quality_page, report_page, training_page
+from ingestion import (
+    books_page,
+    floor_past,
+    health,
+    health_page,
+    live_page,
+    models_page,
+    quality_page,
+    report_page,
+    training_page,
+)
 from sensors.models import Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.stores import StoreUnavailable, hot
@@ -70,7 +80,12 @@ def system(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "system.html",
-        {"health": found, "lag": str(sum(waiting)) if waiting else "", "n_aside": quality_page.n_aside()},
+        {
+            "health": found,
+            "lag": str(sum(waiting)) if waiting else "",
+            "n_aside": quality_page.n_aside(),
+            **health_page.context(found.at),
+        },
     )
 
 

@@ -1,10 +1,12 @@
 /** The Health page: asks the API every few seconds; a server that is away is itself an answer. */
-import { number, whole } from "../lib/format.js";
+import { clock, number, whole } from "../lib/format.js";
+import { arriving, shares, waitsAt } from "../lib/reading-path.js";
 import { openChannel } from "../parts/channel.js";
-import { find, get, say } from "../parts/page.js";
+import { find, findAll, get, say } from "../parts/page.js";
 import { followRows } from "../parts/rows.js";
 
 const EVERY_MS = 5000;
+const LOOK_BACK_MS = 15_000;
 
 const badge = (word) => ({ text: word, class: `badge ${word}` });
 const latency = (ms) => (ms === null ? "–" : `${number(ms, ms < 10 ? 1 : 0)} ms`);
@@ -29,6 +31,7 @@ function draw(health) {
     beat_at: { at: one.beat_at },
   }));
   drawPath(health.pipeline);
+  drawSteps(health);
   drawFlow(health.flow);
 }
 
@@ -77,6 +80,26 @@ function drawPath(pipeline) {
   say(find("span", stuck), words.join(" "));
 }
 
+const looks = [];
+
+/** How much of each second a step took over the last looks: a heartbeat may be two seconds old, so that two are too few. */
+function drawSteps(health) {
+  const now = { ...health.pipeline, at: Date.parse(health.at) };
+  looks.push(now);
+  while (looks.length > 2 && now.at - looks[1].at >= LOOK_BACK_MS) looks.shift();
+  const took = looks.length > 1 ? shares(looks[0], now) : null;
+  const comes = took && arriving(looks[0], now);
+  if (took === null) looks.splice(0, looks.length - 1);
+  for (const hop of findAll("#path .hop")) {
+    const share = took && hop.dataset.steps.split(" ").reduce((sum, step) => sum + (took[step] ?? 0), 0);
+    const stuck = waitsAt(hop.dataset.sink, now.stuck);
+    hop.classList.toggle("is-stuck", Boolean(stuck));
+    say(find(".word", hop), stuck ? `stuck since ${stuck.since ? clock(Date.parse(stuck.since)) : "just now"}` : "");
+    if (took) say(find(".rate", hop), hop.dataset.sink === "stream" ? `${number(comes, 1)} arrive/s` : `${number(share * 1000, share < 0.01 ? 1 : 0)} ms/s`);
+    find(".is", hop).setAttribute("width", (100 * Math.min(1, share ?? 0)).toFixed(1));
+  }
+}
+
 async function ask() {
   try {
     draw(await get("/api/v1/health"));
@@ -86,4 +109,5 @@ async function ask() {
 }
 
 openChannel({ onMessage: (message, acknowledge) => acknowledge(), onReturn: ask });
+ask();
 setInterval(ask, EVERY_MS);
