@@ -30,7 +30,7 @@ run: ## The whole system in one process, with demo sensors: http://127.0.0.1:800
 	@$(BOOTSTRAP) base
 	@SIEIS_EMBEDDED=1 SIEIS_DEMO=1 exec $(PY) scripts/foreground.py $(PY) manage.py serve
 
-test: ## All tests that need no server, under a minute
+test: ## All tests that need no server
 	@$(BOOTSTRAP) dev
 	@mkdir -p $(REPORTS)
 	@$(PY) scripts/compile_kernels.py
