@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from alerts.rules.judging import Change, judge
@@ -86,7 +87,8 @@ def backtest(rule: Rule, *, lake: Lake, fleet: Fleet, now: datetime, mote: str =
         table = readings(rule, lake, profile, [one.id for one in motes], start, now)
         tables.append((profile, table))
         until = dict.fromkeys(table["mote"].unique().to_list(), micros(now - SETTLED))
-        _, changes = judge(told, table, {}, onset=profile.onset, until=until)
+        by = table["model_version"].to_numpy() if "model_version" in table.columns else np.zeros(len(table), np.int64)
+        _, changes = judge(told, table, {}, onset=fleet.onsets_of(profile, by), until=until)
         firings += [_firing(one, fleet) for one in changes]
     firings.sort(key=lambda one: one.began_at)
     first = min((table["at"].to_list()[0] for _, table in _by_time(tables)), default=start)
@@ -110,8 +112,10 @@ def readings(
     except NoSuchTable:
         return pl.DataFrame(schema={"mote": pl.Int64, "at": INSTANT, **dict.fromkeys(channels, pl.Float64)})
     known = set(silver.collect_schema().names())
-    wanted = [*channels, *(["surprise"] if any(one.kind == SCORE for one in told.conditions) else [])]
+    is_scored = any(one.kind == SCORE for one in told.conditions)
+    wanted = [*channels, *(["surprise"] if is_scored else [])]
     columns = [pl.col(name) if name in known else pl.lit(None, pl.Float64).alias(name) for name in wanted]
+    columns += [pl.col("model_version")] if is_scored else []
     days = pl.col("date").is_between(start.astimezone(UTC).date(), end.astimezone(UTC).date())
     rows = silver.filter(days & pl.col("mote").is_in(list(motes)) & (pl.col("at") >= start) & (pl.col("at") < end))
     table = rows.select("mote", pl.col("at").cast(INSTANT), *columns).collect()

@@ -79,14 +79,15 @@ class Noticed:
 
 def feed(fleet: Fleet) -> list[Noticed]:
     events = Event.objects.filter(is_history=False).select_related("mote__site", "mote__profile")[:FEED]
-    return [_noticed(event, fleet.profiles.get(event.mote.profile.code)) for event in events]
+    return [_noticed(event, fleet.profiles.get(event.mote.profile.code), fleet) for event in events]
 
 
-def _noticed(event: Event, kind: Kind | None) -> Noticed:
+def _noticed(event: Event, kind: Kind | None, fleet: Fleet) -> Noticed:
     labels = {channel.code: channel.label for channel in kind.channels} if kind else {}
     shares = sorted(event.contributions.items(), key=lambda one: -one[1])[:2]
     told = [(labels.get(name, name), round(100 * share)) for name, share in shares if share >= 0.1]
-    return Noticed(event, severity(float(score(event.peak_surprise, kind.onset if kind else 4.3))), told)
+    onset = fleet.onset(kind, event.model_version) if kind else 4.3
+    return Noticed(event, severity(float(score(event.peak_surprise, onset))), told)
 
 
 # ---- how scores lie -----------------------------------------------------------------------------------------
@@ -105,11 +106,12 @@ class Bar:
     severity: str
 
 
-def distribution(kind: Kind, motes: list[int], *, store: HotStore, now: datetime) -> dict[str, Any]:
+def distribution(kind: Kind, motes: list[int], *, store: HotStore, fleet: Fleet, now: datetime) -> dict[str, Any]:
     """The scores of the last minutes in bins. The bars' heights are logarithms: one among thousands shall be seen."""
     table = store.between(kind, motes, now - SCORED_FOR, now + timedelta(minutes=1), limit=MOST_SCORED)
-    surprise = table["surprise"].drop_nulls().drop_nans().to_numpy()
-    counts, _ = np.histogram(score(surprise, kind.onset), bins=BINS, range=(0.0, 1.0))
+    judged = table.filter(pl.col("surprise").is_finite())
+    surprise, onset = judged["surprise"].to_numpy(), fleet.onsets_of(kind, judged["model_version"].to_numpy())
+    counts, _ = np.histogram(score(surprise, onset), bins=BINS, range=(0.0, 1.0))
     top = math.log10(1 + max(int(counts.max(initial=0)), 1))
     width = 400 / BINS
     bars = [
@@ -117,10 +119,11 @@ def distribution(kind: Kind, motes: list[int], *, store: HotStore, now: datetime
             round(100 * math.log10(1 + n) / top, 1), severity((k + 0.5) / BINS))
         for k, n in enumerate(counts.tolist())
     ]  # fmt: skip
-    n_odd = int((surprise >= kind.onset).sum())
+    n_odd = int((surprise >= onset).sum())
+    by_chance = float((10**-onset).mean()) if len(onset) else 10**-kind.onset
     return {
         "kind": kind, "bars": bars, "n": len(surprise), "n_odd": n_odd,
-        "share": n_odd / len(surprise) if len(surprise) else None, "expected": round(10**kind.onset),
+        "share": n_odd / len(surprise) if len(surprise) else None, "expected": round(1 / by_chance),
         "minutes": int(SCORED_FOR.total_seconds() // 60),
     }  # fmt: skip
 
@@ -284,7 +287,7 @@ def insights_scores(request: HttpRequest) -> HttpResponse:
     fleet, now = current_fleet(), timezone.now()
     try:
         found = [
-            distribution(kind, own, store=hot(), now=now)
+            distribution(kind, own, store=hot(), fleet=fleet, now=now)
             for code, kind in sorted(fleet.profiles.items())
             if (own := [mote.id for mote in fleet.motes if mote.profile == code])
         ]

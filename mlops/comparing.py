@@ -35,7 +35,7 @@ def hear(fitted: FittedEngine, batch: Batch) -> Heard:
     _, judged, changes = fitted.step(fitted.start(), ordered)
     said = judged.surprise[np.isfinite(judged.surprise)]
     last = {(change.mote, change.noticed_at): change for change in changes}
-    return Heard(score(said, batch.profile.onset), list(last.values()))
+    return Heard(score(said, fitted.onset), list(last.values()))
 
 
 def compare(serving: FittedEngine, candidate: FittedEngine, days: Batch) -> dict[str, Any]:

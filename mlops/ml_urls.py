@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from mlops import api, calibration_api, predict_api, tracing_api
+from mlops import api, budget_api, calibration_api, predict_api, tracing_api
 
 urlpatterns = [
     path("models/rollback", api.RollBack.as_view(), name="model-rollback"),
@@ -11,6 +11,9 @@ urlpatterns = [
     path("ml/predict/batch", predict_api.PredictMany.as_view(), name="predict-batch"),
     path("ml/model/info", predict_api.ModelInfo.as_view(), name="model-info"),
     path("ml/calibration", calibration_api.Calibration.as_view(), name="calibration"),
+    path("ml/alert-budget", budget_api.AlertBudget.as_view(), name="alert-budget"),
+    path("ml/alert-budget/undo", budget_api.UndoBudget.as_view(), name="alert-budget-undo"),
+    path("ml/alert-budget/history", budget_api.BudgetStory.as_view(), name="alert-budget-history"),
     path("ml/scored", tracing_api.ScoredBy.as_view(), name="scored-by"),
     path("ml/train", api.Retrain.as_view(), name="train"),
     path("ml/retrain", api.Retrain.as_view(), name="retrain"),

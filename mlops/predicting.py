@@ -165,8 +165,11 @@ class Predictor:
         batch = _batch(kind, asked, fleet)
         judged = engine.score_stateless(batch.values, batch.mote, batch.at, batch.utc_offset_s)
         own = engine.own if isinstance(engine, ScopedEngine) else {}
-        names = [versions[own.get(mote, engine).number].name for mote in batch.mote.tolist()]
-        return _told(kind, asked, batch.values, judged, names)
+        numbers = [own.get(mote, engine).number for mote in batch.mote.tolist()]
+        names = [versions[number].name for number in numbers]
+        onsets = {one.number: one.onset for one in (engine, *own.values())}
+        onset = np.array([onsets[number] for number in numbers])
+        return _told(kind, asked, batch.values, judged, names, onset)
 
     def model(self, profile: Profile) -> tuple[FittedEngine, Mapping[int, ModelVersion]]:
         """What judges the profile, and its versions by number."""
@@ -312,9 +315,9 @@ def _offsets(mote: Any, at: Any, fleet: Fleet) -> Any:
 
 
 def _told(
-    kind: Kind, asked: Sequence[Asked], values: Floats, judged: Judgement, versions: Sequence[str]
+    kind: Kind, asked: Sequence[Asked], values: Floats, judged: Judgement, versions: Sequence[str], onset: Floats
 ) -> list[Prediction]:
-    codes, onset = kind.codes, kind.profile.onset
+    codes = kind.codes
     spoken = np.nan_to_num(judged.surprise, nan=0.0)
     scores = np.round(score(spoken, onset), 4).tolist()
     heard = np.maximum(np.nan_to_num(judged.channel_surprise, nan=0.0), 0.0)

@@ -20,7 +20,8 @@ from alerts.services import clear_system_alert, raise_system_alert
 from mlops.detection import FittedEngine
 from mlops.models import ModelVersion, TrainingJob, VersionCounter
 from sensors import audit
-from sensors.models import Mote, Profile, ProfileVersion
+from sensors.models import Mote, Onset, Profile, ProfileVersion
+from sensors.registry import touch_fleet
 
 KIND = "anomaly_detector"
 CHANGED = "artefact_changed"
@@ -127,6 +128,10 @@ def register(
                 calibration=dict(fitted.calibration),
                 created_at=now,
             )
+            if isinstance(fitted, FittedEngine) and fitted.own_onset is not None:
+                # Readings that it will judge are told by it for ever.
+                Onset.objects.create(profile=profile, model_version=number, surprise=fitted.own_onset)
+                touch_fleet()
             if job is not None:
                 _hand_over(job, version)
     except Exception:
@@ -247,6 +252,12 @@ def production(profile_code: str, mote: Mote | None = None) -> ModelVersion | No
         .filter(profile__code=profile_code, mote=mote, stage=ModelVersion.Stage.PRODUCTION)
         .first()
     )
+
+
+def serving(profile_code: str, mote: Mote | None = None) -> ModelVersion | None:
+    """The version that judges the profile, or the mote: its own, else the profile's."""
+    own = production(profile_code, mote) if mote else None
+    return own or production(profile_code)
 
 
 def promote(version: ModelVersion, *, who: User | None, why: str, now: datetime) -> ModelVersion:

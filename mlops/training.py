@@ -401,6 +401,8 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[...,
     past = _history(job, asked, now, tell.part(0.0, 0.3))
     tell(0.3, f"Fitting {len(past.train):,} readings")
     fitted = engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
+    if serving := registry.serving(job.profile.code, job.mote):
+        fitted = fitted.with_onset(serving.parameters.get("own_onset"))  # an alert budget outlives its model
     tell(0.8, f"Judging it on {len(past.held_out):,} readings held out")
     metrics = _metrics(fitted, past)
     fitted = calibrations.checked(fitted, past.held_out)
@@ -467,9 +469,7 @@ def _metrics(fitted: FittedEngine, past: history.History) -> dict[str, Any]:
 
 def _comparable(job: TrainingJob, past: history.History) -> tuple[ModelVersion | None, FittedEngine | None]:
     """The version that serves the scope and its engine, if there is one that can be asked about the same readings."""
-    version = registry.production(job.profile.code, job.mote)
-    if version is None and job.mote is not None:
-        version = registry.production(job.profile.code)
+    version = registry.serving(job.profile.code, job.mote)
     if version is None:
         return None, None
     try:

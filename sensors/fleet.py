@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from sensors.overlay import Overlay
-from sensors.readings import Ints, Profile
+from sensors.readings import Floats, Ints, Profile
 
 HOUR_US = 3_600_000_000
 
@@ -57,6 +57,7 @@ class Fleet:
     retired: tuple[MoteRef, ...] = ()
     probes: tuple[MoteRef, ...] = ()
     corrections: tuple[Overlay, ...] = ()  # that hold for readings to come
+    onsets: Mapping[tuple[str, int], float] = field(default_factory=dict)  # of model versions with one of their own
     by_code: Mapping[tuple[str, str], MoteRef] = field(init=False)
     by_id: Mapping[int, MoteRef] = field(init=False)
 
@@ -78,6 +79,17 @@ class Fleet:
             if namesakes:
                 return namesakes[0] if len(namesakes) == 1 else None
         return None
+
+    def onset(self, profile: Profile, model_version: int) -> float:
+        """Surprise from which that version told anomalies."""
+        return self.onsets.get((profile.code, model_version), profile.onset)
+
+    def onsets_of(self, profile: Profile, model_version: Ints) -> Floats:
+        """Each reading's onset: that of the version which judged it."""
+        onsets = np.full(len(model_version), profile.onset)
+        for number in np.unique(model_version).tolist():
+            onsets[model_version == number] = self.onset(profile, number)
+        return onsets
 
     def utc_offsets(self, mote: Ints, at: Ints) -> Ints:
         """Each reading's offset of local time from UTC, in seconds."""

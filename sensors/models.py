@@ -290,6 +290,23 @@ class FleetRevision(models.Model):
         return str(self.number)
 
 
+class Onset(models.Model):
+    """From which surprise on a model version told anomalies, where an alert budget gave it an onset of its own.
+
+    Kept beside readings and not with the version, so that an old reading's score means the same when that is gone.
+    """
+
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="onsets")
+    model_version = models.PositiveIntegerField(help_text="The number that readings carry")
+    surprise = models.FloatField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("profile", "model_version"), name="onset_once_a_version"),)
+
+    def __str__(self) -> str:
+        return f"{self.profile.code} version {self.model_version}: {self.surprise:.3f}"
+
+
 class ProcessHeartbeat(models.Model):
     """A process of SIEIS that says it lives: web, consumer, worker, beat."""
 

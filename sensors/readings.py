@@ -115,7 +115,7 @@ class Profile:
         return pairs[:, 0].copy(), pairs[:, 1].copy()
 
 
-def score(surprise: Floats | float, onset: float) -> Floats:
+def score(surprise: Floats | float, onset: Floats | float) -> Floats:
     """Surprise on one 0..1 scale: 0.3 at onset, 0.6 at twice the onset, never quite 1.
 
     >>> score(np.array([0.0, 4.3, 8.6]), 4.3).round(3).tolist()

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F
 
 from sensors.fleet import Fleet, MoteRef
-from sensors.models import Correction, FleetRevision, Mote, ProfileVersion
+from sensors.models import Correction, FleetRevision, Mote, Onset, ProfileVersion
 from sensors.readings import Profile
 
 
@@ -40,7 +40,9 @@ def current_fleet() -> Fleet:
         profiles=profiles(),
         default_site=settings.SIEIS_DEFAULT_SITE,
         corrections=tuple(one.as_overlay() for one in Correction.objects.reaching_on()),
-    )
+        onsets={(code, number): surprise for code, number, surprise in
+                Onset.objects.values_list("profile__code", "model_version", "surprise")},
+    )  # fmt: skip
 
 
 def _ref(mote: Mote) -> MoteRef:

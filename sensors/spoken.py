@@ -25,7 +25,7 @@ def instants(at_us: Ints) -> list[str]:
 
 def spoken(batch: Batch, fleet: Fleet) -> list[Spoken]:
     """One object a reading, in the batch's order. What was not measured or not judged is None."""
-    scores = np.round(score(batch.surprise, batch.profile.onset), 4)
+    scores = np.round(score(batch.surprise, fleet.onsets_of(batch.profile, batch.model_version)), 4)
     columns = zip(
         batch.mote.tolist(),
         instants(batch.at),

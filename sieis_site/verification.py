@@ -215,7 +215,7 @@ def scored(marked: Marked) -> str | None:
     row = _stored(marked)
     if row is None or row["surprise"] is None:
         return None
-    value = float(readings.score(row["surprise"], marked.profile.onset))
+    value = float(readings.score(row["surprise"], registry.current_fleet().onset(marked.profile, row["model_version"])))
     by = f"model version {row['model_version']}" if row["model_version"] else "the pack's normal bands"
     return f"{value:.2f} by {by}"
 

@@ -72,7 +72,7 @@ class _Rows:
 
 
 def judge(
-    rule: Rule, table: pl.DataFrame, states: States, *, onset: float, until: Mapping[int, int] | None = None
+    rule: Rule, table: pl.DataFrame, states: States, *, onset: Floats | float, until: Mapping[int, int] | None = None
 ) -> tuple[dict[int, Standing], list[Change]]:
     """The states after the table and what changed in it. `until`: instants to which a mote is known to be silent."""
     rows = _gathered(rule, table, states, onset, until or {})
@@ -89,7 +89,9 @@ def judge(
 # ---- rows -----------------------------------------------------------------------------------------------------
 
 
-def _gathered(rule: Rule, table: pl.DataFrame, states: States, onset: float, until: Mapping[int, int]) -> _Rows:
+def _gathered(
+    rule: Rule, table: pl.DataFrame, states: States, onset: Floats | float, until: Mapping[int, int]
+) -> _Rows:
     mote, at = table["mote"].to_numpy(), table["at"].cast(pl.Int64).to_numpy()
     columns = [_shown(one, table, onset) for one in rule.conditions]
     if states:
@@ -153,7 +155,7 @@ def _with_gaps(rule: Rule, rows: _Rows, until: Mapping[int, int]) -> _Rows:
 # ---- conditions -----------------------------------------------------------------------------------------------
 
 
-def _shown(one: Condition, table: pl.DataFrame, onset: float) -> tuple[NDArray[np.int8], Floats]:
+def _shown(one: Condition, table: pl.DataFrame, onset: Floats | float) -> tuple[NDArray[np.int8], Floats]:
     """What each reading says of the condition, and the value that says it."""
     if one.kind == SCORE:
         value = np.asarray(score(table["surprise"].to_numpy(), onset), dtype=np.float64)

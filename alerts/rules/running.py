@@ -85,7 +85,9 @@ def judge_rule(rule: Rule, state: RuleState, *, store: HotStore, fleet: Fleet, n
         heard = set(table["mote"].unique().to_list())
         until = {key: micros(now) for key in keys if key in standing and key not in heard} if is_well else {}
         own = {key: one for key, one in standing.items() if key in keys}
-        after, some = judge(told, table, own, onset=profile.onset, until=until)
+        after, some = judge(
+            told, table, own, onset=fleet.onsets_of(profile, table["model_version"].to_numpy()), until=until
+        )
         standing |= after
         changes += some
     with transaction.atomic():

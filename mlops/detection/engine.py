@@ -56,6 +56,7 @@ class FittedEngine:
     parameters: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    own_onset: float | None = None  # of an alert budget; None: the profile's
     remembered = FIELDS  # what it keeps of each mote, by layer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,6 +69,17 @@ class FittedEngine:
 
     def numbered(self, number: int) -> FittedEngine:
         return replace(self, number=number)
+
+    def with_onset(self, onset: float | None) -> FittedEngine:
+        """The same model with events from another surprise on; layers listen to each other as before."""
+        parameters = {name: value for name, value in self.parameters.items() if name != "own_onset"}
+        told = {} if onset is None else {"own_onset": float(onset)}
+        return replace(self, own_onset=onset, parameters=parameters | told)
+
+    @property
+    def onset(self) -> float:
+        """Surprise from which a reading is anomalous."""
+        return self.profile.onset if self.own_onset is None else self.own_onset
 
     def start(self) -> EngineState:
         state = EngineState(len(self.profile.channels))
@@ -137,7 +149,7 @@ class FittedEngine:
 
     def band(self, rows: Rows, share: Floats | float = 1.0) -> tuple[Floats, Floats]:
         """What is expected of each channel, from the level's table: (rows, channels) lows and highs."""
-        reach = rows.spread * self.models["level"]["limit"] * share
+        reach = rows.spread * self.tables.limit[VOTES.index("level")] * share
         low, high = (self._straight(rows.usual + side * reach) for side in (-1, 1))
         low, high = np.maximum(low, self.tables.low), np.minimum(high, self.tables.high)
         return np.where(np.isfinite(rows.values), low, np.nan), np.where(np.isfinite(rows.values), high, np.nan)
@@ -167,10 +179,12 @@ class FittedEngine:
             heights.append(np.pad(surprise, rest, mode="edge"))
             limit.append(np.broadcast_to(own.get("limit", np.ones(1)), n))
         low, high = self.profile.bounds("physical")
+        raw, surprise = np.stack(knots), np.stack(heights)
         return Tables(
-            raw=np.stack(knots),
-            surprise=np.stack(heights),
-            limit=np.stack(limit),
+            raw=raw,
+            surprise=surprise,
+            limit=np.stack(limit) * self._widened(raw, surprise),
+            onset=float(self.onset),
             low=low,
             high=high,
             bends=_exact(self.bends, np.float64),
@@ -182,16 +196,21 @@ class FittedEngine:
             vote_unit=VOTE_UNIT,
         )
 
+    def _widened(self, raw: Floats, surprise: Floats) -> Floats | float:
+        """(layers, channels) how many times as far out its own onset lies as the profile's."""
+        if self.own_onset is None:
+            return 1.0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            times = _raw_at(raw, surprise, self.onset) / _raw_at(raw, surprise, self.profile.onset)
+        return np.where(np.isfinite(times) & (times > 0), times, 1.0)
+
     @cached_property
     def ease(self) -> Floats:
         """(layers, channels) the share of the way out to onset at which an event ends, by each layer's own table."""
         raw, height, limit = self.tables.raw, self.tables.surprise, self.tables.limit
-        ends = [
-            [inverse(*rising(raw[k, c], height[k, c]), 0.5 * self.profile.onset) for c in range(raw.shape[1])]
-            for k in range(len(raw))
-        ]
+        ends = _raw_at(raw, height, 0.5 * self.onset)
         with np.errstate(invalid="ignore"):  # a layer that is silent of a channel ends nowhere, infinitely far out
-            return np.clip(np.nan_to_num(np.array(ends) / limit, nan=1.0, posinf=1.0), 0.0, 1.0)
+            return np.clip(np.nan_to_num(ends / limit, nan=1.0, posinf=1.0), 0.0, 1.0)
 
     def _normal_again(self, layer: str, c: int, low: float, high: float) -> tuple[float, float]:
         """The expected band drawn in to where its layer would say no more."""
@@ -318,6 +337,13 @@ class FittedEngine:
             model_version=self.number,
             normal_again=self._normal_again(layer, channel, low, high),
         )
+
+
+def _raw_at(raw: Floats, height: Floats, surprise: float) -> Floats:
+    """(layers, channels) each table's least raw output with that surprise."""
+    return np.array(
+        [[inverse(*rising(raw[k, c], height[k, c]), surprise) for c in range(raw.shape[1])] for k in range(len(raw))]
+    )
 
 
 class Engine:

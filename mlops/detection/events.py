@@ -51,6 +51,7 @@ class Tables(NamedTuple):
     raw: Array  # (layers, channels, knots)
     surprise: Array
     limit: Array  # (layers, channels): the raw output at onset
+    onset: float  # the surprise at which an event begins
     low: Array  # the physical range
     high: Array
     bends: Array
@@ -130,7 +131,7 @@ def conclude(
     Returns the row to go on with and how many events closed. `dirty` marks the slots whose running event changed.
     """
     n, n_channels = measured.shape
-    step_us, onset = rows.step_us, rows.onset
+    step_us, onset = rows.step_us, tables.onset
     high, clear = 2.0 * onset, 0.5 * onset
     tolerated_us = np.int64(STEP_TOLERANCE * step_us)
     silent_us = SILENT_STEPS * step_us
@@ -142,7 +143,7 @@ def conclude(
             return i, n_closed
         slot, at, previous_at = rows.slot[i], rows.at[i], rows.previous_at[i]
         is_after_silence = slot >= 0 and previous_at != NO_TIME and at - previous_at > silent_us
-        if is_after_silence and not (mi[slot, NOTICED_AT] != 0 and goes_on(said, tables, i, onset)):
+        if is_after_silence and not (mi[slot, NOTICED_AT] != 0 and goes_on(said, tables, i, rows.onset)):
             if mi[slot, NOTICED_AT] != 0:
                 _close(kept, slot, mi[slot, LAST_AT], closed_ints, closed_floats, closed_shares, n_closed)
                 n_closed += 1
@@ -170,7 +171,7 @@ def conclude(
                 loudest = max(loudest, s)
                 if raw.shape[1] == n_channels and s > out.by_channel[i, c]:
                     out.by_channel[i, c] = s
-                if s > top and not (is_sudden and tables.is_settled[layer] and s < onset):
+                if s > top and not (is_sudden and tables.is_settled[layer] and s < rows.onset):
                     top, top_layer, top_channel = s, layer, c
             tenths = np.int64(np.floor(loudest / tables.vote_unit + 0.5))
             most = (np.int64(1) << np.int64(tables.vote_bits)) - 1

@@ -36,7 +36,7 @@ def held_out(fitted: FittedEngine, batch: Batch) -> dict[str, Any]:
         "n_motes": len(rows.ids),
         "mote_weeks": weeks,
         "share_surprise_3": _share(out.surprise[spoken] >= 3.0),
-        "share_onset": _share(out.surprise[spoken] >= rows.profile.onset),
+        "share_onset": _share(out.surprise[spoken] >= fitted.onset),
         "flagged_share": _share(out.is_anomaly[spoken]),
         "forest_anomaly_ratio": _forest_ratio(fitted, rows),
         "n_events": n_events,

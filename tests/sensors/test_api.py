@@ -116,7 +116,7 @@ def test_a_channel_that_was_not_measured_is_null(fleet, charlie_client):
 def test_latest_costs_the_same_number_of_queries_for_many_motes(
     fleet, charlie_client, django_assert_max_num_queries, django_assert_num_queries
 ):
-    with django_assert_max_num_queries(12) as few:
+    with django_assert_max_num_queries(13) as few:
         charlie_client.get("/api/v1/sensors/latest")
     builders.install_fleet(motes=tuple(str(n) for n in range(100, 140)))
 
