@@ -100,3 +100,10 @@ def test_how_well_a_batterys_days_are_estimated_is_told(a_lab: Path) -> None:
     assert told["motes"] == 3
     assert told["estimates"] > 0
     assert told["band_held"] == 1.0
+
+
+def test_every_page_that_is_open_hears_every_message_of_the_live_benchmark() -> None:
+    figures = run("live", "--clients", "20", "--rates", "5", "--seconds", "1", "--many", "0")
+
+    assert (figures["clients"], figures["messages_per_s"], figures["lost"]) == (20, 5.0, 0)
+    assert {"p50_ms", "p99_ms", "cpu_us_per_delivery"} <= figures.keys()
