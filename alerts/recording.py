@@ -168,11 +168,10 @@ class Recording:
             is_quiet = mote.state != "active" or one.change.mote in quiet
             # An alert that stands hears how its event ends, whatever the mote's state is by then.
             if not self.is_history and not (is_quiet and gathering is None):
-                of[one.key] = self._gather(one.key, event, gathering, mote.subject, self._onset(mote.profile))
+                of[one.key] = self._gather(one.key, event, gathering, mote.subject, self._onset(event))
         for gathering in self.active.values() if not self.is_history else ():
             if gathering.events:
-                which = next(iter(gathering.events.values())).mote_id
-                self.lines += gathering.settle(self._onset(self.fleet.by_id[which].profile))
+                self.lines += gathering.settle(self._onset(next(iter(gathering.events.values()))))
         return self._write(of)
 
     def _set(self, one: Told, gathering: Gathering | None) -> tuple[Event, Gathering | None]:
@@ -208,8 +207,9 @@ class Recording:
         self.opened.append(gathering)
         return gathering
 
-    def _onset(self, profile: str) -> float:
-        return self.fleet.profiles[profile].onset
+    def _onset(self, event: Event) -> float:
+        """Of the version that judged it."""
+        return self.fleet.onset(self.fleet.profiles[self.fleet.by_id[event.mote_id].profile], event.model_version)
 
     def _write(self, of: Mapping[Key, Gathering | None]) -> set[int]:
         """What is over first: only then may another alert of its subject be opened."""
