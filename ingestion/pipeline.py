@@ -24,6 +24,7 @@ from sensors.readings import Batch, Bools, Ints, Profile, concat
 Existing = Callable[[Profile, pl.DataFrame], pl.DataFrame]
 # Where a message stood and when it came: streams count alike, so that the place alone could be another stream's.
 Origin = tuple[int, int, int]
+UNKNOWN = np.iinfo(np.int64).min  # no reading of the mote came before
 Parts = dict[str, Any]  # the arrays of a state, by name
 
 
@@ -186,20 +187,11 @@ class Pipeline:
 
     def _newest_before(self, batch: Batch, states: MutableMapping[int, PartitionState]) -> Ints:
         """For each reading the newest instant of its mote among all that came before it."""
-        table = pl.DataFrame({"mote": batch.mote, "partition": batch.partition, "at": batch.at})
-        seen = [
-            (partition, mote, at)
-            for partition in np.unique(batch.partition).tolist()
-            for mote in np.unique(batch.mote).tolist()
-            if (at := states[partition].newest.get(mote)) is not None
-        ]
-        before = pl.DataFrame(seen, schema={"partition": pl.Int64, "mote": pl.Int64, "known": pl.Int64}, orient="row")
-        floor = np.iinfo(np.int64).min
-        lined = table.join(before, on=["partition", "mote"], how="left", maintain_order="left").with_columns(
-            pl.col("known").fill_null(floor),
-            pl.col("at").shift(1).cum_max().over("partition", "mote").fill_null(floor).alias("previous"),
-        )
-        return lined.select(pl.max_horizontal("known", "previous")).to_series().to_numpy()
+        newest = np.empty(len(batch), dtype=np.int64)
+        for partition in np.unique(batch.partition).tolist():
+            rows = np.flatnonzero(batch.partition == partition)
+            newest[rows] = _newest_of_others(batch.mote[rows], batch.at[rows], states[partition].newest)
+        return newest
 
     def _known(self, batch: Batch, asked: Bools) -> dict[tuple[int, int], tuple[Origin, tuple[Any, ...]]]:
         """Stored readings at the keys of those asked for, by key: where each came from, and what it says."""
@@ -262,6 +254,18 @@ class Pipeline:
         return concat(scored), changes
 
 
+def _newest_of_others(mote: Ints, at: Ints, known: Mapping[int, int]) -> Ints:
+    motes, first, group = np.unique(mote, return_index=True, return_inverse=True)
+    order = np.argsort(group.astype(np.int32), kind="stable")  # each mote's readings, as they came
+    before = np.empty(len(at), dtype=np.int64)
+    before[order[1:]] = at[order[:-1]]
+    before[first] = [known.get(one, UNKNOWN) for one in motes.tolist()]
+    if (at > before).all():  # nothing is late, so that the reading before is the newest
+        return before
+    table = pl.DataFrame({"mote": mote, "before": before})
+    return table.select(pl.col("before").cum_max().over("mote")).to_series().to_numpy()
+
+
 def _origin(batch: Batch, i: int) -> Origin:
     return int(batch.partition[i]), int(batch.offset[i]), int(batch.received_at[i])
 
@@ -278,7 +282,7 @@ def _measured(profile: Profile) -> list[str]:
 
 def _order_flags(batch: Batch, newest: Ints, late: Bools) -> Ints:
     """LATE for what is no newer than its mote's newest, GAP for the first reading after a silence."""
-    is_known = newest != np.iinfo(np.int64).min
+    is_known = newest != UNKNOWN
     waited_us = np.where(is_known & ~late, batch.at - np.where(is_known, newest, 0), 0)
     after_gap = waited_us > batch.profile.silent_after_s * 1e6
     flags: Ints = np.where(late, np.int64(quality.LATE), np.int64(0))

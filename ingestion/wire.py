@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -21,6 +22,9 @@ from sensors.readings import NOT_AN_INSTANT, Batch, Floats, Ints, Profile, micro
 MAX_BYTES = 1 << 20
 KEPT_BYTES = 4096  # of a message that is too large, so that garbage cannot fill the database
 MOTE_FIELDS = ("mote_id", "machine_id", "sensor_id")
+NAMED = attrgetter(*MOTE_FIELDS, "site")
+STAMP = attrgetter("timestamp")
+VALUES = attrgetter("values")
 LAST_INSTANT_US = 4_102_444_800_000_000  # 2100-01-01: beyond it no clock is merely fast
 
 # Reasons, with what they mean for whoever reads the quarantine.
@@ -112,7 +116,13 @@ class Wire:
         names = {name: None for profile in fleet.profiles.values() for name in _accepted(profile)}
         self._fields = {name: f"c{i}" for i, name in enumerate(names)}
         self._decode = msgspec.json.Decoder(self._message_type()).decode
-        self._known: dict[tuple[Any, Any], MoteRef | None] = {}
+        self._motes = [*fleet.by_id.values()]
+        self._place = {mote.id: place for place, mote in enumerate(self._motes)}
+        # By place; the last one stands for a mote that is not known, whose place is -1.
+        self._ids = np.array([*(mote.id for mote in self._motes), 0], dtype=np.int64)
+        self._is_silenced = np.array([*(mote.is_retired for mote in self._motes), True], dtype=np.bool_)
+        self._profiles = np.array([*(mote.profile for mote in self._motes), ""], dtype=object)
+        self._known: dict[tuple[Any, ...], int] = {}
 
     def _message_type(self) -> Any:
         channels = [(field, float | None, None) for field in self._fields.values()]
@@ -130,18 +140,16 @@ class Wire:
         """Every record ends in a batch or as a reject, none in both and none in neither."""
         rejects: list[Reject] = []
         messages, rows, unreadable = self._parse(records, rejects)
-        motes = [self._mote(message) for message in messages]
-        at = instants([message.timestamp for message in messages])
-        fine = np.ones(len(messages), dtype=bool)
+        motes = self._places(messages)
+        at = instants(list(map(STAMP, messages)))
         latest = records.received_at[rows] + self.future_us
-        silenced = np.array([mote is None or mote.is_retired for mote in motes], dtype=bool)
-        suspects = np.flatnonzero((at < 0) | (at > latest) | silenced)
-        for i in suspects.tolist():
-            fine[i] = False
-            rejects.append(self._explain(rows[i], messages[i], motes[i], int(at[i]), int(latest[i])))
+        fine = (at >= 0) & (at <= latest) & ~self._is_silenced[motes]
+        for i in np.flatnonzero(~fine).tolist():
+            mote = self._motes[motes[i]] if motes[i] >= 0 else None
+            rejects.append(self._explain(rows[i], messages[i], mote, int(at[i]), int(latest[i])))
         batches = []
         for profile in self.fleet.profiles.values():
-            chosen = np.array([mote is not None and mote.profile == profile.code for mote in motes], dtype=bool) & fine
+            chosen = (self._profiles[motes] == profile.code) & fine
             if chosen.any():
                 batches.append(
                     self._batch(
@@ -206,18 +214,23 @@ class Wire:
         message.site, message.timestamp = site, stamp
         return message, bad
 
-    def _mote(self, message: Any) -> MoteRef | None:
-        code = message.mote_id
-        if code is None:
-            code = message.machine_id if message.machine_id is not None else message.sensor_id
-        key = (code, message.site)
-        try:
-            return self._known[key]
-        except KeyError:
-            found = self.fleet.find(str(code), message.site) if code is not None else None
-            if found is not None:  # unknown codes are not kept: garbage must not grow memory
-                self._known[key] = found
-            return found
+    def _places(self, messages: Sequence[Any]) -> Ints:
+        """The place of each message's mote, -1 where none is known by that name."""
+        named = list(map(NAMED, messages))
+        places = list(map(self._known.get, named))
+        if None in places:
+            places = [self._find(names) if place is None else place for names, place in zip(named, places, strict=True)]
+        return np.array(places, dtype=np.int64)
+
+    def _find(self, names: tuple[Any, ...]) -> int:
+        *codes, site = names
+        said = [code for code in codes if code is not None]
+        found = self.fleet.find(str(said[0]), site) if said else None
+        if found is None:
+            return -1
+        if len(said) == 1:  # of unknown codes and whatever else is said nothing is kept: garbage must not grow memory
+            self._known[names] = self._place[found.id]
+        return self._place[found.id]
 
     def _explain(self, row: int, message: Any, mote: MoteRef | None, at: int, latest: int) -> Reject:
         code = next((str(getattr(message, name)) for name in MOTE_FIELDS if getattr(message, name) is not None), "")
@@ -250,14 +263,14 @@ class Wire:
         profile: Profile,
         places: Ints,
         messages: Sequence[Any],
-        motes: Sequence[MoteRef | None],
+        motes: Ints,
         at: Ints,
         rows: Ints,
         records: Records,
         unreadable: dict[int, set[str]],
         rejects: list[Reject],
     ) -> tuple[Batch, Ints]:
-        chosen = [messages[i] for i in places.tolist()]
+        chosen = messages if len(places) == len(messages) else [messages[i] for i in places.tolist()]
         values = self._values(profile, chosen)
         bad = np.zeros(values.shape, dtype=bool)
         for place in unreadable.keys() & set(places.tolist()):
@@ -269,8 +282,7 @@ class Wire:
         is_measured = profile.is_measured
         empty = np.isnan(values).all(axis=1)
         for i in np.flatnonzero(empty).tolist():
-            mote = motes[places[i]]
-            assert mote is not None
+            mote = self._motes[motes[places[i]]]
             names = [channel.code for channel in profile.channels if channel.formula is None]
             detail = f"expected a number for one of {', '.join(names)}"
             rejects.append(
@@ -288,7 +300,7 @@ class Wire:
         keep = ~empty
         places, values, bad = places[keep], values[keep], bad[keep]
         taken = rows[places]
-        keys = np.array([motes[i].id for i in places.tolist()], dtype=np.int64)
+        keys = self._ids[motes[places]]
         flags = quality.flag(quality.UNREADABLE, bad) | quality.flag(
             quality.MISSING, np.isnan(values) & ~bad & is_measured
         )
@@ -307,7 +319,7 @@ class Wire:
 
     def _values(self, profile: Profile, messages: Sequence[Any]) -> Floats:
         """(rows, channels): the first of a channel's names that has a number, flat before nested."""
-        nested = [(i, message.values) for i, message in enumerate(messages) if message.values is not None]
+        nested = [(i, inner) for i, inner in enumerate(map(VALUES, messages)) if inner is not None]
         table = np.empty((len(messages), len(profile.channels)))
         for place, channel in enumerate(profile.channels):
             column = table[:, place]
@@ -315,8 +327,9 @@ class Wire:
             if channel.formula:  # not the sender's to say
                 continue
             for field in [self._fields[name] for name in (channel.code, *channel.aliases)]:
-                found = _column(messages, field)
-                np.copyto(column, found, where=np.isnan(column))
+                said = list(map(attrgetter(field), messages))
+                if said.count(None) < len(said):
+                    np.copyto(column, np.array(said, dtype=np.float64), where=np.isnan(column))
                 for i, inner in nested:
                     if math.isnan(column[i]) and getattr(inner, field) is not None:
                         column[i] = getattr(inner, field)
@@ -328,10 +341,6 @@ def _accepted(profile: Profile) -> Iterable[str]:
         if channel.formula is None:
             yield channel.code
             yield from channel.aliases
-
-
-def _column(messages: Sequence[Any], field: str) -> Floats:
-    return np.array([getattr(message, field) for message in messages], dtype=np.float64)
 
 
 def _is_text(value: Any) -> bool:
@@ -370,7 +379,7 @@ def instants(stamps: Sequence[Any]) -> Ints:
 
     What a stamp means never depends on the others: a replay cuts the stream into other batches.
     """
-    kinds = {type(stamp) for stamp in stamps}
+    kinds = set(map(type, stamps))
     if kinds <= {int, float}:
         return _epochs(stamps)
     if kinds == {str}:

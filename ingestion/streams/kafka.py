@@ -327,9 +327,10 @@ class KafkaConsumer:
         if self._has_changed:  # they may be another consumer's by now, or come again from where on_assign says
             self._has_changed = False
             return []
-        for error in [error for message in messages if (error := message.error()) is not None]:
+        errors = [error for error in map(Message.error, messages) if error is not None]
+        for error in errors:
             self._doubted(error)
-        return [message for message in messages if message.error() is None] if self._doubt else messages
+        return [message for message in messages if message.error() is None] if errors else messages
 
     # Called by the driver from within consume(). An assignment is taken in the next round of poll, outside of it,
     # so that on_assign may ask the broker and raise.
@@ -427,10 +428,10 @@ class KafkaConsumer:
 
 def _records(messages: Sequence[Message]) -> Records:
     n = len(messages)
-    times = np.fromiter([message.timestamp()[1] for message in messages], dtype=np.int64, count=n)
+    times = np.fromiter((at for _, at in map(Message.timestamp, messages)), dtype=np.int64, count=n)
     return Records(
-        values=[message.value() or b"" for message in messages],
-        partition=np.fromiter([message.partition() for message in messages], dtype=np.int64, count=n),
-        offset=np.fromiter([message.offset() for message in messages], dtype=np.int64, count=n),
+        values=[value or b"" for value in map(Message.value, messages)],
+        partition=np.fromiter(map(Message.partition, messages), dtype=np.int64, count=n),
+        offset=np.fromiter(map(Message.offset, messages), dtype=np.int64, count=n),
         received_at=times * 1000,
     )
