@@ -77,5 +77,18 @@ for (const button of findAll("[data-fills]")) {
   });
 }
 
+/** What scrolls can be reached and scrolled by keyboard, for as long as it is wider or higher than its place. */
+const reach = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const scrolls = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight;
+    if (scrolls && !target.hasAttribute("tabindex")) target.dataset.reached = target.tabIndex = 0;
+    if (!scrolls && target.dataset.reached) {
+      target.removeAttribute("tabindex");
+      delete target.dataset.reached;
+    }
+  }
+});
+for (const box of findAll(".scroll, pre")) reach.observe(box);
+
 tellTimes();
 setInterval(tellTimes, 1000);
