@@ -14,6 +14,7 @@ from mlops.forecasting.panel import Panel
 from mlops.forecasting.seasons import season
 from sensors.readings import Floats
 
+Figures = dict[str, float | None]
 NEAR_ZERO = 0.05  # of the usual size of a series: a percentage of less says nothing
 R2_WEIGHT, MAPE_WEIGHT = 0.7, 0.3
 
@@ -68,7 +69,7 @@ class Measured:
         self.n_within += int(scored.sum())
 
     @property
-    def figures(self) -> dict[str, float | None]:
+    def figures(self) -> Figures:
         """None where nothing could be measured. `score` is 0.7 R² + 0.3 (1 − MAPE), of R² alone without a MAPE."""
         r2 = 1.0 - self.squared / self.variance if self.variance > 0.0 else None
         mape = self.percent / self.n_percent if self.n_percent > self.n_values / 2 else None
