@@ -34,6 +34,7 @@ DEFAULT_SPAN = timedelta(hours=6)
 YEARS = range(1971, 2100)
 LEAST_SPAN, MOST_SPAN = timedelta(minutes=1), timedelta(days=400)
 MOST_READINGS = 500_000  # a mote that reports every second sends so many in six days
+LISTED_EVENTS = 50
 SHOWN_EVENTS, SHOWN_CORRECTIONS, SHOWN_DEEDS, SHOWN_LABELS, SHOWN_ALERTS = 300, 50, 30, 30, 20
 
 # What a change of state means, for the person who is about to make it.
@@ -193,6 +194,8 @@ def context(mote: Mote, asked: Mapping[str, str], *, tiers: Tiers, now: datetime
         "state_words": STATES[mote.state][1],
         "corrections": _corrections(mote),
         "n_events": len(events),
+        "events": events[:LISTED_EVENTS],
+        **_beside(mote),
         "alerts": Alert.objects.active()
         .filter(mote=mote)
         .select_related("mote__site", "acknowledged_by")[:SHOWN_ALERTS],
@@ -223,7 +226,19 @@ def _series(profile: ProfileValue, table: pl.DataFrame, shown: Stretch, now: dat
 
 def _events(mote: Mote, shown: Stretch) -> list[Event]:
     within = Q(started_at__lt=shown.end) & (Q(last_at__gte=shown.start) | Q(ended_at=None))
-    return list(Event.objects.filter(within, mote=mote)[:SHOWN_EVENTS])
+    return list(Event.objects.filter(within, mote=mote).select_related("alert")[:SHOWN_EVENTS])
+
+
+def _beside(mote: Mote) -> dict[str, str]:
+    """The codes of the motes before and after it at its site, as people count them; empty at either end."""
+    codes = sorted(Mote.objects.on_page().filter(site=mote.site).values_list("code", flat=True), key=words.natural)
+    if mote.code not in codes:  # a retired one stands on no list
+        return {"mote_before": "", "mote_after": ""}
+    place = codes.index(mote.code)
+    return {
+        "mote_before": codes[place - 1] if place else "",
+        "mote_after": codes[place + 1] if place + 1 < len(codes) else "",
+    }
 
 
 def _corrections(mote: Mote) -> Sequence[Correction]:

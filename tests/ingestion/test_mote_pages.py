@@ -452,3 +452,33 @@ def test_coverage_counts_a_reading_for_its_interval_however_many_come_in_it(at_s
 
 def test_the_words_are_as_their_examples_say():
     assert doctest.testmod(mote_page).failed == 0
+
+
+# ---- events, and the motes beside it --------------------------------------------------------------------------
+
+
+def test_events_of_the_range_are_listed_and_those_of_other_days_are_not(fleet, charlie_client):
+    store([[20.0, 2.7]] * 10)
+    for start, words in ((NOON, "Temperature 45.0 °C"), (NOON - timedelta(days=2), "Voltage jumped")):
+        Event.objects.create(
+            mote=mote(), noticed_at=start, started_at=start, last_at=start + timedelta(minutes=5), n_readings=11,
+            ended_at=start + timedelta(minutes=6), peak_surprise=9.0, peak_at=start, peak_channel="temperature",
+            layer="level", words=words, model_version=1,
+        )  # fmt: skip
+
+    page = text(charlie_client.get(f"/motes/main/7/{RANGE}"))
+
+    assert "Temperature 45.0 °C 11 level none" in page
+    assert "Voltage jumped" not in page
+
+
+def test_the_motes_beside_it_are_those_that_one_counts_next_and_the_range_goes_along(fleet, charlie_client):
+    store([[20.0, 2.7]] * 10)
+
+    page = charlie_client.get(f"/motes/main/8/{RANGE}").content.decode()
+    first = charlie_client.get("/motes/main/7/").content.decode()
+
+    links = dict(re.findall(r'href="(/motes/main/\w+/[^"]*)" data-key="([jk])"', page))
+    kept = "?from=2026-03-02T12:00:00Z&amp;to=2026-03-02T13:00:00Z"
+    assert links == {f"/motes/main/7/{kept}": "k", f"/motes/main/10/{kept}": "j"}
+    assert re.findall(r'data-key="([jk])"', first) == ["j"]

@@ -275,3 +275,12 @@ const alerts = find("#alerts");
 if (alerts) {
   const list = alertList(alerts, { onMoved: (alert) => list.change(alert) });
 }
+
+/** j and k go to the motes after and before it, with the range that is shown. */
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea, dialog")) return;
+  const link = find(`a[data-key="${CSS.escape(event.key)}"]`);
+  if (!link) return;
+  event.preventDefault();
+  location.assign(link.href);
+});
