@@ -193,9 +193,8 @@ def undo(of: Scope, *, who: User | None, now: datetime) -> ModelVersion:
     The version of which the budget's is a copy serves again; where a model was trained since, it serves on as a copy
     with the onset from before the budget.
     """
-    here = registry.production(of.profile.code, of.mote)
-    last = standing(of)
-    if here is None or last is None or here.parameters.get("own_onset") is None:
+    here, last = registry.production(of.profile.code, of.mote), in_force(of)
+    if here is None or last is None:
         raise NoBudget(f"No alert budget is in force for {of.words}, so there is nothing to undo.")
     why = f"undo of the alert budget of {last.at:%Y-%m-%d %H:%M} UTC"
     if here.name != last.detail["to"]:
@@ -221,8 +220,11 @@ def story(profile: Profile) -> QuerySet[AuditEntry]:
     return AuditEntry.objects.filter(deed__in=(APPLIED, UNDONE), subject__in=subjects).select_related("who")
 
 
-def standing(of: Scope) -> AuditEntry | None:
-    """The scope's last budget that was not taken back."""
+def in_force(of: Scope) -> AuditEntry | None:
+    """The scope's last budget that was not taken back, if what serves judges by one."""
+    here = registry.production(of.profile.code, of.mote)
+    if here is None or here.parameters.get("own_onset") is None:
+        return None
     told = AuditEntry.objects.filter(subject=of.subject)
     undone = set(told.filter(deed=UNDONE).values_list("detail__undoes", flat=True))
     return told.filter(deed=APPLIED).exclude(Q(pk__in=undone)).first()

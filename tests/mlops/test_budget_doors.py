@@ -215,3 +215,29 @@ def test_silver_without_a_word_of_some_days_is_no_obstacle(days):
     )
 
     assert found.n_readings == len(days)
+
+
+def test_the_page_draws_the_curve_and_only_engineers_may_apply(days, alice_client, charlie_client):
+    asked = {"profile": "indoor", "at_most": 3, "days": 28, "mote": ""}
+
+    seen = charlie_client.get("/models/budget/", asked).content.decode()
+    offered = alice_client.get("/models/budget/", asked).content.decode()
+
+    assert "Missed that is caught now" in seen
+    assert "<polyline" in seen
+    assert 'action="/models/budget/apply"' not in seen
+    assert 'action="/models/budget/apply"' in offered
+    assert charlie_client.post("/models/budget/apply", asked).status_code == 403
+    told = alice_client.post("/models/budget/apply", asked, follow=True).content.decode()
+    assert "At most 3 events a week: indoor/anomaly_detector_v2" in told
+    assert "Undo the last budget" in told
+    told = alice_client.post("/models/budget/undo", {"profile": "indoor"}, follow=True).content.decode()
+    assert "Taken back: indoor/anomaly_detector_v1" in told
+
+
+def test_the_page_says_what_to_do_where_there_is_nothing_to_see(indoor, charlie_client):
+    nothing = charlie_client.get("/models/budget/")
+    wrong = charlie_client.get("/models/budget/", {"profile": "indoor", "at_most": "many"})
+
+    assert "has reached the lake yet" in nothing.content.decode()
+    assert (wrong.status_code, "are numbers" in wrong.content.decode()) == (400, True)
