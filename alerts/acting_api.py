@@ -102,67 +102,23 @@ def _told(pk: int) -> dict[str, Any]:
     return dict(AlertOut(alerts_as_told().get(pk=pk)).data)
 
 
-@extend_schema(tags=["alerts"], request=Note, responses=AlertOut)
-class Acknowledge(_Act):
-    """Says that somebody has the alert in hand. 409 where it is not open any more."""
-
-    deed = "acknowledge"
-
-
-@extend_schema(tags=["alerts"], request=Note, responses=AlertOut)
-class Start(_Act):
-    """Says that somebody is working on it; it is that person's unless it is somebody's already."""
-
-    deed = "start"
+def _door(deed: str, promise: str) -> type[_Act]:
+    """The endpoint of a deed that answers the alert as it then stands."""
+    described = extend_schema(tags=["alerts"], request=GIVEN.get(deed, Note), responses=AlertOut)
+    return described(type(deed.capitalize(), (_Act,), {"deed": deed, "__doc__": promise}))
 
 
-@extend_schema(tags=["alerts"], request=Resolution, responses=AlertOut)
-class Resolve(_Act):
-    """Ends an alert, with a note and what it was. 409 where it has ended already."""
-
-    deed = "resolve"
-
-
-@extend_schema(tags=["alerts"], request=Note, responses=AlertOut)
-class Close(_Act):
-    """Says that nothing more is to be learnt from a resolved alert."""
-
-    deed = "close"
-
-
-@extend_schema(tags=["alerts"], request=Note, responses=AlertOut)
-class Reopen(_Act):
-    """Takes back that it is over. 409 where its subject has another active alert of the kind."""
-
-    deed = "reopen"
-
-
-@extend_schema(tags=["alerts"], request=Assignment, responses=AlertOut)
-class Assign(_Act):
-    """Puts it into somebody's hands. To take it from somebody else, send the `revision` that you saw."""
-
-    deed = "assign"
-
-
-@extend_schema(tags=["alerts"], request=Words, responses=AlertOut)
-class Comment(_Act):
-    """Adds words to its story."""
-
-    deed = "comment"
-
-
-@extend_schema(tags=["alerts"], request=Sleep, responses=AlertOut)
-class Snooze(_Act):
-    """Puts it out of sight until an instant; it still ends by itself."""
-
-    deed = "snooze"
-
-
-@extend_schema(tags=["alerts"], request=Note, responses=AlertOut)
-class Wake(_Act):
-    """Ends its sleep."""
-
-    deed = "wake"
+Acknowledge = _door("acknowledge", "Says that somebody has the alert in hand. 409 where it is not open any more.")
+Start = _door("start", "Says that somebody is working on it; it is that person's unless it is somebody's already.")
+Resolve = _door("resolve", "Ends an alert, with a note and what it was. 409 where it has ended already.")
+Close = _door("close", "Says that nothing more is to be learnt from a resolved alert.")
+Reopen = _door("reopen", "Takes back that it is over. 409 where its subject has another active alert of the kind.")
+Assign = _door(
+    "assign", "Puts it into somebody's hands. To take it from somebody else, send the `revision` that you saw."
+)
+Comment = _door("comment", "Adds words to its story.")
+Snooze = _door("snooze", "Puts it out of sight until an instant; it still ends by itself.")
+Wake = _door("wake", "Ends its sleep.")
 
 
 @extend_schema(tags=["alerts"], request=Verdict, responses=JudgementOut)
