@@ -59,7 +59,7 @@ def measure(stack: Stack, seconds: float, rate: float) -> dict[str, Any]:
     flow.start()
     time.sleep(SETTLE_S)
     used, began, most = (
-        {name: _cpu_s(pids) for name, pids in roots.items()},
+        {name: cpu_s(pids) for name, pids in roots.items()},
         time.monotonic(),
         dict.fromkeys(roots, 0.0),
     )
@@ -68,7 +68,7 @@ def measure(stack: Stack, seconds: float, rate: float) -> dict[str, Any]:
             most[name] = max(most[name], _memory_mb(pids))
         time.sleep(1.0)
     passed = time.monotonic() - began
-    shares = {name: (_cpu_s(pids) - used[name]) / passed for name, pids in roots.items()}
+    shares = {name: (cpu_s(pids) - used[name]) / passed for name, pids in roots.items()}
     stop.set()
     flow.join()
     sent = _servers.end(stack)
@@ -155,7 +155,7 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 
 
-def _cpu_s(roots: list[int]) -> float:
+def cpu_s(roots: list[int]) -> float:
     """Of those that live, and of their children that ended."""
     stats = [_each(partial(_stat, pid)) for pid in _family(roots)]
     return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / TICK

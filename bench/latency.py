@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=42.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name, _stack(Path(name), options.servers) as sieis:
-        _start(sieis, options.servers)
+        start(sieis, servers=options.servers)
         print(json.dumps(asyncio.run(measure(sieis, options))))
 
 
@@ -49,7 +49,7 @@ def _stack(folder: Path, servers: bool) -> contextlib.AbstractContextManager[sta
     return stack.on_servers(folder, ADDRESSES)
 
 
-def _start(sieis: stack.Stack, servers: bool) -> None:
+def start(sieis: stack.Stack, *, servers: bool) -> None:
     environment = sieis.environment
     sieis.environment = {**environment, "SIEIS_DEMO": "1", "SIEIS_DEMO_PASSWORD": PASSWORD}
     sieis.manage("migrate", "-v0")
@@ -67,7 +67,7 @@ async def measure(sieis: stack.Stack, options: argparse.Namespace) -> dict[str, 
     echo = await _echo_ms()
     async with websockets.connect(f"ws://127.0.0.1:{sieis.port}/ws/live/", additional_headers=headers) as socket:
         heard: dict[int, float] = {}
-        listener = asyncio.create_task(_listen(socket, heard))
+        listener = asyncio.create_task(listen(socket, heard))
         sent = await asyncio.to_thread(_send, sieis, options.rate, WARM_UP_S + options.seconds)
         await asyncio.sleep(3)
         listener.cancel()
@@ -86,7 +86,7 @@ async def measure(sieis: stack.Stack, options: argparse.Namespace) -> dict[str, 
     }
 
 
-async def _listen(socket: Any, heard: dict[int, float]) -> None:
+async def listen(socket: Any, heard: dict[int, float]) -> None:
     from datetime import datetime
 
     async for text in socket:

@@ -1,6 +1,6 @@
 """The books: every message in exactly one column, once, whatever dies, is read again or is made anew."""
 
-# ruff: noqa: F811  (the fixtures come from test_runner by import)
+# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import shutil
@@ -23,7 +23,8 @@ from sensors import registry
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.stores import hot
-from tests.ingestion.test_runner import (  # noqa: F401
+from tests.ingestion.path import (  # noqa: F401
+    STEP_US,
     drain,
     fleet,
     heard,
@@ -36,7 +37,6 @@ from tests.ingestion.test_runner import (  # noqa: F401
 )
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
-STEP_US = 30_000_000
 
 
 def totals() -> dict[str, int]:

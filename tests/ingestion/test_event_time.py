@@ -1,6 +1,6 @@
 """When a reading was measured decides, not when it came: what is late takes nothing back."""
 
-# ruff: noqa: F811  (the fixtures come from test_runner by import)
+# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 
 from sensors.models import Mote
 from sensors.readings import micros
-from tests.ingestion.test_runner import drain, fleet, heard, make, reading, send, start_us  # noqa: F401
+from tests.ingestion.path import drain, fleet, heard, make, reading, send, start_us  # noqa: F401
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 STEP_US = 30_000_000

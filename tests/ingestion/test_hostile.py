@@ -1,6 +1,6 @@
 """Whatever arrives: never a crash, never a silent drop, and the books balance afterwards."""
 
-# ruff: noqa: F811  (the fixtures come from test_runner by import)
+# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import json
@@ -21,8 +21,8 @@ from ingestion.wire import REASONS, instants
 from sensors import registry
 from sensors.stores import hot
 from tests.ingestion.hostile.make import STAMPS, N, read
+from tests.ingestion.path import drain, fleet, heard, in_hot, make, stored  # noqa: F401
 from tests.ingestion.test_pipeline import Path_, records
-from tests.ingestion.test_runner import drain, fleet, heard, in_hot, make, stored  # noqa: F401
 from tests.ingestion.test_wire import NOON_US
 
 CORPUS = read()

@@ -1,21 +1,29 @@
-"""Large batches are stored while the next one is judged: nothing is lost, known too late or told out of turn by it."""
+"""Large batches overlap on their way: nothing is lost, known too late, told out of turn or saved too early by it."""
 
-# ruff: noqa: F811  (the fixtures come from test_runner by import)
+# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 import pytest
+from django.core.files.storage import default_storage
 
-from alerts.models import Event
-from ingestion.models import LedgerHour, Quarantined
+from alerts.models import Alert, Event
+from ingestion import checkpoints
+from ingestion.models import Checkpoint, LedgerHour, Quarantined
 from ingestion.runner import Pace
 from ingestion.streams import stream
+from mlops.detection import FittedEngine, fallback
+from sensors.lake import lake
 from sensors.readings import Profile
 from sensors.stores import HotStore, StoreUnavailable, hot
-from tests.ingestion.test_runner import (  # noqa: F401
+from tests.ingestion.path import (  # noqa: F401
+    STEP_US,
     Failing,
     drain,
     fleet,
@@ -29,7 +37,6 @@ from tests.ingestion.test_runner import (  # noqa: F401
 )
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
-STEP_US = 30_000_000
 FULL = Pace(batch_max=4, batch_wait_s=0.0, retry_s=0.001, retry_max_s=0.002, look_s=1e9, slow_cycle_s=1e9)
 
 
@@ -98,3 +105,115 @@ def test_a_store_that_is_away_under_large_batches_loses_nothing(make: Any, heard
     assert len(in_hot()) == len(stored()) == 12
     assert [batch.offset.tolist() for batch in heard.batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert Event.objects.count() == 1
+
+
+class Judge:
+    """A serving whose engine first asks whether it may work."""
+
+    def __init__(self, before_step: Callable[[], None]) -> None:
+        self.before_step = before_step
+        self.engines: dict[Profile, Any] = {}
+
+    def engine_for(self, profile: Profile) -> Any:
+        return self.engines.setdefault(profile, Asking(fallback(profile), self.before_step))
+
+    def version_for(self, profile: Profile) -> None:
+        return None
+
+    def versions_for(self, profile: Profile) -> list[Any]:
+        return []
+
+    def go_back_to(self, profile: Any, number: int, own: Any = None) -> None:
+        """There is one engine only."""
+
+    def refresh(self, now: datetime) -> list[str]:
+        return []
+
+
+class Asking:
+    def __init__(self, engine: FittedEngine, before_step: Callable[[], None]) -> None:
+        self._engine, self._before_step = engine, before_step
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def step(self, state: Any, batch: Any) -> Any:
+        self._before_step()
+        return self._engine.step(state, batch)
+
+
+def test_the_next_large_batch_is_fetched_while_the_engine_works_on_one(make: Any) -> None:
+    at = start_us()
+    send(*[reading(at + i * STEP_US) for i in range(8)])
+    source = Hastening(stream())
+
+    def wait() -> None:
+        assert source.polled.wait(20), "the path waited for the engine before it fetched more"
+
+    drain(make(stream=source, serving=Judge(wait), pace=FULL))
+
+    assert in_hot()["offset"].to_list() == stored()["offset"].sort().to_list() == list(range(8))
+
+
+def test_a_fault_of_the_engine_stops_the_path_and_what_it_had_in_hand_comes_again(make: Any) -> None:
+    at, steps = start_us(), []
+    send(*[reading(at + i * STEP_US) for i in range(12)])
+
+    def fail_at_third() -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        drain(make(serving=Judge(fail_at_third), pace=replace(FULL, slow_cycle_readings=4)))
+    drain(make(pace=FULL))
+
+    assert in_hot()["flags"].to_list() == stored()["flags"].to_list() == [0] * 12, "none is known or late"
+
+
+def test_what_is_saved_is_the_state_at_its_offset_although_the_engine_was_ahead(make: Any) -> None:
+    at = start_us()
+    send(*[reading(at + i * STEP_US) for i in range(16)])
+
+    class Fails(Failing):
+        def write(self, profile: Profile, table: pl.DataFrame) -> None:
+            if table["offset"].min() == 12:
+                raise self._error
+            self._store.write(profile, table)
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        drain(make(hot=Fails(hot(), RuntimeError("a fault"), 0), pace=replace(FULL, slow_cycle_readings=4)))
+
+    held = checkpoints.claim(stream().topic, 0, owner="next", identity=stream().identity())
+    checkpoints.restore(held, default_storage)
+    assert held.next_offset in (4, 8, 12)
+    assert list(held.state.newest.values()) == [at + (held.next_offset - 1) * STEP_US]
+    drain(make(pace=FULL))
+    assert in_hot()["flags"].to_list() == stored()["flags"].to_list() == [0] * 16
+
+
+class Away:
+    """A lake that is away for so many appends."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(lake(), name)
+
+    def append(self, table: str, data: pl.DataFrame, **told: Any) -> None:
+        if self._left:
+            self._left -= 1
+            raise StoreUnavailable("the lake is away")
+        lake().append(table, data, **told)
+
+
+def test_a_lake_that_is_away_while_the_path_goes_on_is_told_waited_for_and_has_all_once(make: Any) -> None:
+    at = start_us()
+    send(*[reading(at + i * STEP_US) for i in range(12)])
+
+    drain(make(lake=Away(5), pace=replace(FULL, slow_cycle_readings=4)))
+
+    assert stored()["offset"].sort().to_list() == stored("bronze")["offset"].sort().to_list() == list(range(12))
+    assert Checkpoint.objects.get().next_offset == sum(line.stored for line in LedgerHour.objects.all()) == 12
+    assert Alert.objects.get(subject="sink:lake").status == "resolved"

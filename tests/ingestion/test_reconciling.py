@@ -1,6 +1,6 @@
 """Books and stores compared: an hour that one store lost turns red, heals and turns green; nothing is invented."""
 
-# ruff: noqa: F811  (the fixtures come from test_runner by import)
+# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import io
@@ -29,7 +29,7 @@ from sensors.retention import forget_old_readings
 from sensors.stores import hot
 from tests import stack
 from tests.builders import install_fleet
-from tests.ingestion.test_runner import Failing, drain, fleet, heard, in_hot, make, reading, send, stored  # noqa: F401
+from tests.ingestion.path import Failing, drain, fleet, heard, in_hot, make, reading, send, stored  # noqa: F401
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 HOUR = timedelta(hours=1)

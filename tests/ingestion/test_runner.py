@@ -1,17 +1,13 @@
 """The reading path as it runs, on the embedded parts: what arrives is stored hot and cold, once, whatever dies."""
 
+# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, ClassVar
 
 import polars as pl
 import pytest
-from django.core.files.storage import default_storage
-from django.utils import timezone
 
 from alerts.models import Alert, Event
 from ingestion.checkpoints import Fenced
@@ -20,95 +16,25 @@ from ingestion.runner import Pace, Runner
 from ingestion.streams import StreamClosed, stream
 from mlops.serving import Serving
 from sensors import registry
-from sensors.lake import lake
 from sensors.models import Mote, ProcessHeartbeat
 from sensors.readings import Profile, micros
-from sensors.stores import HotStore, StoreRefused, StoreUnavailable, hot
+from sensors.stores import StoreRefused, StoreUnavailable, hot
 from tests.builders import install_fleet
+from tests.ingestion.path import (  # noqa: F401
+    Failing,
+    Heard,
+    drain,
+    fleet,
+    heard,
+    in_hot,
+    make,
+    reading,
+    send,
+    start_us,
+    stored,
+)  # fmt: skip
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Heard:
-    """What the live channel was told."""
-
-    def __init__(self) -> None:
-        self.batches: list[Any] = []
-        self.alerts: list[Alert] = []
-
-    def announce_readings(self, batch: Any, fleet: Any) -> None:
-        self.batches.append(batch)
-
-    def announce_alert(self, alert: Alert) -> None:
-        self.alerts.append(alert)
-
-
-class Failing:
-    """A hot store in front of the real one that is away, or refuses, for so many writes."""
-
-    def __init__(self, store: HotStore, error: Exception, times: int) -> None:
-        self._store, self._error, self._left = store, error, times
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def write(self, profile: Profile, table: pl.DataFrame) -> None:
-        if self._left:
-            self._left -= 1
-            raise self._error
-        self._store.write(profile, table)
-
-
-@pytest.fixture
-def fleet() -> None:
-    install_fleet(motes=("7", "8"))
-    stream().ensure()
-
-
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
-def make(heard: Heard) -> Callable[..., Runner]:
-    def build(**changes: Any) -> Runner:
-        parts: dict[str, Any] = {
-            "stream": stream(), "hot": hot(), "lake": lake(), "storage": default_storage, "serving": Serving(),
-            "fleet": registry.current_fleet, "fleet_revision": registry.revision, "announce": heard, "group": "test",
-            "owner": "runner@test", "now": timezone.now,
-            "pace": Pace(batch_wait_s=0.0, retry_s=0.001, retry_max_s=0.002, look_s=0.0, slow_cycle_s=0.0),
-        }  # fmt: skip
-        return Runner(**{**parts, **changes})
-
-    return build
-
-
-def start_us() -> int:
-    return micros(timezone.now() - timedelta(minutes=30)) // 1_000_000 * 1_000_000
-
-
-def reading(at_us: int, code: str = "7", **channels: Any) -> bytes:
-    values = {"temperature": 21.5, "humidity": 40.0, "light": 120.0, "voltage": 2.7, **channels}
-    return json.dumps({"mote_id": code, "timestamp": at_us / 1e6, **values}).encode()
-
-
-def send(*payloads: bytes) -> None:
-    stream().append(list(payloads), [b"main/lab"] * len(payloads))
-
-
-def drain(runner: Runner) -> None:
-    runner.run(threading.Event(), until_end=True)
-
-
-def stored(table: str = "silver/indoor") -> pl.DataFrame:
-    return lake().scan(table).collect()
-
-
-def in_hot() -> pl.DataFrame:
-    profile = registry.profiles()["indoor"]
-    motes = list(Mote.objects.values_list("pk", flat=True))
-    return hot().between(profile, motes, timezone.now() - timedelta(days=1), timezone.now() + timedelta(hours=1))
 
 
 def test_a_reading_reaches_hot_store_lake_books_checkpoint_and_live_channel(

@@ -1,6 +1,6 @@
 """The reading path at its worst moments: what dies, moves or changes between two steps loses and doubles nothing."""
 
-# ruff: noqa: F811  (the fixtures come from test_runner by import)
+# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import hashlib
@@ -33,7 +33,8 @@ from sensors.models import ProfileVersion
 from sensors.readings import Profile
 from sensors.stores import StoreUnavailable, hot
 from tests.builders import channel, install_fleet, profile
-from tests.ingestion.test_runner import (  # noqa: F401
+from tests.ingestion.path import (  # noqa: F401
+    STEP_US,
     Failing,
     drain,
     fleet,
@@ -47,7 +48,6 @@ from tests.ingestion.test_runner import (  # noqa: F401
 )
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
-STEP_US = 30_000_000
 INDOOR = profile(channel(), channel("humidity", physical=(0.0, 100.0)), channel("light"), channel("voltage"))
 
 
