@@ -23,6 +23,7 @@ from sensors.roles import CanOperate
 from sensors.serializers import Instant
 
 MOST_AT_ONCE = 500
+BIGGEST = 2**63 - 1  # no database holds a greater number of an alert
 
 
 class Note(serializers.Serializer[Any]):
@@ -132,7 +133,9 @@ class Judge(_Act):
 
 
 class Bulk(serializers.Serializer[Any]):
-    ids = serializers.ListField(child=serializers.IntegerField(), allow_empty=False, max_length=MOST_AT_ONCE)
+    ids = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=BIGGEST), allow_empty=False, max_length=MOST_AT_ONCE
+    )
     deed = serializers.ChoiceField(sorted(lifecycle.DEEDS))
 
 

@@ -47,4 +47,4 @@ def _instant(value: date | datetime, days: int = 0) -> datetime:
     """A day is meant whole, an instant as it is."""
     if isinstance(value, datetime):
         return value
-    return datetime.combine(value, time(), UTC) + timedelta(days=days)
+    return datetime.combine(min(value, date.max - timedelta(days=days)), time(), UTC) + timedelta(days=days)

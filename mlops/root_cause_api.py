@@ -41,6 +41,11 @@ class Stretch(serializers.Serializer[Any]):
             raise serializers.ValidationError(
                 {"profile": f"There is no profile “{given['profile']}”; there are {known}."}
             )
+        sites = sorted({one.site for one in fleet.motes})
+        if given["site"] and given["site"] not in sites:
+            raise serializers.ValidationError(
+                {"site": f"There is no site “{given['site']}” with motes; there are {', '.join(sites)}."}
+            )
         return given
 
 

@@ -41,7 +41,8 @@ def verify(data: bytes, *, engines: Callable[[Profile], Callable[[int], FittedEn
     bundle = Bundle.from_bytes(data)
     told = bundle.told
     profile = msgspec.convert(told["profile"], Profile)
-    if not bundle.state or not len(bundle.readings):
+    # No state is one, too: that of an engine which had met nothing yet.
+    if "from_offset" not in told["scoring"] or not len(bundle.readings):
         raise BadBundle(f"The bundle cannot be scored again: {told['scoring'].get('why', 'it has no readings')}.")
     _refuse_other_models(told["scoring"].get("versions", []), profile.code)
     batch = from_table(profile, bundle.readings, bundle.readings["utc_offset_s"].to_numpy())

@@ -113,6 +113,18 @@ def test_the_file_verifies_by_command_and_one_that_was_altered_does_not(story, t
         call_command("verify_evidence", torn)
 
 
+def test_a_file_of_the_first_readings_ever_verifies_from_an_engine_that_has_met_nothing(story, tmp_path):
+    kept, bundle = taken(replace(story, state_before=lambda *asked: taking.Before(b"", 0, NOON)))
+    path = tmp_path / "first.zip"
+    path.write_bytes(evidencing.read(kept))
+    said = StringIO()
+
+    call_command("verify_evidence", path, stdout=said)
+
+    assert (bundle.state, bundle.told["scoring"]["n_readings"]) == (b"", N)
+    assert "Verified: largest difference 0 over all readings." in said.getvalue()
+
+
 def test_scores_that_somebody_changed_are_found_even_with_a_fitting_manifest(story, tmp_path):
     _, bundle = taken(story)
     forged = Bundle(bundle.told, bundle.readings.with_columns(surprise=bundle.readings["surprise"] * 0.9), bundle.state)
