@@ -10,10 +10,12 @@ import polars as pl
 from mlops.forecasting import members
 from mlops.forecasting.intervals import LEAST, NAMES, REMEMBERED, bands, latest
 from mlops.forecasting.panel import CannotForecast, Panel
-from sensors.readings import INSTANT, Floats, Ints
+from mlops.forecasting.seasons import season
+from sensors.readings import INSTANT, Bools, Floats, Ints
 
 MOST_STEPS = 2_000
 VALIDATED = 0.25  # of a history, to choose settings on and to begin the record with
+APART = 24  # remembered forecasts in a season, at most
 MOST_MISSING = 10  # times its own length a memory may lie before what comes next
 
 
@@ -33,8 +35,9 @@ class Forecaster:
         member = members.make(self.member, self.horizon)
         history = history.head(n)
         member.fit(history, n_train)
-        memory = history.tail(member.needs + REMEMBERED + 2 * self.horizon)
-        return Fitted(self.member, member, memory, history.start + n_train * history.step)
+        every = max(season(history, n_train) // APART, 1)
+        memory = history.tail(member.needs + REMEMBERED * every + 2 * self.horizon)
+        return Fitted(self.member, member, memory, history.start + n_train * history.step, every)
 
     def _split(self, history: Panel) -> tuple[int, int]:
         n = len(history)
@@ -72,6 +75,7 @@ class Fitted:
     member: members.Member
     memory: Panel
     learnt_until: int  # nothing from this instant on was learnt from
+    every: int  # steps from one remembered forecast to the next
 
     @property
     def horizon(self) -> int:
@@ -112,8 +116,8 @@ class Fitted:
         origin = int(panel.ends()[series])
         if origin == 0:
             raise CannotForecast("nothing was measured")
-        first = max(self._first(panel), origin - self.horizon - REMEMBERED + 1)
-        past = np.arange(first, max(origin - self.horizon + 1, first))
+        past = np.arange(self._first(panel), origin - self.horizon + 1)
+        past = past[self._counts(panel, past)][-REMEMBERED:]
         mean = self.member.foretell(panel, series, np.append(past, origin))
         if not np.isfinite(mean[-1]).all():
             self._refuse(panel, series, origin)
@@ -122,7 +126,7 @@ class Fitted:
         if n < LEAST:
             raise CannotForecast(
                 f"the outcome of {n} past forecasts is known, and {LEAST} are needed to say how sure one is; enough in "
-                f"{_duration((LEAST - n) * panel.step)} of readings"
+                f"{_duration((LEAST - n) * self.every * panel.step)} of readings"
             )
         low, high = panel.limits[series]
         said = np.clip(np.column_stack([mean[-1], mean[-1][:, None] + quantiles]), low, high)
@@ -145,13 +149,16 @@ class Fitted:
         """The first origin whose outcome was not learnt from, and which has a past to look at."""
         return max(-(-(self.learnt_until - panel.start) // panel.step), self.member.needs, 1)
 
+    def _counts(self, panel: Panel, origins: Ints) -> Bools:
+        return np.asarray((origins - round((self.learnt_until - panel.start) / panel.step)) % self.every == 0)
+
     def rolled(self, panel: Panel, series: int, first: int, last: int) -> Rolled:
         """From each row of first..last as origin, as if nothing after it had been measured yet."""
-        begin = max(min(first - self.horizon - REMEMBERED + 1, first), self._first(panel))
+        begin = max(min(first - self.horizon - REMEMBERED * self.every + 1, first), self._first(panel))
         origins = np.arange(begin, last + 1)
         mean = np.clip(self.member.foretell(panel, series, origins), *panel.limits[series])
         outcome = outcomes(panel.values[:, series], origins, self.horizon)
-        offsets, crps = bands(outcome - mean, origins)
+        offsets, crps = bands(outcome - mean, origins, self._counts(panel, origins))
         asked = np.arange(len(origins)) >= first - begin
         offsets += mean[:, :, None]
         return Rolled(origins[asked], mean[asked], np.clip(offsets[asked], *panel.limits[series]),

@@ -1,7 +1,8 @@
 """How sure a forecast is: quantiles of what the last forecasts of the same step missed by. Pure.
 
-At an origin only forecasts count whose whole outcome lies before it, the last 720 of them. Quantiles are those of split
-conformal prediction, so n errors promise their level up to 1 / (n + 1) if the future errs as the past did.
+At an origin only forecasts count whose whole outcome lies before it, the last 720 of them; where steps are shorter than
+a 24th of a season, one forecast in such a 24th, since its neighbours err alike. Quantiles are those of split conformal
+prediction: n errors promise their level up to 1 / (n + 1) if the future errs as the past did.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlops.detection.compiled import compiled
-from sensors.readings import Floats, Ints
+from sensors.readings import Bools, Floats, Ints
 
 LEVELS = np.array([0.025, 0.1, 0.5, 0.9, 0.975])
 NAMES = ("q025", "q10", "q50", "q90", "q975")
@@ -18,8 +19,9 @@ LEAST = 40  # errors; fewer cannot tell the outermost quantiles from the largest
 SCORED = 20  # levels in the middle of as many equal parts: their mean pinball loss is half the CRPS
 
 
-def bands(errors: Floats, origins: Ints) -> tuple[Floats, Floats]:
-    """Of errors (origins, horizon) of forecasts in order, NaN where the outcome is not known.
+def bands(errors: Floats, origins: Ints, counts: Bools | None = None) -> tuple[Floats, Floats]:
+    """Of errors (origins, horizon) of forecasts in order, NaN where the outcome is not known; all are remembered, or
+    those that `counts` marks.
 
     For each origin and step the quantiles (origins, horizon, levels) to add to its forecast, NaN where fewer than LEAST
     errors are known, and its continuous ranked probability score (origins, horizon).
@@ -29,7 +31,8 @@ def bands(errors: Floats, origins: Ints) -> tuple[Floats, Floats]:
     scores = np.full((n, horizon), np.nan)
     # Of each origin how many forecasts before it are over.
     over = np.searchsorted(origins + horizon, origins, side="right")
-    _roll(np.ascontiguousarray(errors.T), over, LEVELS, REMEMBERED, LEAST, SCORED, quantiles, scores)
+    remembered = np.ones(n, dtype=bool) if counts is None else counts
+    _roll(np.ascontiguousarray(errors.T), over, remembered, LEVELS, REMEMBERED, LEAST, SCORED, quantiles, scores)
     return quantiles, scores
 
 
@@ -52,7 +55,7 @@ def _places(ordered: Floats, n: Ints, level: float) -> Floats:
 
 
 @compiled
-def _roll(errors, over, levels, remembered, least, scored, quantiles, scores):  # type: ignore[no-untyped-def]
+def _roll(errors, over, counts, levels, remembered, least, scored, quantiles, scores):  # type: ignore[no-untyped-def]
     horizon, n_origins = errors.shape
     ordered = np.empty(remembered)
     kept = np.empty(remembered)  # a ring, in order of time
@@ -62,7 +65,7 @@ def _roll(errors, over, levels, remembered, least, scored, quantiles, scores):  
             while taken < over[row]:
                 new = errors[step, taken]
                 taken += 1
-                if not np.isfinite(new):
+                if not (counts[taken - 1] and np.isfinite(new)):
                     continue
                 if n == remembered:
                     for k in range(_place(ordered, n, kept[begin]), n - 1):

@@ -15,6 +15,8 @@ MEMBERS = {
     "seasonal_naive": "seasonal_naive.SeasonalNaive",
     "linear": "linear.Linear",
     "decomposed": "decomposed.Decomposed",
+    "ets": "ets.Ets",
+    "arima": "arima.Arima",
 }
 DEEP = ("transformer", "telemanom")  # known to people, and answered for by nothing else
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -113,7 +115,7 @@ def test_a_long_silence_at_the_end_of_a_series_is_refused_with_what_was_there():
     made = panel(values)
 
     fitted = Forecaster("linear", 24).fit(panel())
-    fitted = type(fitted)(fitted.name, fitted.member, made, fitted.learnt_until)
+    fitted = replace(fitted, memory=made)
 
     with pytest.raises(CannotForecast, match="of the last 232 steps of 60 minutes were measured; at least half"):
         fitted.forecast(made)
