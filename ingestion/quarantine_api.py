@@ -33,7 +33,7 @@ from ingestion.wire import MAX_BYTES, REASONS
 from sensors.models import Profile, Site, Zone
 from sensors.problems import Conflict, Unavailable
 from sensors.roles import CanOperate, person
-from sensors.serializers import Instant
+from sensors.serializers import MOST_ID, Instant
 
 MOST_CHOSEN = 1000
 
@@ -148,7 +148,9 @@ class PayloadIn(serializers.Serializer[Any]):
 class WhichIn(QuarantineQuery):
     """Filters, or keys, or all that wait; one of them has to be given."""
 
-    ids = serializers.ListField(child=serializers.IntegerField(min_value=1), required=False, max_length=MOST_CHOSEN)
+    ids = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=MOST_ID), required=False, max_length=MOST_CHOSEN
+    )
     all = serializers.BooleanField(required=False, default=False, help_text="Needed where there is no filter")
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:

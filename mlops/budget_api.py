@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -154,9 +153,7 @@ class UndoBudget(APIView):
 class BudgetStory(APIView):
     """Who set and took back which budgets of a profile and its motes; the newest first."""
 
-    @extend_schema(
-        tags=["models"], parameters=[ScopeIn], responses={200: BudgetDeedOut(many=True), 400: OpenApiTypes.OBJECT}
-    )
+    @extend_schema(tags=["models"], parameters=[ScopeIn], responses=BudgetDeedOut(many=True))
     def get(self, request: Request) -> Response:
         asked = ScopeIn(data=request.query_params)
         asked.is_valid(raise_exception=True)

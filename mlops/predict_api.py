@@ -69,11 +69,28 @@ class PredictionOut(serializers.Serializer[Any]):
     assumed = serializers.ListField(child=serializers.CharField(), help_text="What was not said and had to be assumed")
 
 
+class RefusedOut(serializers.Serializer[Any]):
+    field = serializers.CharField(required=False)
+    detail = serializers.CharField()
+
+
+class OneOfManyOut(PredictionOut):
+    """A prediction, or of a bad reading its error alone."""
+
+    error = RefusedOut(required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        for field in fields.values():
+            field.required = False
+        return fields
+
+
 class BatchOut(serializers.Serializer[Any]):
     n = serializers.IntegerField()
     n_anomalies = serializers.IntegerField()
     n_errors = serializers.IntegerField()
-    predictions = PredictionOut(many=True, help_text="In the order of the readings; of a bad one, its error")
+    predictions = OneOfManyOut(many=True, help_text="In the order of the readings; of a bad one, its error")
 
 
 class ModelInfoOut(serializers.ModelSerializer[ModelVersion]):

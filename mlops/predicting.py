@@ -227,7 +227,10 @@ def _mote(row: Mapping[str, Any], fleet: Fleet) -> MoteRef | None:
     if code is None:
         return None
     site, _, short = str(code).rpartition("/")
-    mote = fleet.find(short, row.get("site") or site or None)
+    named = row.get("site") or site or None
+    if not isinstance(named, str | None):
+        raise BadRow("site", f"“{named}” is no site; expected its code.")
+    mote = fleet.find(short, named)
     if mote is None:
         raise BadRow("mote_id", f"There is no mote “{code}”; name it by its code, with a site where two have it.")
     return mote

@@ -139,7 +139,7 @@ class HistogramOut(_Span):
 
 
 class PointOut(serializers.Serializer[Any]):
-    at = serializers.DateTimeField(help_text="Begin of the stretch, on the sites' wall clock")
+    at = serializers.CharField(help_text="Begin of the stretch, ISO 8601 on the sites' wall clock, so with no offset")
     channel = serializers.CharField()
     mote = serializers.CharField(required=False)
     site = serializers.CharField(required=False)

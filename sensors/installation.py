@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_slug
 from django.db import transaction
 
 from sensors import audit, readings
@@ -167,11 +169,19 @@ def _add_version(pack: Pack, wanted: readings.Profile, profile: Profile, number:
     return version
 
 
+def _slug_or_refusal(code: str) -> None:
+    try:
+        validate_slug(code)
+    except ValidationError:
+        raise CannotInstall(f"“{code}” is no code of a site; expected letters, digits, - and _, such as main") from None
+
+
 def _install_site(code: str, time_zone: str, done: Installed) -> Site:
     site = Site.objects.filter(code=code).first()
     if site is None:
         valid_time_zone(time_zone)
         site = Site(code=code, label=code.replace("-", " ").capitalize(), time_zone=time_zone)
+        _slug_or_refusal(code)
         site.full_clean()
         site.save()
         done.created.append(f"site {code} in {time_zone}")

@@ -18,6 +18,12 @@ from sensors.stores import StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_OF_A_VALUE = 200
+# What any operation may answer, beside what it names itself.
+TROUBLES = (
+    HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND,
+    HTTPStatus.NOT_ACCEPTABLE, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE,
+)  # fmt: skip
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 PROBLEM = {
     "type": "object",
@@ -114,7 +120,8 @@ def document_problems(result: dict[str, Any], **given: Any) -> dict[str, Any]:
     }
     for operations in result["paths"].values():
         for operation in operations.values():
-            operation["responses"].setdefault("default", answer)
+            for status in TROUBLES:
+                operation["responses"].setdefault(str(status.value), answer)
     return result
 
 

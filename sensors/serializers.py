@@ -39,6 +39,9 @@ class Instant(serializers.DateTimeField):
             raise serializers.ValidationError(f"“{value}” is outside the years 1 to 9999.") from None
 
 
+MOST_ID = 2**63 - 1  # of a key in the database
+
+
 class SiteQuery(serializers.Serializer[Any]):
     site = serializers.SlugField(required=False, help_text="Code of the mote's site; needed where two have that mote")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from argparse import ArgumentTypeError
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +26,13 @@ from sensors.stores import hot
 from sieis_site import demo
 from sieis_site.schedule import install_schedule
 from sieis_site.telling import step
+
+
+def days(text: str) -> float:
+    """How much of a past the demo gets, as people type it."""
+    if not re.fullmatch(r"\d{1,4}(\.\d+)?", text):
+        raise ArgumentTypeError(f"“{text}” is no number of days; expected one such as 7 or 0.5")
+    return float(text)
 
 
 def prepare(*, history_days: float = 7.0) -> None:

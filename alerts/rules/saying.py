@@ -90,7 +90,9 @@ class Rule:
 def parse(given: Mapping[str, Any]) -> Rule:
     """From the definition that docs/rules.md describes; BadRule says what of it cannot be."""
     known = {"conditions", "match", "for_s", "hours", "no_data"}
-    if not isinstance(given, Mapping) or set(given) - known:
+    if not isinstance(given, Mapping):
+        raise BadRule("definition", f"Expected an object with {', '.join(sorted(known))}; found “{given}”.")
+    if set(given) - known:
         raise BadRule("definition", f"Expected {', '.join(sorted(known))}; found {', '.join(sorted(map(str, given)))}.")
     conditions = given.get("conditions", [])
     if not isinstance(conditions, Sequence) or isinstance(conditions, str) or len(conditions) > MOST:

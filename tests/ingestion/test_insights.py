@@ -85,9 +85,7 @@ def test_scores_of_the_last_minutes_lie_in_bins_with_the_odd_ones_counted(charli
     stored("7", [(21.0, 40.0)] * 10, [0.1] * 7 + [onset, onset * 1.5, onset * 3])
 
     fleet, mote = current_fleet(), Mote.objects.get(code="7").pk
-    shown = insights_page.distribution(
-        fleet.profiles["indoor"], [mote], store=hot(), fleet=fleet, now=timezone.now()
-    )
+    shown = insights_page.distribution(fleet.profiles["indoor"], [mote], store=hot(), fleet=fleet, now=timezone.now())
 
     assert (shown["n"], shown["n_odd"]) == (10, 3)
     assert sum(bar.n for bar in shown["bars"]) == 10

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+import re
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ FILTERS = {
 AWAY = "Nothing of the rest was marked: {}"
 
 
+def whole(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise ArgumentTypeError(f"“{text}” is no number of lines; expected a whole number from 1")
+    return int(text)
+
+
 class Command(BaseCommand):
     help = "Lists the messages that were put aside, by kind or one by one; sends them again, or discards them."
 
@@ -41,7 +48,7 @@ class Command(BaseCommand):
         listing.add_argument(
             "--status", choices=["all", *Quarantined.Status.values], default="", help="Not only waiting"
         )
-        listing.add_argument("--limit", type=int, default=50, metavar="N", help="Lines at most (default: 50)")
+        listing.add_argument("--limit", type=whole, default=50, metavar="N", help="Lines at most (default: 50)")
         listing.add_argument("--json", action="store_true", help="One JSON object a line")
         replay = verbs.add_parser("replay", help="Sends messages again that would be taken now")
         replay.add_argument("--payload", metavar="FILE", type=Path, help="The repaired message, for one key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
@@ -43,6 +44,12 @@ def instant(text: str) -> datetime:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
+def rows(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,11}", text):
+        raise ArgumentTypeError(f"“{text}” is no number of rows; expected a whole number from 1")
+    return int(text)
+
+
 def share(text: str) -> float:
     if not re.fullmatch(r"0?\.\d+|0|1(\.0*)?", text):
         raise ArgumentTypeError(f"“{text}” is no share; expected a number between 0 and 1, such as 0.15")
@@ -67,7 +74,7 @@ class Command(BaseCommand):
         learn.add_argument(
             "--train-fraction", type=share, default=0.15, metavar="0.15", help="Of the rows, to learn from"
         )
-        learn.add_argument("--train-rows", type=int, metavar="N", help="Learn from the first N rows")
+        learn.add_argument("--train-rows", type=rows, metavar="N", help="Learn from the first N rows")
         learn.add_argument("--train-until", type=instant, metavar="TIME", help="Learn from what was measured before")
         add("--profile", default="", metavar="P", help=f"What was measured: {', '.join(shipped())}, or a TOML file")
         add("--decimal", default="", choices=[",", "."], help="The decimal mark, where the data leave it open")
@@ -77,6 +84,7 @@ class Command(BaseCommand):
         add("--html", type=Path, metavar="HTML", help="Write a report with charts, in one file to send on")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        _refuse_unwritable(options)
         try:
             with shown(self.stdout.write) as tell:
                 judged = judge_file(options["file"], request(options), tell)
@@ -112,6 +120,15 @@ class Command(BaseCommand):
             raise CommandError(f"{error.filename} cannot be written: {error.strerror}") from None
         for path in filter(None, (options[name] for name in ("out", "events", "html"))):
             self.stdout.write(f"{path} is written.")
+
+
+def _refuse_unwritable(options: dict[str, Any]) -> None:
+    """Before the work, not after it."""
+    for path in filter(None, (options[name] for name in ("out", "events", "html"))):
+        if not path.parent.is_dir():
+            raise CommandError(f"{path} cannot be written: there is no folder {path.parent}")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise CommandError(f"{path} cannot be written: it is a folder, or not yours to write")
 
 
 def request(options: dict[str, Any]) -> Request:

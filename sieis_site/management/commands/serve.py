@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
-from sieis_site.first_run import collect_static, prepare
+from sieis_site.first_run import collect_static, days, prepare
 
 
 class Command(BaseCommand):
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", help="Address to listen on (127.0.0.1; in server mode all)")
         parser.add_argument("--port", help="Port to listen on (PORT, else 8000)")
-        parser.add_argument("--history-days", type=float, default=7.0, help="Days of simulated history of a new demo")
+        parser.add_argument("--history-days", type=days, default=7.0, help="Days of simulated history of a new demo")
 
     def handle(self, *args: Any, **options: Any) -> None:
         port = _port(options["port"] or os.environ.get("PORT") or "8000")

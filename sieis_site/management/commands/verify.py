@@ -22,6 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         url = address(options["url"])
+        if not 0 <= options["timeout"] < 3600:
+            raise CommandError(f"--timeout is {options['timeout']:g}; expected seconds from 0 to 3600")
         n_missed = 0
         try:
             for hop in verify(url=url, timeout_s=options["timeout"]):
