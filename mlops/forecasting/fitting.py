@@ -102,7 +102,7 @@ class Fitted:
         _checked(steps)
         if steps > self.horizon:
             raise CannotForecast(f"the model was made for {self.horizon:,} steps ahead; {steps:,} were asked for")
-        panel = joined(self.memory.only(recent.names), recent)
+        panel = self.looking_at(recent)
         tables, refused = [], {}
         for series, name in enumerate(panel.names):
             try:
@@ -112,8 +112,12 @@ class Fitted:
                 refused[name] = str(why)
         return (pl.concat(tables) if tables else pl.DataFrame()), refused
 
-    def _continued(self, panel: Panel, series: int) -> pl.DataFrame:
-        origin = int(panel.ends()[series])
+    def looking_at(self, recent: Panel) -> Panel:
+        """The recent rows, with those before them that it remembers."""
+        return joined(self.memory.only(recent.names), recent)
+
+    def record(self, panel: Panel, series: int, origin: int) -> tuple[Floats, Floats]:
+        """The forecast (horizon) from an origin, and the errors (forecasts, horizon) of those over by then."""
         if origin == 0:
             raise CannotForecast("nothing was measured")
         past = np.arange(self._first(panel), origin - self.horizon + 1)
@@ -121,7 +125,10 @@ class Fitted:
         mean = self.member.foretell(panel, series, np.append(past, origin))
         if not np.isfinite(mean[-1]).all():
             self._refuse(panel, series, origin)
-        errors = outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
+        return mean[-1], outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
+
+    def _continued(self, panel: Panel, series: int) -> pl.DataFrame:
+        mean, errors = self.record(panel, series, int(panel.ends()[series]))
         quantiles, n = latest(errors)
         if n < LEAST:
             raise CannotForecast(
@@ -129,7 +136,7 @@ class Fitted:
                 f"{_duration((LEAST - n) * self.every * panel.step)} of readings"
             )
         low, high = panel.limits[series]
-        said = np.clip(np.column_stack([mean[-1], mean[-1][:, None] + quantiles]), low, high)
+        said = np.clip(np.column_stack([mean, mean[:, None] + quantiles]), low, high)
         step = np.arange(1, self.horizon + 1)
         return pl.DataFrame({"step": step, **dict(zip(("mean", *NAMES), said.T, strict=True))}).select(
             pl.lit(panel.names[series]).alias("series"),

@@ -1,0 +1,128 @@
+"""The chance of passing a limit is what it says: by paths that hang together, checked against what came."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops.forecasting import CannotForecast, Forecaster
+from mlops.forecasting.intervals import LEVELS
+from mlops.forecasting.risk import Limit, Paths, Risk, paths, risk
+from tests.mlops.forecasting.world import HOUR, START, N, daily, panel
+
+NOON = START + 12 * HOUR
+values = st.lists(st.lists(st.floats(-50, 50), min_size=6, max_size=6), min_size=1, max_size=30).map(np.array)
+
+
+def ways(said: np.ndarray, last: float = 0.0) -> Paths:
+    return Paths("humidity", NOON, HOUR, last, said)
+
+
+@given(values, st.floats(0, 50), st.floats(0, 50))
+def test_a_farther_limit_is_never_more_likely_and_a_chance_is_a_share(said, one, other):
+    near, far = sorted((one, other))
+
+    chances = [risk(ways(said), Limit(each)).probability for each in (near, far)]
+
+    assert 1.0 >= chances[0] >= chances[1] >= 0.0
+
+
+@given(values, st.floats(0.01, 50))
+def test_a_limit_below_is_a_limit_above_in_a_mirror(said, limit):
+    below, above = risk(ways(-said), Limit(-limit, is_upper=False)), risk(ways(said), Limit(limit))
+
+    assert below == above
+
+
+@given(values, st.floats(0.01, 50))
+def test_more_steps_are_never_less_risk_and_times_are_in_order_within_them(said, limit):
+    whole = risk(ways(said), Limit(limit))
+
+    assert risk(ways(said[:, :3]), Limit(limit)).probability <= whole.probability
+    if whole.at is not None:
+        begin = datetime.fromtimestamp(NOON / 1e6, UTC)
+        assert begin < whole.earliest <= whole.at <= whole.latest <= begin + timedelta(hours=6)
+
+
+def test_paths_that_hang_together_pass_less_often_than_steps_that_do_not():
+    """Half of the paths lie above all the way: the chance is a half, not nearly one."""
+    said = np.repeat(np.array([[-1.0], [1.0]]), 24, axis=1)
+
+    assert risk(ways(said), Limit(0.5)).probability == 0.5
+
+
+def test_what_is_beyond_already_is_said_as_that():
+    found = risk(ways(np.zeros((3, 3)), last=70.0), Limit(60.0))
+
+    assert found == Risk(1.0, is_beyond=True)
+    assert found.words("humidity", Limit(60.0), "%") == "humidity is above 60 %"
+
+
+@pytest.mark.parametrize(
+    ("chance", "level"), [(0.0, "low"), (0.19, "low"), (0.2, "medium"), (0.49, "medium"), (0.5, "high")]
+)
+def test_levels_begin_where_they_say(chance, level):
+    assert Risk(chance).level() == level
+    assert Risk(0.3).level(low=0.1, high=0.3) == "high"
+
+
+def test_the_words_have_the_time_and_its_interval_and_no_certainty():
+    said = np.where(np.arange(6) >= np.array([[2], [3], [4]]), 61.0, 50.0)
+
+    words = risk(ways(said, 50.0), Limit(60.0)).words("humidity", Limit(60.0), "%")
+
+    assert words == "humidity passes 60 % at about 16:00 (± 48 min), probability 99 %"
+    assert "in none of the ways" in risk(ways(said, 50.0), Limit(90.0)).words("humidity", Limit(90.0))
+
+
+def test_the_paths_of_a_step_have_the_quantiles_that_the_forecast_says():
+    made = panel()
+    fitted = Forecaster("linear", 24).fit(made)
+
+    table, found = fitted.forecast(made), paths(fitted, made)
+
+    for level, name in zip(LEVELS, ("q025", "q10", "q50", "q90", "q975"), strict=True):
+        np.testing.assert_allclose(np.quantile(found.values, level, axis=0), table[name], atol=0.5)
+
+
+def test_paths_keep_physical_limits():
+    made = panel(np.clip(97.0 + 2.0 * daily(seed=4), 0.0, 100.0), limits=[(0.0, 100.0)])
+
+    found = paths(Forecaster("linear", 24).fit(made), made)
+
+    assert found.values.max() <= 100.0
+    assert risk(found, Limit(100.0)).probability in (0.0, 1.0)
+
+
+def test_too_few_whole_paths_are_no_risk_that_can_be_said():
+    values = daily()
+    values[-300:-30][np.random.default_rng(1).random(270) < 0.2] = np.nan
+    made = panel(values)
+    fitted = Forecaster("naive", 24, train_rows=N - 200, validate_rows=200).fit(made)
+
+    with pytest.raises(CannotForecast, match="past forecasts were followed by measurements all the way; 40 are needed"):
+        paths(fitted, made)
+
+
+def test_stated_chances_come_true_as_often_as_they_say():
+    """60 days after 60 that were learnt from; every fourth hour is asked whether its next day passes a limit."""
+    n = 24 * 120
+    whole = daily(n, seed=11)
+    fitted = Forecaster("linear", 24, train_rows=24 * 40, validate_rows=24 * 20).fit(panel(whole[: 24 * 60]))
+    limit = Limit(float(np.quantile(whole[: 24 * 60], 0.97)))
+    stated, came = [], []
+    for origin in range(24 * 60, n - 24, 4):
+        found = risk(paths(fitted, panel(whole[:origin]).tail(24 * 45)), limit)
+        if not found.is_beyond:
+            stated.append(found.probability)
+            came.append(bool((whole[origin : origin + 24] > limit.value).any()))
+
+    bins = np.clip((np.array(stated) * 5).astype(int), 0, 4)
+    judged = [each for each in range(5) if (bins == each).sum() >= 50]
+    assert len(judged) >= 2
+    for each in judged:
+        assert np.mean(np.array(came)[bins == each]) == pytest.approx(np.mean(np.array(stated)[bins == each]), abs=0.1)
