@@ -74,6 +74,9 @@ def add(books: Books, more: Mapping[Entry, Counts]) -> None:
     for entry, counts in more.items():
         line = books.setdefault(entry, Counts())
         for fate, motes in counts.of.items():
+            if fate != "held":
+                line.of[fate].update(motes)
+                continue
             for mote, n in motes.items():
                 line.add(fate, mote, n)
 
@@ -118,5 +121,7 @@ def _add_stored(books: Books, batch: Batch, until: Mapping[int, int]) -> None:
     )
     for partition, first in until.items():
         rows = rows.filter((pl.col("partition") != partition) | (pl.col("row") >= first))
-    for hour, partition, mote, n in rows.group_by("hour", "partition", "mote").len().iter_rows():
-        books.setdefault(Entry(hour, batch.profile.code, partition), Counts()).add("stored", str(mote), n)
+    by_mote = rows.group_by("hour", "partition", "mote").len().with_columns(pl.col("mote").cast(pl.String))
+    for (hour, partition), line in by_mote.group_by("hour", "partition"):
+        counts = books.setdefault(Entry(hour, batch.profile.code, partition), Counts())
+        counts.of["stored"].update(dict(line.select("mote", "len").iter_rows()))

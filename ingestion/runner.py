@@ -46,6 +46,7 @@ from sensors.stores import HotStore
 log = structlog.get_logger(__name__)
 
 LARGE = 4  # from this part of the largest batch on batches overlap: throughput before delay
+RARELY = 4  # times as long as a save took, at least, from its beginning to the next one's
 STEPS = (
     "poll", "wait for the engine", "store", "alert", "gather", "lake", "snapshot", "wait for the lake", "checkpoint",
 )  # fmt: skip
@@ -138,6 +139,7 @@ class Runner:
         self._saver = Saver(lake, storage, clock=clock, seconds=self.seconds)
         self.patiently = self._patience(threading.Event())
         self._slow_at = self._looked_at = 0.0
+        self._save_s = 0.0  # from its beginning to its end, the last time
         self._may_swap = False
         self._consumer: Consumer | None = None
         self._signs = VitalSigns(owner, stream.topic, since=now())
@@ -315,8 +317,10 @@ class Runner:
     def _is_due(self, n_more: int = 0) -> bool:
         """Whether what is gathered, with so many messages more, is to be saved."""
         n_unsaved = self.gathered.n_messages + (len(self._taken.records) if self._taken else 0) + n_more
-        is_time = self.clock() - self._slow_at >= self.pace.slow_cycle_s
-        return n_unsaved >= self.pace.slow_cycle_readings or bool(is_time and n_unsaved)
+        passed = self.clock() - self._slow_at
+        # A large fleet's states take seconds to save: not more often than leaves the path most of its time.
+        is_many = n_unsaved >= self.pace.slow_cycle_readings and passed >= RARELY * self._save_s
+        return is_many or bool(passed >= self.pace.slow_cycle_s and n_unsaved)
 
     def _states(self) -> dict[int, Parts]:
         return {partition: held.state.parts() for partition, held in self.claims.items()}
@@ -355,6 +359,7 @@ class Runner:
             self._saving = None
         if under_way.generation != self._generation:
             return
+        self._save_s = self.clock() - self._slow_at
         if self._consumer is not None:
             self._consumer.acknowledge(under_way.gathered.next_offsets)
         self._may_swap = True

@@ -14,8 +14,7 @@ from typing import Any
 
 import polars as pl
 from django.core.files.storage import Storage
-from django.db.models import Value
-from django.db.models.functions import Coalesce, Greatest
+from django.db import connection, transaction
 
 from alerts.services import instant
 from ingestion import checkpoints
@@ -25,8 +24,8 @@ from ingestion.models import StateSnapshot
 from ingestion.patience import AWAY, Patience
 from ingestion.pipeline import Parts
 from sensors.lake import Lake
-from sensors.models import Mote
 
+SEEN = "UPDATE sensors_mote SET last_seen_at = %s WHERE id = %s AND (last_seen_at IS NULL OR last_seen_at < %s)"
 Snapshots = Mapping[int, StateSnapshot]
 
 
@@ -96,7 +95,11 @@ class Saver:
 
 
 def note_seen(last_seen: Mapping[int, int]) -> None:
-    """Before the checkpoint, or a crash would leave it undone; never back, for what is saved may be all late."""
-    at = {mote: Value(instant(at)) for mote, at in sorted(last_seen.items())}
-    seen = [Mote(pk=mote, last_seen_at=Greatest(Coalesce("last_seen_at", last), last)) for mote, last in at.items()]
-    Mote.objects.bulk_update(seen, ["last_seen_at"], batch_size=200)
+    """Before the checkpoint, or a crash would leave it undone; never back, for what is saved may be all late.
+
+    One prepared statement for all: Django's bulk_update builds a branch a mote, and takes ten times as long.
+    """
+    adapted = connection.ops.adapt_datetimefield_value
+    told = [(adapted(instant(at)), mote, adapted(instant(at))) for mote, at in sorted(last_seen.items())]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(SEEN, told)
