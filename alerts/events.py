@@ -35,3 +35,5 @@ class EventChange:
     model_version: int
     # Between these its layer would say no more: narrower than `expected`, since an event ends below its onset.
     normal_again: tuple[float, float] | None = None
+    # Channels whose new level was taken for normal, which ended the event.
+    adopted: tuple[str, ...] = ()

@@ -244,7 +244,7 @@ def _told(found: Found) -> dict[str, Any]:
     low, high = change.expected
     return {
         "id": found.id, "series": found.series, "severity": found.severity, "score": round(found.score, 4),
-        "words": found.words, "layer": change.layer, "is_training": found.is_training,
+        "words": found.words, "layer": change.layer, "is_training": found.is_training, "adopted": list(change.adopted),
         "started_at": _iso(change.started_at), "noticed_at": _iso(change.noticed_at), "last_at": _iso(change.last_at),
         "ended_at": None if change.ended_at is None else _iso(change.ended_at),
         "first_row": found.first_row, "last_row": found.last_row, "n_readings": change.n_readings,

@@ -40,17 +40,22 @@ def digest(package: Path = PACKAGE) -> str:
 FOLDER = Path(config.CACHE_DIR or PACKAGE / "__pycache__") / f"engine-{digest()}"
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], **how: Any) -> Any:
     """The loop, compiled when it is first called and kept for the next process."""
     before = config.CACHE_DIR
     config.CACHE_DIR = str(FOLDER)  # numba looks at it now, when it decorates
     try:
-        return njit(cache=True, nogil=True)(function)
+        return njit(cache=True, nogil=True, **how)(function)
     finally:
         config.CACHE_DIR = before
 
 
-@compiled
+def inlined(function: Callable[..., Any]) -> Any:
+    """A part of such a loop that takes whole tuples: called, it would count the references of each of their arrays."""
+    return compiled(function, inline="always")
+
+
+@inlined
 def interpolate(knots: Array, heights: Array, row: int, x: float) -> float:
     """Height at x of the line through a row of knots; level beyond its ends."""
     last = knots.shape[1] - 1

@@ -267,6 +267,7 @@ class FittedEngine:
             noisy=np.zeros(shape),
             calm=np.ones(shape, dtype=np.bool_),
             held=np.zeros(shape, dtype=np.bool_),
+            adopted=np.zeros(shape, dtype=np.bool_),
         )
         said = []
         for layer in LAYERS:
@@ -336,6 +337,7 @@ class FittedEngine:
             },
             model_version=self.number,
             normal_again=self._normal_again(layer, channel, low, high),
+            adopted=tuple(name for c, name in enumerate(names) if has_ended and ints[events.ADOPTED] >> c & 1),
         )
 
 

@@ -11,9 +11,9 @@ from mlops.detection.rows import Field, Rows
 
 # A mote's integers. The first block is also what an event is made of.
 (MOTE, NEWEST_AT, CANDIDATE_AT, STARTED_AT, NOTICED_AT, LAST_AT, BELOW_AT, N_READINGS, PEAK_AT, PEAK_CHANNEL,
- PEAK_LAYER) = range(11)  # fmt: skip
-N_INTS = 11
-ENDED_AT = 11  # only in the record of a closed event
+ PEAK_LAYER, ADOPTED) = range(12)  # fmt: skip
+N_INTS = 12
+ENDED_AT = 12  # only in the record of a closed event
 # A mote's floats; the channels' shares of the peak are an array of their own.
 PEAK, PEAK_VALUE, PEAK_LOW, PEAK_HIGH = range(4)
 N_FLOATS = 4
@@ -205,6 +205,7 @@ def conclude(
                 mi[slot, NOTICED_AT] = at
                 mi[slot, N_READINGS] = 0
                 mi[slot, BELOW_AT] = 0
+                mi[slot, ADOPTED] = 0
         if top >= clear and top > mf[slot, PEAK]:
             told = top_layer
             if said.middle[told].shape[0] == 0 or np.isnan(said.middle[told][i, top_channel]):
@@ -224,6 +225,10 @@ def conclude(
         if mi[slot, NOTICED_AT] == 0:
             continue
         out.event_id[i] = mi[slot, NOTICED_AT]
+        if top >= clear:  # whatever was adopted before, the event goes on
+            mi[slot, ADOPTED] = 0
+        for c in range(n_channels):
+            mi[slot, ADOPTED] |= np.int64(rows.adopted[i, c]) << np.int64(c)
         if top >= clear:
             # Among thirty readings a step, chance lifts one over `clear` now and then: alone, it prolongs no event.
             is_lone = top < onset and at - previous_at < tolerated_us and mi[slot, LAST_AT] != previous_at

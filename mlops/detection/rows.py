@@ -51,6 +51,7 @@ class Rows(NamedTuple):
     noisy: Array  # (rows, channels): the surprise of its trembling
     calm: Array  # (rows, channels): whether it trembles as most of the fleet do
     held: Array  # (rows, channels): under suspicion; no layer learns from it
+    adopted: Array  # (rows, channels): from here on a layer takes a new level for normal
 
 
 class Said(NamedTuple):

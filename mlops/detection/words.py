@@ -11,7 +11,16 @@ from sensors.readings import Channel, Profile
 def words(change: EventChange, profile: Profile) -> str:
     """What was seen at the event's peak, what was expected, and at what value it would be over."""
     channel = next(channel for channel in profile.channels if channel.code == change.peak_channel)
-    return "; ".join(part for part in (_seen(change, channel, profile), normal_again(change, channel)) if part)
+    over = adopted(change, channel, profile) or normal_again(change, channel)
+    return "; ".join(part for part in (_seen(change, channel, profile), over) if part)
+
+
+def adopted(change: EventChange, channel: Channel, profile: Profile) -> str:
+    """That the event ended because what it was about is the norm now."""
+    if channel.code in change.adopted:
+        return "new level adopted as normal"
+    labels = [one.label.lower() for one in profile.channels if one.code in change.adopted]
+    return f"new level of {_listed(labels)} adopted as normal" if labels else ""
 
 
 def normal_again(change: EventChange, channel: Channel) -> str:

@@ -76,6 +76,41 @@ def test_ten_files_without_a_fault_have_two_events_at_most(tmp_path: Path) -> No
     assert sum(len(judge(tmp_path, rows).events) for rows in calm) <= 2
 
 
+def short(kind: str, seed: int) -> pl.DataFrame:
+    """400 rows, of which the first 60 are learnt from; what is odd begins at row 301."""
+    values = np.random.default_rng(seed).standard_normal(400)
+    if kind == "constant":
+        values[:] = 0.0
+    if kind == "seasonal":
+        values = 0.3 * values + 3.0 * np.sin(np.arange(400) * 2.0 * np.pi / 24.0)
+    return pl.DataFrame({"time": [START + timedelta(minutes=k) for k in range(400)], "level": values})
+
+
+def odd(rows: pl.DataFrame, by: float, n: int) -> pl.DataFrame:
+    values = rows["level"].to_numpy().copy()
+    values[300 : 300 + n] += by
+    return rows.with_columns(level=pl.Series(values))
+
+
+@pytest.mark.parametrize(
+    ("kind", "by", "n"), [("noise", 10.0, 1), ("noise", 8.0, 100), ("constant", 1.0, 1), ("seasonal", 10.0, 1)]
+)
+def test_sixty_rows_are_enough_to_find_a_spike_and_a_step_in_a_short_file(
+    tmp_path: Path, kind: str, by: float, n: int
+) -> None:
+    for seed in range(6):
+        judged = judge(tmp_path, odd(short(kind, seed), by, n))
+
+        assert any(301 <= found.first_row <= 306 for found in judged.events)
+        assert len(judged.events) <= 2
+
+
+def test_sixty_short_files_in_which_nothing_happens_have_six_events_at_most(tmp_path: Path) -> None:
+    calm = [judge(tmp_path, short(kind, seed)) for kind in ("noise", "constant", "seasonal") for seed in range(20)]
+
+    assert sum(len(judged.events) for judged in calm) <= 6
+
+
 @settings(max_examples=8, deadline=None)
 @given(n=st.integers(FAULT, N - 1), seed=st.integers(0, 2))
 def test_what_comes_later_changes_no_row(n: int, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -105,6 +105,19 @@ def test_a_lively_signal_on_a_new_level_is_adopted_and_a_dead_one_is_not():
     assert np.flatnonzero(held.flags & quality.JUMP)[-1] == 100 + n - 1
 
 
+def test_an_event_that_ends_because_its_level_is_the_norm_now_says_so():
+    dry = changed(quiet(), slice(None), 1, 26.0 + 0.1 * (quiet().values[:, 1] % 1.0))
+    lasting = changed(dry, slice(100, None), 1, dry.values[100:, 1] + 33.0)
+    passing = changed(dry, slice(100, 103), 1, dry.values[100:103, 1] + 33.0)
+
+    stays, returns = (the_event(judge(one, fallback(INDOOR))[1]) for one in (lasting, passing))
+
+    assert stays.adopted == ("humidity",)
+    assert words(stays, INDOOR).endswith("; new level adopted as normal")
+    assert returns.adopted == ()
+    assert "adopted" not in words(returns, INDOOR)
+
+
 def test_a_hold_ends_unconditionally():
     stream = quiet(14)
     dead = changed(stream, slice(100, len(stream)), 1, 55.0)

@@ -27,6 +27,11 @@ HOT = EventChange(
         ({"peak_value": 12.0}, "Temperature 12.0 °C, expected 18.0–28.0 °C; normal again at or above 18.2 °C"),
         ({"peak_value": 27.9}, "Temperature 27.9 °C, expected 18.0–28.0 °C"),
         ({"normal_again": None}, "Temperature 45.2 °C, expected 18.0–28.0 °C"),
+        ({"adopted": ("temperature",)}, "Temperature 45.2 °C, expected 18.0–28.0 °C; new level adopted as normal"),
+        (
+            {"adopted": ("humidity", "voltage")},
+            "Temperature 45.2 °C, expected 18.0–28.0 °C; new level of humidity and voltage adopted as normal",
+        ),
         ({"layer": "jump"}, "Temperature jumped to 45.2 °C, expected 18.0–28.0 °C; normal again at or below 27.8 °C"),
         ({"layer": "stuck", "peak_value": 21.3}, "Temperature stuck at 21.3 °C for 2 h; normal again when it moves"),
         (

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlops.detection.compiled import NO_TIME, SILENT_STEPS, STEP_TOLERANCE, Array, compiled, interpolate
+from mlops.detection.compiled import NO_TIME, SILENT_STEPS, STEP_TOLERANCE, Array, compiled, inlined, interpolate
 from mlops.detection.history import FLEET_SAMPLE, Arrays, History
 from mlops.detection.layers import stuck
 from mlops.detection.layers.stuck import runs_us
@@ -136,7 +136,7 @@ class Kept(NamedTuple):
     habit: Array
 
 
-@compiled
+@inlined
 def allowed_change(allowed: Array, channel: int, lag: float) -> float:
     """The change that the fleet was seen to make in so many steps; between powers of two by interpolation."""
     if lag <= 1.0:
@@ -150,28 +150,38 @@ def allowed_change(allowed: Array, channel: int, lag: float) -> float:
     return allowed[channel, place] + (lag / power - 1.0) * (allowed[channel, place + 1] - allowed[channel, place])
 
 
-@compiled
+@inlined
 def is_astray(rows: Rows, i: int, c: int, value: float) -> bool:
     """Whether what was once accepted is, at this hour, much odder than what is measured now."""
-    z = abs(value - rows.usual[i, c]) / rows.spread[i, c]
-    return interpolate(rows.odd_raw, rows.odd_surprise, c, z) >= rows.oddness[i, c] + ASTRAY
+    off = abs(value - rows.usual[i, c])
+    if off <= abs(rows.values[i, c] - rows.usual[i, c]):
+        return False
+    return interpolate(rows.odd_raw, rows.odd_surprise, c, off / rows.spread[i, c]) >= rows.oddness[i, c] + ASTRAY
 
 
-@compiled
-def from_past(rows: Rows, kept: Kept, learnt: Learnt, i: int, c: int, is_ordinary: bool) -> float:
-    """The largest of the changes since remembered accepted values, in units of what is allowed: catches ramps."""
-    most, slot = 0.0, rows.slot[i]
+@inlined
+def from_past(rows: Rows, kept: Kept, learnt: Learnt, i: int, c: int, is_ordinary: bool, most: float) -> float:
+    """The largest of `most` and the changes since remembered accepted values, in units of what is allowed: ramps."""
+    slot, x, at = rows.slot[i], rows.values[i, c], rows.at[i]
+    last = learnt.allowed.shape[1] - 1
     for k in range(N_PAST):
         if kept.past_at[slot, c, k] == NO_TIME:
             break
-        lag = (rows.at[i] - kept.past_at[slot, c, k]) / rows.step_us
-        ratio = abs(rows.values[i, c] - kept.past[slot, c, k]) / allowed_change(learnt.allowed, c, lag)
+        age, off = at - kept.past_at[slot, c, k], abs(x - kept.past[slot, c, k])
+        place = k  # of the power of two below the age; mostly it is this
+        while place < last and age >= rows.step_us << (place + 1):
+            place += 1
+        while place > 0 and age < rows.step_us << place:
+            place -= 1
+        if off <= most * learnt.allowed[c, place]:
+            continue
+        ratio = off / allowed_change(learnt.allowed, c, age / rows.step_us)
         if ratio > most and not (is_ordinary and is_astray(rows, i, c, kept.past[slot, c, k])):
             most = ratio
     return most
 
 
-@compiled
+@inlined
 def remember(kept: Kept, slot: int, c: int, x: float, at: int, step_us: int) -> None:
     """Each place takes over its younger neighbour's value when its own grows too old."""
     for k in range(N_PAST - 1, 0, -1):
@@ -184,13 +194,13 @@ def remember(kept: Kept, slot: int, c: int, x: float, at: int, step_us: int) -> 
     kept.past_at[slot, c, 0] = at
 
 
-@compiled
+@inlined
 def forget(kept: Kept, slot: int, c: int) -> None:
     for k in range(N_PAST):
         kept.past_at[slot, c, k] = NO_TIME
 
 
-@compiled
+@inlined
 def habitual(habit: Array, slot: int, c: int, hour: int) -> float:
     """How many times what is allowed this mote does about this hour, since the world did before."""
     most = max(habit[slot, c, hour], habit[slot, c, (hour + 1) % HOURS], habit[slot, c, (hour + HOURS - 1) % HOURS])
@@ -233,7 +243,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     allowed = allowed_change(learnt.allowed, c, lag)
                     ratio = abs(x - accepted) / allowed
                     wide = margin * habitual(kept.habit, slot, c, hour)
-                    ratio = max(ratio, from_past(rows, kept, learnt, i, c, is_ordinary)) / wide
+                    ratio = from_past(rows, kept, learnt, i, c, is_ordinary, ratio) / wide
                     middle[i, c], scale[i, c] = accepted, allowed * wide
             is_bad = ratio > learnt.limit[c] or is_noisy
 
@@ -284,11 +294,12 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     kept.farthest[slot, c] = max(kept.farthest[slot, c], ratio)
                     doubt = min(1.0, kept.farthest[slot, c] / learnt.limit[c] - 1.0)
                     if kept.n_alive[slot, c] >= max(LEAST_ALIVE, ALIVE_STEPS * doubt):
-                        accept = True
+                        accept = rows.adopted[i, c] = True
                         did = kept.farthest[slot, c] / learnt.limit[c] * habitual(kept.habit, slot, c, hour)
                         if did <= MOST_HABIT:
                             kept.habit[slot, c, hour] = max(kept.habit[slot, c, hour], np.uint8(did / HABIT_UNIT))
-                    accept |= at - kept.held_since[slot, c] >= HOLD_STEPS * step_us
+                    if at - kept.held_since[slot, c] >= HOLD_STEPS * step_us:
+                        accept = rows.adopted[i, c] = True
                 elif (is_bad and not (is_return or is_over)) or (np.isnan(accepted) and is_odd):
                     kept.held_since[slot, c] = at
                     kept.farthest[slot, c] = ratio

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlops.detection.compiled import NO_TIME, SILENT_STEPS, STEP_TOLERANCE, Array, compiled
+from mlops.detection.compiled import NO_TIME, SILENT_STEPS, STEP_TOLERANCE, Array, compiled, inlined
 from mlops.detection.history import Arrays, History, grouped_median
 from mlops.detection.rows import Field, Rows, Said
 from mlops.detection.tails import line
@@ -225,7 +225,7 @@ def put_in_order(heard: Array, n: int, value: float) -> int:
     return n + 1
 
 
-@compiled
+@inlined
 def middle_of(
     kept: Kept, near: Array, n_near: int, c: int, at: int, silent_us: int, heard: Array, doubted: Array
 ) -> float:
@@ -307,6 +307,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                 has_moved = kept.on_s[slot, c] >= HOLD_S
                 if has_moved:
                     kept.moved[slot, c] += kept.off[slot, c]
+                    rows.adopted[i, c] = True
                     kept.off[slot, c] = 0.0
                 if has_moved or kept.odd_s[slot, c] >= LASTS_S:
                     kept.doubt[slot, c] = SUSPECT - kept.doubt[slot, c]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlops.detection.compiled import CAP, NO_TIME, SILENT_STEPS, Array, compiled
+from mlops.detection.compiled import CAP, NO_TIME, SILENT_STEPS, Array, compiled, inlined
 from mlops.detection.history import FLEET_SAMPLE, Arrays, History
 from mlops.detection.rows import Field, Rows, Said
 from mlops.detection.tails import line
@@ -48,7 +48,8 @@ QUICK, SLOW, ROUGH, PLACE = 0.5, 0.05, 0.02, 1 / 8000
 HABIT_S = 3000.0  # of readings in a half-hour of the day, after which two thirds of its usual value are new
 RAREST = 0.01  # of a tail: what lies above it is extrapolated
 FEW = 5.0
-WARM = 100  # steps of its own before a mote's tails say anything
+WARM, LEAST_WARM = 100, 40  # steps of its own before a mote's tails say anything: two thirds of a shorter history
+FEWEST = 20  # steps of a mote that tell anything of the fleet's
 BORROWED, MOST_BORROWED = 1 / 6, 2000.0  # of the fleet's steps a mote: what its tails are worth to one without a past
 REMEMBERED = 10_000.0  # steps, then the past counts half
 NEWS_STEPS = 100
@@ -65,6 +66,7 @@ def prior(profile: Profile) -> Arrays:
     return {
         "rare": np.zeros((n, N_STATISTICS)),
         "tails": np.zeros((n, N_STATISTICS * N_BINS)),
+        "warm": np.array([WARM]),
         "limit": np.full(n, profile.onset),
         "raw": raw,
         "surprise": surprise,
@@ -74,7 +76,7 @@ def prior(profile: Profile) -> Arrays:
 def fit(history: History) -> Arrays:
     """The fleet's tails: how far its motes' statistics reach, as a mote without a past shall begin."""
     start = prior(history.profile)
-    rare, tails = start["rare"], start["tails"]
+    rare, tails, longest = start["rare"], start["tails"], 0
     steps = history.some_motes(FLEET_SAMPLE).on_steps()
     bounds = np.searchsorted(steps.mote, np.append(steps.ids, np.iinfo(np.int64).max))
     for c, channel in enumerate(history.profile.channels):
@@ -82,11 +84,12 @@ def fit(history: History) -> Arrays:
         for begin, end in pairwise(bounds.tolist()):
             there = np.isfinite(steps.values[begin:end, c])
             values, local_s = steps.values[begin:end, c][there], steps.local_s[begin:end][there]
-            if len(values) >= WARM:
+            if len(values) >= FEWEST:
                 traced = np.zeros((len(values), N_STATISTICS))
                 trace(
                     np.ascontiguousarray(values), np.ascontiguousarray(local_s), habit(history.profile.step_s), traced
                 )
+                longest = max(longest, len(values))
                 reached.append(traced[min(len(traced) // 3, WARM) :])
         if not reached:
             continue
@@ -94,7 +97,7 @@ def fit(history: History) -> Arrays:
         rare[c] = np.maximum(np.median([np.quantile(own, 1.0 - RAREST, axis=0) for own in reached], axis=0), floor)
         worth = min(BORROWED * float(np.median([len(own) for own in reached])), MOST_BORROWED)
         tails[c] = worth * shares(np.concatenate(reached), rare[c]).ravel()
-    return {"rare": rare, "tails": tails}
+    return {"rare": rare, "tails": tails, "warm": np.array([min(WARM, max(LEAST_WARM, longest * 2 // 3))])}
 
 
 def shares(statistics: Floats, rare: Floats) -> Floats:
@@ -113,7 +116,8 @@ def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) ->
     shape = rows.values.shape
     raw, middle, scale = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
     kept = Kept(*(memory[name] for name in Kept._fields))
-    advance(rows, model["rare"], model["tails"], habit(rows.step_us / 1e6), kept, raw, middle, scale)
+    warm = int(model["warm"][0]) if "warm" in model else WARM  # models of earlier releases have none
+    advance(rows, model["rare"], model["tails"], warm, habit(rows.step_us / 1e6), kept, raw, middle, scale)
     return Said(raw, middle, scale)
 
 
@@ -132,7 +136,7 @@ class Kept(NamedTuple):
     told_at: Array
 
 
-@compiled
+@inlined
 def measure(kept: Kept, slot: int, c: int, x: float, half_hour: int, habit: float, learns: bool, out: Array) -> float:
     """The four statistics of a step; answers what is usual now."""
     n = kept.n[slot, c]
@@ -169,31 +173,40 @@ def trace(values: Array, local_s: Array, habit: float, out: Array) -> None:
         measure(kept, 0, 0, values[i], local_s[i] // 1800 % HALF_HOURS, habit, True, out[i])
 
 
-@compiled
+@inlined
+def weigh(counts: Array) -> tuple[float, float, float, float]:
+    """How much each statistic's bins hold; side by side, since a sum waits for its last addition."""
+    quick, slow, rough, place = 0.0, 0.0, 0.0, 0.0
+    for k in range(N_BINS):
+        quick += float(counts[k])
+        slow += float(counts[N_BINS + k])
+        rough += float(counts[2 * N_BINS + k])
+        place += float(counts[3 * N_BINS + k])
+    return quick, slow, rough, place
+
+
+@inlined
 def rarity(counts: Array, total: float, begin: int, place: float) -> float:
     """−log10 of the share of the past that lay as far out; beyond its rarest hundredth by an exponential tail."""
     own = min(max(int(place), 0), N_BINS - 1)
-    needed, mass, k = max(RAREST * total, FEW), 0.0, N_BINS - 1
-    beyond = 0.0
-    while True:
-        mass += counts[begin + k]
-        if k == own:
-            beyond = mass
-        if mass >= needed or k == 0:
-            break
+    above = 0.0
+    for k in range(begin + N_BINS - 1, begin + own, -1):
+        above += float(counts[k])
+    beyond = above + float(counts[begin + own])
+    needed = max(RAREST * total, FEW)
+    if above >= needed:
+        return -math.log10(beyond / total)
+    mass, k = beyond, own
+    while k > 0 and mass < needed:
         k -= 1
-    if own < k:
-        while k > own:
-            k -= 1
-            mass += counts[begin + k]
-        return -math.log10(mass / total)
+        mass += float(counts[begin + k])
     if place < k:
         return -math.log10(mass / total)
     edge = 10.0 ** (0.5 * BIN * k)
     excess = 0.0
     for above in range(k, N_BINS):
         if counts[begin + above] > 0.0:
-            excess += counts[begin + above] * (10.0 ** (0.5 * BIN * (above + 0.5)) - edge)
+            excess += float(counts[begin + above]) * (10.0 ** (0.5 * BIN * (above + 0.5)) - edge)
     out = (10.0 ** (0.5 * BIN * place) - edge) * mass / excess
     said = -math.log10(mass / total) + out / math.log(10.0)
     # What was seen there is at least as frequent as that.
@@ -202,7 +215,15 @@ def rarity(counts: Array, total: float, begin: int, place: float) -> float:
 
 @compiled
 def advance(
-    rows: Rows, rare: Array, borrowed: Array, habit: float, kept: Kept, raw: Array, middle: Array, scale: Array
+    rows: Rows,
+    rare: Array,
+    borrowed: Array,
+    warm: int,
+    habit: float,
+    kept: Kept,
+    raw: Array,
+    middle: Array,
+    scale: Array,
 ) -> None:
     statistics = np.empty(N_STATISTICS)
     silent_us, news_us = SILENT_STEPS * rows.step_us, (NEWS_STEPS + 0.5) * rows.step_us
@@ -231,13 +252,11 @@ def advance(
             usual = measure(kept, slot, c, x, half_hour, habit, learns, statistics)
 
             loudest, is_full = 0.0, False
+            totals = weigh(tails)
             for j in range(N_STATISTICS):
-                begin = j * N_BINS
+                begin, total = j * N_BINS, totals[j]
                 place = math.log10(max(statistics[j], 1e-300) / rare[c, j]) / BIN + RARE_BIN
-                total = 0.0
-                for k in range(N_BINS):
-                    total += tails[begin + k]
-                if kept.n[slot, c] >= WARM:
+                if kept.n[slot, c] >= warm:
                     loudest = max(loudest, rarity(tails, total, begin, place))
                 if learns:
                     tails[begin + min(max(int(place), 0), N_BINS - 1)] += 1.0
@@ -248,7 +267,7 @@ def advance(
             said = min(max(loudest * CORRECTION - crowd, 0.0), CAP)
 
             is_news = kept.told_at[slot, c] == NO_TIME or at - kept.told_at[slot, c] > news_us
-            if is_news or said > kept.told[slot, c]:
+            if is_news or said > float(kept.told[slot, c]):
                 kept.told[slot, c], kept.told_at[slot, c] = said, at
             else:
                 said = min(said, aside)

@@ -165,6 +165,7 @@ def advance(rows: Rows, scales: Array, margin: Array, kept: Kept, raw: Array, mi
                 is_new_norm = kept.on_for[slot, c] > HOLD_STEPS
                 if is_new_norm:
                     kept.baseline[slot, c] = baseline = kept.level[slot, c]
+                    rows.adopted[i, c] = True
                 if is_new_norm or z < NEAR or z < BACK * kept.farthest[slot, c]:
                     kept.is_on[slot, c] = 0
                     kept.run[slot, c] = 0
