@@ -112,6 +112,22 @@ def test_the_map_can_be_walked_by_keyboard(visit):
     expect(page.locator("#mote-title")).not_to_have_text("Mote 1")
 
 
+def test_the_map_goes_back_in_time_says_so_and_returns(visit):
+    charlie = visit("viewer")
+    page = charlie.goto("/")
+    wait_live(page)
+
+    page.locator("#past-at").fill("40")
+
+    told = page.locator("#past output")
+    expect(told).to_have_text(re.compile(r"^\d\d:\d\d, .* ago, \d+ anomalous$"))
+    expect(page).to_have_url(re.compile("at=20"))
+    page.locator("#past-at").fill("72")
+    expect(told).to_have_text("now")
+    expect(page).not_to_have_url(re.compile("at=20"))
+    assert charlie.complaints == []
+
+
 def test_the_readings_behind_the_charts_are_a_table_away(visit):
     page = visit("viewer").goto("/?mote=main/9")
     expect(page.locator("#charts canvas")).to_have_count(5)

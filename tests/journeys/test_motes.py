@@ -80,4 +80,7 @@ def test_the_pages_of_motes_fit_every_screen_and_offer_a_viewer_no_deed(visit):
     page.set_viewport_size(PHONE)
     page.click("figure.channel summary >> nth=0")
     expect(page.locator("figure.channel details table tbody tr").first).to_be_visible()
+    following = page.locator("a[data-key=j]").get_attribute("href")
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile(f"{following}$"))
     assert charlie.complaints == []
