@@ -9,7 +9,7 @@ import polars as pl
 
 from mlops.forecasting import members
 from mlops.forecasting.intervals import LEAST, NAMES, REMEMBERED, bands, latest
-from mlops.forecasting.panel import CannotForecast, Panel
+from mlops.forecasting.panel import NEVER, CannotForecast, Panel
 from mlops.forecasting.seasons import season
 from sensors.readings import INSTANT, Bools, Floats, Ints
 
@@ -103,14 +103,14 @@ class Fitted:
         if steps > self.horizon:
             raise CannotForecast(f"the model was made for {self.horizon:,} steps ahead; {steps:,} were asked for")
         panel = self.looking_at(recent)
-        tables, refused = [], {}
+        ends, said, refused = panel.ends(), {}, {}
         for series, name in enumerate(panel.names):
             try:
-                table = self._continued(panel, series).head(steps)
-                tables.append(_aged(table, panel.last_at[series], now, stale_s))
+                _fresh(panel.last_at[series], now, stale_s)
+                said[series] = self._continued(panel, series, int(ends[series]))[:steps]
             except CannotForecast as why:
                 refused[name] = str(why)
-        return (pl.concat(tables) if tables else pl.DataFrame()), refused
+        return _table(panel, said, steps, now), refused
 
     def looking_at(self, recent: Panel) -> Panel:
         """The recent rows, with those before them that it remembers."""
@@ -127,8 +127,9 @@ class Fitted:
             self._refuse(panel, series, origin)
         return mean[-1], outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
 
-    def _continued(self, panel: Panel, series: int) -> pl.DataFrame:
-        mean, errors = self.record(panel, series, int(panel.ends()[series]))
+    def _continued(self, panel: Panel, series: int, origin: int) -> Floats:
+        """The mean and the quantiles of each step, side by side."""
+        mean, errors = self.record(panel, series, origin)
         quantiles, n = latest(errors)
         if n < LEAST:
             raise CannotForecast(
@@ -136,14 +137,7 @@ class Fitted:
                 f"{_duration((LEAST - n) * self.every * panel.step)} of readings"
             )
         low, high = panel.limits[series]
-        said = np.clip(np.column_stack([mean, mean[:, None] + quantiles]), low, high)
-        step = np.arange(1, self.horizon + 1)
-        return pl.DataFrame({"step": step, **dict(zip(("mean", *NAMES), said.T, strict=True))}).select(
-            pl.lit(panel.names[series]).alias("series"),
-            pl.lit(int(panel.last_at[series])).cast(INSTANT).alias("origin_at"),
-            (int(panel.last_at[series]) + pl.col("step") * panel.step).cast(INSTANT).alias("at"),
-            pl.all(),
-        )
+        return np.clip(np.column_stack([mean, mean[:, None] + quantiles]), low, high)
 
     def _refuse(self, panel: Panel, series: int, origin: int) -> None:
         needs = self.member.needs
@@ -195,16 +189,30 @@ def joined(memory: Panel, recent: Panel) -> Panel:
     return replace(memory, values=values, last_at=np.maximum(memory.last_at, recent.last_at), limits=recent.limits)
 
 
-def _aged(table: pl.DataFrame, last_at: int, now: int | None, stale_s: float | None) -> pl.DataFrame:
-    if now is None:
-        return table
-    age_s = (now - int(last_at)) / 1e6
-    if stale_s is not None and age_s > stale_s:
+def _table(panel: Panel, said: dict[int, Floats], steps: int, now: int | None) -> pl.DataFrame:
+    """One for all series: a table each would take longer than their forecasts."""
+    if not said:
+        return pl.DataFrame()
+    origin_at = np.repeat(panel.last_at[list(said)], steps)
+    step = np.tile(np.arange(1, steps + 1), len(said))
+    table = pl.DataFrame(
+        {
+            "series": [panel.names[series] for series in said for _ in range(steps)],
+            "origin_at": pl.Series(origin_at).cast(INSTANT),
+            "at": pl.Series(origin_at + step * panel.step).cast(INSTANT),
+            "step": step,
+            **dict(zip(("mean", *NAMES), np.vstack(list(said.values())).T, strict=True)),
+        }
+    )
+    return table if now is None else table.with_columns(pl.Series("age_s", (now - origin_at) / 1e6))
+
+
+def _fresh(last_at: int, now: int | None, stale_s: float | None) -> None:
+    if now is not None and stale_s is not None and (now - int(last_at)) / 1e6 > stale_s and last_at != NEVER:
         raise CannotForecast(
             f"the last reading is {_duration(now - int(last_at))} old; a forecast is made up to "
             f"{_duration(round(stale_s * 1e6))} after it"
         )
-    return table.with_columns(pl.lit(age_s).alias("age_s"))
 
 
 def _checked(horizon: int) -> None:
