@@ -153,4 +153,10 @@ def _errors(data: Any, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         value = given.get(name)
         shown = None if value is None else str(value)[:SHOWN_OF_A_VALUE]
         for complaint in complaints if isinstance(complaints, list) else [complaints]:
-            yield {"field": name, "value": shown, "detail": str(complaint)}
+            yield {"field": name, "value": shown, "detail": _shortened(str(complaint))}
+
+
+def _shortened(words: str) -> str:
+    """Many repeat the value that they are about, however long it is; what was expected stands before or after it."""
+    most = 4 * SHOWN_OF_A_VALUE
+    return words if len(words) <= most else f"{words[: most // 2]}…{words[-most // 2 :]}"

@@ -314,7 +314,7 @@ if ENV["SIEIS_HTTPS"]:
 # ---- API ----------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["sensors.parsers.Json"],
     # The pages' session, and name and password for programs; the latter count as login attempts when they fail.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "sensors.authentication.CookieSession",

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ MEANINGS = {
     KEEP: "changes nothing", OK: "ends the alert", ALERTING: "counts as an alert", OWN: "is an alert of its own",
 }  # fmt: skip
 LONGEST_S = 86_400.0
+HUGE = 1e300  # also a whole number that no float holds is beyond it
 MOST = 5  # conditions
 
 
@@ -98,7 +98,7 @@ def parse(given: Mapping[str, Any]) -> Rule:
     if not isinstance(conditions, Sequence) or isinstance(conditions, str) or len(conditions) > MOST:
         raise BadRule("conditions", f"Expected a list of at most {MOST} conditions.")
     no_data = given.get("no_data") or {"means": KEEP}
-    if not isinstance(no_data, Mapping) or no_data.get("means") not in MEANINGS:
+    if not isinstance(no_data, Mapping) or no_data.get("means") not in tuple(MEANINGS):
         raise BadRule("no_data", f"“{no_data}” says nothing; expected one of {', '.join(MEANINGS)} as means.")
     rule = Rule(
         conditions=tuple(_condition(one) for one in conditions),
@@ -148,7 +148,7 @@ def _one_of(given: Mapping[str, Any], name: str, allowed: Sequence[str], default
 
 
 def _finite(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -HUGE < value < HUGE:
         raise BadRule("conditions", f"“{value}” is no number for {name}.")
     return float(value)
 

@@ -163,3 +163,24 @@ def test_the_live_channel_tells_the_grade_where_it_was_looked_up_and_leaves_it_o
 
     assert spoken_alert(Alert.objects.with_grades().get())["peak_channel"] == "temperature"
     assert "grade" not in spoken_alert(shown)
+
+
+def test_json_that_is_nested_beyond_reading_is_refused_and_a_long_value_is_not_repeated_whole(bob_client):
+    one = alert("7")
+    address = f"/api/v1/alerts/{one.pk}/resolve"
+
+    deep = bob_client.post(address, '{"note": ' + "[" * 5000 + "]" * 5000 + "}", content_type="application/json")
+    long = bob_client.post(address, {"verdict": "x" * 100_000}, content_type="application/json")
+
+    assert (deep.status_code, long.status_code) == (400, 400)
+    assert "nested too deeply" in deep.json()["detail"]
+    assert "is not a valid choice" in long.json()["detail"]
+    assert len(long.content) < 3000
+
+
+def test_many_alerts_are_named_by_numbers_that_a_database_can_hold(bob_client):
+    answer = bob_client.post(
+        "/api/v1/alerts/bulk", {"ids": [10**30], "deed": "acknowledge"}, content_type="application/json"
+    )
+
+    assert (answer.status_code, answer.json()["field"]) == (400, "ids")

@@ -196,6 +196,8 @@ def test_a_rule_is_a_sentence():
         ({"conditions": [value()], "hours": {"days": []}}, "hours"),
         ({"conditions": [value()], "colour": "red"}, "definition"),
         ({"conditions": [value()], "no_data": {"means": "panic"}}, "no_data"),
+        ({"conditions": [value()], "no_data": {"means": ["ok"]}}, "no_data"),
+        ({"conditions": [value(than=10**400)]}, "conditions"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_by_field(definition, field):
