@@ -8,6 +8,7 @@ from django.views.generic import TemplateView
 from ingestion import (
     alert_page,
     alerts_page,
+    audit_page,
     books_page,
     detect_page,
     device_pages,
@@ -70,6 +71,7 @@ urlpatterns = [
     path("profiles/", profile_pages.profiles, name="profiles"),
     path("profiles/<slug:code>/", profile_pages.profile, name="profile"),
     path("profiles/<slug:code>/pack.toml", profile_pages.profile_pack, name="profile-pack"),
+    path("audit/", audit_page.audit_log, name="audit"),
     path("account/tokens/", token_pages.tokens, name="tokens"),
     path("login/", views.Login.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(next_page="logged_out"), name="logout"),

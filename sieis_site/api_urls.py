@@ -27,6 +27,7 @@ from mlops import root_cause_api as root_cause
 from mlops import watch_urls as watch
 from sensors import analytics_api as summaries
 from sensors import api as sensors
+from sensors import audit_api as audit
 from sensors import profile_api as profiles
 from sensors import readings_api as readings
 from sensors import stream_api as streams
@@ -122,6 +123,8 @@ urlpatterns = [
     path("quality/reports", quality.Reports.as_view(), name="quality-reports"),
     path("quality/reports/<int:pk>", quality.OneReport.as_view(), name="quality-report"),
     path("quality/reports/<int:pk>/readings", quality.FailingReadings.as_view(), name="quality-readings"),
+    path("audit", audit.Audit.as_view(), name="audit"),
+    path("audit/export", audit.AuditExport.as_view(), name="audit-export"),
     path("tokens", tokens.Tokens.as_view(), name="tokens"),
     path("tokens/<int:pk>", tokens.OneToken.as_view(), name="token"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
