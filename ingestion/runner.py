@@ -9,6 +9,7 @@ and the next is fetched and decoded. One batch at most is at each of these place
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +48,9 @@ log = structlog.get_logger(__name__)
 
 LARGE = 4  # from this part of the largest batch on batches overlap: throughput before delay
 RARELY = 4  # times as long as a save took, at least, from its beginning to the next one's
+# The engine's loops come to the interpreter and leave it hundreds of times a batch; each time its other threads would
+# keep it for 5 ms.
+SWITCH_S = 0.0005
 STEPS = (
     "poll", "wait for the engine", "store", "alert", "gather", "lake", "snapshot", "wait for the lake", "checkpoint",
 )  # fmt: skip
@@ -165,6 +169,7 @@ class Runner:
     ) -> None:
         """Until `stop` is set (or, with until_end, all there is has been read), then saves what it holds."""
         self.patiently = self._patience(stop)
+        sys.setswitchinterval(SWITCH_S)
         try:
             self._join()
             ends = self.patiently("stream", self.stream.bounds) if until_end else None
