@@ -22,7 +22,8 @@ PLAIN = Signs(
     ("signs", "what"),
     [
         ({"neighbours": RISING}, REAL),
-        ({"neighbours": STILL}, UNCLEAR),
+        ({"neighbours": STILL}, REAL),  # of one thing alone, in several channels: a machine that wears
+        ({"neighbours": STILL, "shares": {"temperature": 1.0, "humidity": 0.0}}, FAULT),
         ({"neighbours": STILL, "fastest_per_s": 5.0}, FAULT),
         ({"value": 122.0}, FAULT),
         ({"flat_s": 7200.0, "layer": "stuck"}, FAULT),
