@@ -21,6 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ingestion import health, metrics
+from mlops.predicting import answers_smoke
 from sensors import live
 from sensors.roles import VIEW, may
 from sensors.serializers import Instant
@@ -100,6 +101,7 @@ class HealthOut(serializers.Serializer[Any]):
     """The status for everybody; the rest for those who are logged in and have a role."""
 
     status = serializers.CharField(help_text="healthy, degraded or down")
+    model_loaded = serializers.BooleanField(required=False, help_text="Whether a learnt model answers POST /predict")
     at = Instant(required=False)
     dependencies = DependencyOut(many=True, required=False)
     pipeline = PipelineOut(required=False)
@@ -121,6 +123,7 @@ class HealthView(APIView):
     def get(self, request: Request) -> Response:
         found = health.checks(timezone.now())
         answer = spoken_health(found) if _may_look(request) else {"status": found.status}
+        answer |= {"model_loaded": found.status != health.DOWN and answers_smoke()}
         return Response(answer, status=503 if found.status == health.DOWN else 200)
 
 

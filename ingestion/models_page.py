@@ -25,6 +25,16 @@ class VersionRow:
         return self.version.stage == ModelVersion.Stage.PRODUCTION
 
     @property
+    def about(self) -> str:
+        """What a classifier does on detectors that it has not met; the engine's figures have columns of their own."""
+        if not self.version.is_classifier:
+            return ""
+        return (
+            f"{words.number(self.metrics.get('false_alarms_per_hour'), 2)} false alarms an hour, "
+            f"{self.metrics.get('n_found')} of {self.metrics.get('n_alarms')} fires found"
+        )
+
+    @property
     def flagged(self) -> str:
         return _share(self.metrics.get("flagged_share"))
 
@@ -54,7 +64,7 @@ def _share(share: float | None) -> str:
 
 def versions() -> list[VersionRow]:
     """What serves first, then the newest."""
-    found = ModelVersion.objects.select_related("profile", "mote__site").defer("calibration", "parameters")
+    found = ModelVersion.every.select_related("profile", "mote__site").defer("calibration", "parameters")
     rows = [row_of(version) for version in found[:SHOWN_VERSIONS]]
     return sorted(rows, key=lambda row: not row.is_serving)
 

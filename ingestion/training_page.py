@@ -19,7 +19,7 @@ from rest_framework.exceptions import NotFound
 from ingestion import words
 from ingestion.models_page import row_of
 from mlops import registry, tracing_api, training
-from mlops.models import ModelVersion, ServingPeriod, TrainingJob
+from mlops.models import Kind, ModelVersion, ServingPeriod, TrainingJob
 from mlops.parameters import BadParameters
 from mlops.reports import FOREST_SHARE
 from sensors.models import AuditEntry, Profile
@@ -41,8 +41,18 @@ BLIND = (
 )
 
 
+BLIND_TO_SMOKE = (
+    "smoke unlike what was labelled: another fire, another place, another sensor",
+    "anything where a channel that it learnt from is missing for long",
+)
+
+
 class TrainingForm(forms.Form):
     profile = forms.ModelChoiceField(Profile.objects.all(), to_field_name="code", empty_label=None)
+    kind = forms.ChoiceField(
+        choices=((Kind.DETECTOR, "the engine"), (Kind.CLASSIFIER, "the classifier (smoke)")), required=False,
+        label="What",
+    )  # fmt: skip
     scope = forms.CharField(
         required=False,
         max_length=130,
@@ -90,11 +100,13 @@ def start(request: HttpRequest) -> HttpResponse:
     given: dict[str, Any] = {"trigger": "person", "who": person(request), "now": timezone.now()}
     code, scope = form.cleaned_data["profile"].code, form.cleaned_data["scope"]
     try:
-        if scope == "each":
+        kind = form.cleaned_data["kind"] or Kind.DETECTOR
+        if scope == "each" and kind == Kind.DETECTOR:
             jobs, refused = training.request_each(code, parameters=form.parameters(), **given)
         else:
             mote = training.find_mote(code, scope) if scope else None
-            jobs, refused = [training.request(code, parameters=form.parameters(), mote=mote, **given)], []
+            jobs = [training.request(code, parameters=form.parameters(), mote=mote, kind=kind, **given)]
+            refused = []
     except (BadParameters, training.UnknownMote, training.AlreadyTraining) as wrong:
         form.add_error(None, str(wrong))
         return _page(request, form, 409 if isinstance(wrong, training.AlreadyTraining) else 400)
@@ -192,10 +204,11 @@ def _chart(profile: str, label: str, name: str, digits: int, versions: Sequence[
 @require_safe
 @role_required()
 def card(request: HttpRequest, name: str) -> HttpResponse:
-    version = get_object_or_404(ModelVersion.objects.select_related("profile", "mote__site", "job"), name=name)
+    version = get_object_or_404(ModelVersion.every.select_related("profile", "mote__site", "job"), name=name)
     shown = {
         "row": row_of(version), "version": version,
-        "figures": figures(version), "blind": blind_spots(version),
+        "figures": figures(version) if not version.is_classifier else figures_of_classifier(version),
+        "blind": blind_spots(version) if not version.is_classifier else BLIND_TO_SMOKE,
         "rules": version.metrics.get("gate", {}).get("rules", []),
         "deeds": AuditEntry.objects.filter(subject=registry.subject(version)).select_related("who")[:SHOWN_PERIODS],
         "periods": version.serving_periods.order_by("-started_at")[:SHOWN_PERIODS],
@@ -232,6 +245,38 @@ def figures(version: ModelVersion) -> list[tuple[str, str]]:
         ("Libraries", ", ".join(f"{name} {release}" for name, release in version.libraries.items())),
         ("SHA-256", version.sha256[:16]),
     ]
+
+
+def figures_of_classifier(version: ModelVersion) -> list[tuple[str, str]]:
+    """What a person must know of a classifier's figures, with how few recordings may stand behind them."""
+    metrics, data = version.metrics, version.data
+    alone = metrics.get("alone", {})
+    told = ", ".join(f"{source} {_count(n)}" for source, n in data.get("told_by", {}).items())
+    only = ": simulated: no evidence for real smoke" if metrics.get("is_simulated") else ""
+    return [
+        ("Judged on", f"{metrics.get('n_recordings')} recordings of {metrics.get('n_families')} detectors, each judged "
+                      "by what had learnt from the others"),
+        ("Truth told by", f"{told}{only}"),
+        ("Held-out readings", _count(metrics.get("n_readings"))),
+        ("Precision and recall", f"{_digits(metrics.get('precision'))} and {_digits(metrics.get('recall'))}"),
+        ("False alarms an hour", words.number(metrics.get("false_alarms_per_hour"), 2)),
+        ("Fires found", _of(metrics.get("n_found"), metrics.get("n_alarms"))),
+        ("Delay in the middle", f"{words.number(metrics.get('median_delay_s'), 0)} s"),
+        ("Accuracy", _digits(metrics.get("accuracy")) + (f": {metrics['warning']}" if metrics.get("warning") else "")),
+        ("Of a reading alone", f"precision {_digits(alone.get('precision'))}, recall {_digits(alone.get('recall'))}"),
+        ("Readings learnt from", _count(data.get("readings_used"))),
+        ("Lake version", str(data.get("lake_version", words.NOTHING))),
+        ("Seconds to train", words.number(data.get("seconds"), 1)),
+        ("Size", f"{version.size / 1e6:.2f} MB"),
+        ("Features", ", ".join(version.features)),
+        ("Seed", str(version.seed)),
+        ("Libraries", ", ".join(f"{name} {release}" for name, release in version.libraries.items())),
+        ("SHA-256", version.sha256[:16]),
+    ]  # fmt: skip
+
+
+def _digits(share: float | None) -> str:
+    return words.number(share, 4)
 
 
 def blind_spots(version: ModelVersion) -> list[str]:

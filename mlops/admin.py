@@ -22,7 +22,7 @@ class _Engineered(ReadOnlyAdmin):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(_Engineered):
-    list_display = ("name", "profile", "mote", "stage", "number", "created_at", "promoted_at")
+    list_display = ("name", "kind", "profile", "mote", "stage", "number", "created_at", "promoted_at")
     list_filter = ("stage", "profile")
     list_select_related = ("profile", "mote__site")
     search_fields = ("name", "sha256")
@@ -61,7 +61,11 @@ class ModelVersionAdmin(_Engineered):
     def train_again(self, request: HttpRequest, chosen: QuerySet[ModelVersion]) -> None:
         def train(version: ModelVersion) -> None:
             code, now = version.profile.code, timezone.now()
-            training.dispatch(training.request(code, trigger="person", who=person(request), now=now, mote=version.mote))
+            training.dispatch(
+                training.request(
+                    code, trigger="person", who=person(request), now=now, mote=version.mote, kind=version.kind
+                )
+            )
 
         act_on_each(self, request, chosen, train, "queued for training", training.AlreadyTraining)
 

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops import keeping, registry, training
-from mlops.models import ModelVersion, TrainingJob
+from mlops.models import Kind, ModelVersion, TrainingJob
 from mlops.parameters import BadParameters
 from sensors.models import Profile
 from sensors.problems import Conflict, Unavailable
@@ -30,6 +30,7 @@ from sensors.serializers import Instant
 class VersionOut(serializers.ModelSerializer[ModelVersion]):
     profile = serializers.CharField(source="profile.code")
     mote = serializers.CharField(source="mote.code", default=None, allow_null=True)
+    kind = serializers.CharField()
     stage = serializers.CharField()
     features = serializers.ListField(child=serializers.CharField())
     parameters = serializers.DictField()
@@ -42,8 +43,8 @@ class VersionOut(serializers.ModelSerializer[ModelVersion]):
     class Meta:
         model = ModelVersion
         fields = (
-            "name", "number", "profile", "mote", "stage", "profile_version", "features", "parameters", "libraries",
-            "seed", "data", "metrics", "sha256", "size", "created_at", "promoted_at",
+            "name", "kind", "number", "profile", "mote", "stage", "profile_version", "features", "parameters",
+            "libraries", "seed", "data", "metrics", "sha256", "size", "created_at", "promoted_at",
         )  # fmt: skip
 
 
@@ -61,6 +62,9 @@ class RetrainIn(serializers.Serializer[Any]):
     each_mote = serializers.BooleanField(
         required=False, default=False, help_text="A model for every active mote, each in a job of its own"
     )
+    kind = serializers.ChoiceField(
+        Kind.choices, required=False, default=Kind.DETECTOR, help_text="The engine, or the classifier of smoke"
+    )
     parameters = serializers.DictField(required=False, default=dict, help_text="days, start, end, seed, promote")
 
     def validate_profile(self, code: str) -> str:
@@ -72,6 +76,8 @@ class RetrainIn(serializers.Serializer[Any]):
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if given["each_mote"] and "mote_id" in given:
             raise ValidationError({"mote_id": "Give a mote, or each_mote, not both."})
+        if given["each_mote"] and given["kind"] == Kind.CLASSIFIER:
+            raise ValidationError({"each_mote": "The classifier is of the profile smoke as a whole."})
         if "profile" in given:
             return given
         codes = list(Profile.objects.values_list("code", flat=True))
@@ -112,7 +118,7 @@ class Models(ListAPIView[ModelVersion]):
     """Every model version with what it learnt from and the held-out data it was measured on, the newest first."""
 
     serializer_class = VersionOut
-    queryset = ModelVersion.objects.select_related("profile", "mote").defer("calibration")
+    queryset = ModelVersion.every.select_related("profile", "mote").defer("calibration")
     pagination_class = None
 
 
@@ -126,7 +132,7 @@ class Promote(APIView):
     def post(self, request: Request, name: str) -> Response:
         asked = PromotionIn(data=request.data)
         asked.is_valid(raise_exception=True)
-        version = get_object_or_404(ModelVersion, name=name)
+        version = get_object_or_404(ModelVersion.every, name=name)
         try:
             promoted = registry.promote(
                 version, who=person(request), why=asked.validated_data["why"], now=timezone.now()
@@ -169,7 +175,7 @@ def _start(asked: dict[str, Any], *, who: User) -> tuple[list[TrainingJob], list
                 raise refused[0]
             return jobs, refused
         mote = training.find_mote(asked["profile"], asked["mote_id"]) if "mote_id" in asked else None
-        return [training.request(mote=mote, **given)], []
+        return [training.request(mote=mote, kind=asked["kind"], **given)], []
     except BadParameters as wrong:
         raise ValidationError({"parameters": str(wrong)}) from wrong
     except training.UnknownMote as unknown:
@@ -232,7 +238,7 @@ class Bundle(APIView):
     """A version as a ZIP: its artefact, its card, and a program that says whether both are what they were."""
 
     def get(self, request: Request, name: str) -> HttpResponse:
-        version = get_object_or_404(ModelVersion.objects.select_related("profile", "mote__site"), name=name)
+        version = get_object_or_404(ModelVersion.every.select_related("profile", "mote__site"), name=name)
         try:
             content = keeping.bundle(version)
         except registry.ModelUnloadable as refusal:
@@ -246,6 +252,7 @@ class Bundle(APIView):
 class RollBackIn(serializers.Serializer[Any]):
     profile = serializers.SlugRelatedField(slug_field="code", queryset=Profile.objects.all())
     mote_id = serializers.CharField(max_length=130, required=False)
+    kind = serializers.ChoiceField(Kind.choices, required=False, default=Kind.DETECTOR)
     why = serializers.CharField(max_length=200, required=False, default="asked for by the API")
 
 
@@ -263,8 +270,9 @@ class RollBack(APIView):
         try:
             mote = training.find_mote(profile.code, code) if code else None
             version = registry.roll_back(
-                profile, mote=mote, who=person(request), why=asked.validated_data["why"], now=timezone.now()
-            )
+                profile, mote=mote, kind=Kind(asked.validated_data["kind"]), who=person(request),
+                why=asked.validated_data["why"], now=timezone.now(),
+            )  # fmt: skip
         except training.UnknownMote as unknown:
             raise ValidationError({"mote_id": str(unknown)}) from unknown
         except (registry.NothingToRollBackTo, registry.ModelUnloadable, registry.NotValidated) as refusal:

@@ -12,6 +12,9 @@ from scipy.stats import chi2
 MOST_FALSE_EVENTS = 5.0
 MOST_FLAGGED = 0.05
 LEAST_FOUND = 0.5
+# Of a classifier of smoke.
+MOST_FALSE_ALARMS = 1.0  # an hour
+LEAST_PRECISION = 0.5
 # What a candidate may be worse by than what serves; below these figures both are good enough.
 WORSE_BY = 1.25
 GOOD_FALSE_EVENTS = 1.0
@@ -68,7 +71,22 @@ def judge(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None, wish:
     `wish` is "gate", or "never" or "always" where a person has decided, or "manual" where an engineer shall; the
     rules are told all the same.
     """
-    rules = _rules(candidate, serving)
+    return _judged(_rules(candidate, serving), wish)
+
+
+def judge_classifier(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None, wish: str = "gate") -> Judgement:
+    """The same for a classifier of smoke, by detectors that it has not met."""
+    least = LEAST_FOUND if serving is None else _known(serving, "found_share", LEAST_FOUND) - FOUND_WORSE_BY
+    rules = (
+        Rule("false_alarms_per_hour", candidate.get("false_alarms_per_hour"), MOST_FALSE_ALARMS, True,
+             "false alarms an hour:"),
+        Rule("precision", candidate.get("precision"), LEAST_PRECISION, False, "precision:"),
+        Rule("found_share", candidate.get("found_share"), least, False, "share of fires found:"),
+    )  # fmt: skip
+    return _judged(rules, wish)
+
+
+def _judged(rules: tuple[Rule, ...], wish: str) -> Judgement:
     broken = [rule.sentence() for rule in rules if not rule.holds]
     verdict = f"the gate refuses it: {'; '.join(broken)}" if broken else "it passes the gate"
     if wish == "never":

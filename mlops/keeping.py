@@ -228,7 +228,7 @@ def _mote_of(found: Found, profile: Profile) -> Mote | None:
 
 def expendable(profile: Profile) -> list[ModelVersion]:
     """Versions that nobody can ask for any more: not among the last five of their scope, and never served or cited."""
-    unserved = ModelVersion.objects.filter(
+    unserved = ModelVersion.every.filter(
         profile=profile, promoted_at=None, stage__in=(ModelVersion.Stage.CANDIDATE, ModelVersion.Stage.ARCHIVED)
     )
     cited = set(
@@ -238,8 +238,8 @@ def expendable(profile: Profile) -> list[ModelVersion]:
     )
     young = {
         pk
-        for mote in ModelVersion.objects.filter(profile=profile).values_list("mote", flat=True).distinct().order_by()
-        for pk in ModelVersion.objects.filter(profile=profile, mote=mote)
+        for mote, kind in ModelVersion.every.filter(profile=profile).values_list("mote", "kind").distinct().order_by()
+        for pk in ModelVersion.every.filter(profile=profile, mote=mote, kind=kind)
         .order_by("-number")
         .values_list("pk", flat=True)[:KEPT]
     }

@@ -14,6 +14,20 @@ __all__ = [
 ]  # fmt: skip
 
 
+class Kind(models.TextChoices):
+    """What a model is: the engine that judges the stream, or what tells smoke where labels exist."""
+
+    DETECTOR = "anomaly_detector"
+    CLASSIFIER = "smoke_classifier"
+
+
+class Detectors(models.Manager["ModelVersion"]):
+    """Versions of the engine only: what judges readings, is compared, watched and cited."""
+
+    def get_queryset(self) -> models.QuerySet[ModelVersion]:
+        return super().get_queryset().filter(kind=Kind.DETECTOR)
+
+
 class VersionCounter(models.Model):
     """The last number given to a version of a profile. A row of its own, so that no deletion frees a number."""
 
@@ -33,6 +47,7 @@ class ModelVersion(models.Model):
         PRODUCTION = "production"
         ARCHIVED = "archived"
 
+    kind = models.CharField(max_length=24, choices=Kind, default=Kind.DETECTOR)
     number = models.PositiveIntegerField(help_text="Counts within the scope's profile; never used twice")
     name = models.CharField(max_length=120, unique=True)
     profile = models.ForeignKey(Profile, models.PROTECT, related_name="model_versions")
@@ -54,12 +69,15 @@ class ModelVersion(models.Model):
         null=True, blank=True, help_text="When it last began to serve; empty: it never did"
     )
 
+    every = models.Manager["ModelVersion"]()
+    objects = Detectors()
+
     class Meta:
         ordering = ("-created_at",)
         constraints = (
             models.UniqueConstraint(fields=("profile", "number"), name="version_number_once_a_profile"),
             models.UniqueConstraint(
-                fields=("profile",),
+                fields=("profile", "kind"),
                 condition=models.Q(stage="production", mote__isnull=True),
                 name="one_production_version_a_profile",
             ),
@@ -75,7 +93,12 @@ class ModelVersion(models.Model):
     @property
     def retrain_command(self) -> str:
         """What trains its successor."""
-        return f"manage.py train --profile {self.profile.code}" + (f" --mote {self.mote}" if self.mote else "")
+        scope = f" --mote {self.mote}" if self.mote else ""
+        return f"manage.py train --profile {self.profile.code}{scope}" + (" --classifier" if self.is_classifier else "")
+
+    @property
+    def is_classifier(self) -> bool:
+        return self.kind == Kind.CLASSIFIER
 
 
 class TrainingJob(models.Model):
@@ -90,6 +113,7 @@ class TrainingJob(models.Model):
 
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="training_jobs")
     mote = models.ForeignKey(Mote, models.CASCADE, null=True, blank=True, related_name="training_jobs")
+    kind = models.CharField(max_length=24, choices=Kind, default=Kind.DETECTOR)
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     trigger = models.CharField(max_length=24, help_text="first_run, schedule, person, api, …")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
@@ -109,7 +133,7 @@ class TrainingJob(models.Model):
         ordering = ("-queued_at",)
         constraints = (
             models.UniqueConstraint(
-                fields=("profile",),
+                fields=("profile", "kind"),
                 condition=models.Q(status__in=("queued", "running"), mote__isnull=True),
                 name="one_unfinished_job_a_profile",
             ),

@@ -17,14 +17,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops import registry
-from mlops.models import ModelVersion
-from mlops.predicting import MOST_ROWS, BadRow, NoModel, Prediction, Refused, predictor
+from mlops.classifying import SMOKE
+from mlops.models import Kind, ModelVersion
+from mlops.predicting import MOST_ROWS, BadRow, Fire, NoModel, Prediction, Refused, predictor
+from mlops.smoke import THRESHOLD
 from sensors.problems import Unavailable
 from sensors.readings import Profile
 from sensors.serializers import Instant
 
 ENCODER = msgspec.json.Encoder()
-SMOKE = "smoke"
 NO_CHANNELS = frozenset({"", "UTC", "CNT", "Fire Alarm"})  # columns of the public smoke set that measure nothing
 ROW = {
     "type": "object",
@@ -119,7 +120,7 @@ class ModelInfoOut(serializers.ModelSerializer[ModelVersion]):
 
     def get_trouble(self, version: ModelVersion) -> str | None:
         """This one judges, so that the one in trouble is its successor."""
-        wanted = registry.production(version.profile.code, version.mote)
+        wanted = registry.production(version.profile.code, version.mote, kind=Kind(version.kind))
         trouble = predictor().trouble_with(wanted) if wanted else ""
         return f"{trouble} {wanted.retrain_command}" if wanted and trouble else None
 
@@ -234,27 +235,62 @@ def _model(profile: Profile) -> Any:
 
 
 class SmokePredict(_Asking):
-    """`POST /predict` of the smoke system: fields such as `Temperature[C]`, judged by the smoke profile's model."""
+    """`POST /predict` of the smoke system: fields such as `Temperature[C]`, judged by the classifier and the engine."""
 
     schema = None
 
     def post(self, request: Request) -> HttpResponseBase:
         began = time.perf_counter()
         row = request.data
-        told = _predicted({k: row[k] for k in row if k not in NO_CHANNELS} if isinstance(row, dict) else row, SMOKE)
-        fire = -told.anomaly_score
-        return _answer({
-            "prediction": int(told.is_anomaly),
-            "prediction_label": "fire" if told.is_anomaly else "no_fire",
-            "confidence": {"no_fire": round(1.0 - fire, 4), "fire": fire},
-            "processing_time_seconds": round(time.perf_counter() - began, 6),
-            "timestamp": told.timestamp,
-            "model_info": {"algorithm": ALGORITHM, "version": told.model_version},
-            "details": told.details,
-            "assumed": [*told.assumed, "fire stands for an anomaly of the smoke profile"],
-        })  # fmt: skip
+        row = {k: row[k] for k in row if k not in NO_CHANNELS} if isinstance(row, dict) else row
+        engine = _predicted_if_served(row)
+        fire = predictor().fire(row, now=timezone.now())
+        told = _by_classifier(fire) if fire else _by_engine(engine or _predicted(row, SMOKE))
+        spent = round(time.perf_counter() - began, 6)
+        return _answer({**told, "processing_time_seconds": spent, "engine": _engine(engine)})
 
 
+def _predicted_if_served(row: Any) -> Prediction | None:
+    try:
+        return _predicted(row, SMOKE)
+    except Unavailable:
+        return None
+
+
+def _by_classifier(fire: Fire) -> dict[str, Any]:
+    is_fire = fire.probability >= THRESHOLD
+    return {
+        "prediction": int(is_fire),
+        "prediction_label": "fire" if is_fire else "no_fire",
+        "confidence": {"no_fire": round(1.0 - fire.probability, 4), "fire": fire.probability},
+        "timestamp": fire.timestamp,
+        "model_info": {"algorithm": CLASSIFIER, "version": fire.model_version},
+        "assumed": fire.assumed,
+    }
+
+
+def _by_engine(told: Prediction) -> dict[str, Any]:
+    fire = -told.anomaly_score
+    return {
+        "prediction": int(told.is_anomaly),
+        "prediction_label": "fire" if told.is_anomaly else "no_fire",
+        "confidence": {"no_fire": round(1.0 - fire, 4), "fire": fire},
+        "timestamp": told.timestamp,
+        "model_info": {"algorithm": ALGORITHM, "version": told.model_version},
+        "details": told.details,
+        "assumed": [*told.assumed, "fire stands for an anomaly of the smoke profile"],
+    }
+
+
+def _engine(told: Prediction | None) -> dict[str, Any] | None:
+    """The engine's judgement beside the classifier's; null where no version of it serves."""
+    if told is None:
+        return None
+    named = ("is_anomaly", "anomaly_score", "severity", "details", "surprise", "model_version")
+    return {name: getattr(told, name) for name in named}
+
+
+CLASSIFIER = "histogram gradient boosting over values, changes and spreads"
 ALGORITHM = "SIEIS detection engine (layers, isolation forest among them)"
 
 
@@ -265,11 +301,14 @@ class SmokeModelInfo(APIView):
     throttle_classes = ()
 
     def get(self, request: Request) -> Response:
-        version = _serving(request.query_params.get("profile", SMOKE), request)
+        code = request.query_params.get("profile", SMOKE)
+        classifier = predictor().classifier() if code == SMOKE else None
+        version = classifier and ModelVersion.every.get(pk=classifier.pk)
+        version = version or _serving(code, request)
         return Response(
             {
-                "model_type": "anomaly_detector",
-                "algorithm": ALGORITHM,
+                "model_type": version.kind,
+                "algorithm": CLASSIFIER if classifier else ALGORITHM,
                 "feature_count": len(version.features),
                 "features": version.features,
                 "training_timestamp": version.created_at,

@@ -7,25 +7,31 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 import numpy as np
+import polars as pl
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 from msgspec import Struct
 
+from mlops.classifying import SMOKE
 from mlops.detection import FittedEngine, Judgement
 from mlops.detection.words import counterfactual, number, quantity
+from mlops.models import Kind as ModelKind
 from mlops.models import ModelVersion
 from mlops.registry import production
 from mlops.scoped import ScopedEngine
 from mlops.serving import Serving
+from mlops.smoke import WINDOWS_S
 from sensors import registry
 from sensors.derived import Before, derive
 from sensors.fleet import Fleet, MoteRef, offset_s
 from sensors.readings import Batch, Floats, Profile, micros, score, severity
+from sensors.stores import StoreUnavailable, hot
 
 MOST_ROWS = 10_000
 NO_MOTE = -1  # no mote has this key: a stranger, judged by what is usual for the fleet
@@ -79,6 +85,15 @@ class Prediction(Struct, gc=False, frozen=True):
 USUAL = Details("As usual", None, None)
 
 
+class Fire(Struct, gc=False, frozen=True):
+    """What the smoke classifier says of a reading."""
+
+    probability: float
+    model_version: str
+    timestamp: str
+    assumed: tuple[str, ...]
+
+
 class Kind:
     """A profile, with what understanding its readings needs again and again."""
 
@@ -108,6 +123,7 @@ class Predictor:
     """One a process. A promotion holds from a second later on, and a second is what a look costs least."""
 
     serving: Serving = field(default_factory=Serving)
+    classifiers: Serving = field(default_factory=lambda: Serving(kind=ModelKind.CLASSIFIER))
     look_s: float = 1.0
 
     def __post_init__(self) -> None:
@@ -131,6 +147,7 @@ class Predictor:
                 self._fleet = registry.current_fleet()
                 self._kinds = {code: Kind(profile) for code, profile in self._fleet.profiles.items()}
             self.serving.refresh(now)
+            self.classifiers.refresh(now)
             self._looked_at = time.monotonic()
 
     def predict(self, row: Any, *, now: datetime, profile: str = "") -> Prediction:
@@ -182,6 +199,26 @@ class Predictor:
             )
         return judges.engine, {version.number: version for version in judges.versions}
 
+    def classifier(self) -> ModelVersion | None:
+        """The version of the smoke classifier that answers here."""
+        profile = self.fleet.profiles.get(SMOKE)
+        served = self.classifiers.served_for(profile) if profile else None
+        return served.version if served else None
+
+    def fire(self, row: Any, *, now: datetime) -> Fire | None:
+        """What the smoke classifier says of a reading, with its mote's last minutes where it is named."""
+        kind, fleet = self._kinds.get(SMOKE), self.fleet
+        served = self.classifiers.served_for(kind.profile) if kind else None
+        if kind is None or served is None:
+            return None
+        asked = understand(row, fleet, self._kinds, now, SMOKE)
+        past, assumed = _past(asked, served.engine.features)
+        own = np.array([[asked.values[kind.codes.index(name)] for name in served.engine.features]])
+        probability, has_past = served.engine.probability(np.concatenate([past, own]))
+        words = assumed if has_past else (*assumed, *ASSUMED)
+        at = f"{datetime.fromtimestamp(asked.at / 1e6, UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+        return Fire(round(probability, 4), served.version.name, at, words)
+
     def _why_none(self, profile: Profile) -> str:
         version = production(profile.code)
         trouble = self.trouble_with(version) if version else ""
@@ -192,7 +229,17 @@ class Predictor:
     def trouble_with(self, version: ModelVersion) -> str:
         """Why a version in production judges nothing in this process; empty where it does."""
         self.look(timezone.now())
-        return self.serving.trouble_with(version)
+        return (self.classifiers if version.is_classifier else self.serving).trouble_with(version)
+
+
+def answers_smoke() -> bool:
+    """Whether something that was learnt answers `POST /predict`; where the registry is away, nothing does."""
+    try:
+        asked = predictor()
+        profile = asked.fleet.profiles.get(SMOKE)
+        return profile is not None and (asked.classifier() or asked.serving.version_for(profile)) is not None
+    except (DatabaseError, InterfaceError):
+        return False
 
 
 @cache
@@ -288,6 +335,19 @@ def _at(given: Any) -> int:
     if instant.tzinfo is None:
         raise BadRow("timestamp", f"timestamp {given} has no time zone; add Z for UTC.")
     return micros(instant)
+
+
+def _past(asked: Asked, features: Sequence[str]) -> tuple[Floats, tuple[str, ...]]:
+    """The seconds before it, as far as the longest window reaches, and what had to be done without."""
+    nothing = np.empty((0, len(features)))
+    if asked.mote is None:
+        return nothing, ("no mote: its last minutes are not known",)
+    at = datetime.fromtimestamp(asked.at / 1e6, UTC)
+    try:
+        before = hot().between(asked.kind.profile, [asked.mote.id], at - timedelta(seconds=max(WINDOWS_S)), at)
+    except StoreUnavailable as away:
+        return nothing, (f"without its last minutes, since the hot store does not answer: {away}",)
+    return before.sort("at").select(pl.col(list(features)).cast(pl.Float64)).to_numpy(), ()
 
 
 # ---- judging and telling --------------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from django.core.files.storage import default_storage
 from django.db import models, transaction
 
 from alerts.services import clear_system_alert, raise_system_alert
+from mlops.classifying import FittedClassifier
 from mlops.detection import FittedEngine
-from mlops.models import ModelVersion, TrainingJob, VersionCounter
+from mlops.models import Kind, ModelVersion, TrainingJob, VersionCounter
 from sensors import audit
 from sensors.models import Mote, Onset, Profile, ProfileVersion
 from sensors.registry import touch_fleet
 
-KIND = "anomaly_detector"
 CHANGED = "artefact_changed"
 # What an artefact's meaning hangs on; a newer patch release is trusted to read what an older one wrote.
 LIBRARIES = ("joblib", "numba", "numpy", "scikit-learn")
@@ -83,7 +83,7 @@ def subject(version: ModelVersion) -> str:
 
 
 def register(
-    fitted: FittedEngine,
+    fitted: FittedEngine | FittedClassifier,
     *,
     profile: Profile,
     mote: Mote | None = None,
@@ -93,7 +93,7 @@ def register(
     now: datetime,
     is_import: bool = False,
 ) -> ModelVersion:
-    """Stores the engine and then its row; with a job, only if that job is still running.
+    """Stores what was fitted and then its row; with a job, only if that job is still running.
 
     An import comes without metrics of ours, and archived: `promote` refuses it until somebody has measured it.
     """
@@ -104,13 +104,15 @@ def register(
     number = _next_number(profile)
     # The profile's code makes the name unique, since each profile counts its own versions.
     scope = f"{profile.code}/{mote.site.code}/{mote.code}" if mote else profile.code
-    name = f"{scope}/{KIND}_v{number}_{now:%Y%m%d}"
+    kind = Kind.CLASSIFIER if isinstance(fitted, FittedClassifier) else Kind.DETECTOR
+    name = f"{scope}/{kind.value}_v{number}_{now:%Y%m%d}"
     content = _dumped(fitted.numbered(number))
     artefact = _stored(f"models/{name}.joblib", content)
     try:
         with transaction.atomic():
             version = ModelVersion.objects.create(
                 number=number,
+                kind=kind,
                 name=name,
                 profile=profile,
                 mote=mote,
@@ -156,7 +158,7 @@ def _hand_over(job: TrainingJob, version: ModelVersion) -> None:
         raise JobTakenAway(f"Job {job.pk} is no longer running; its model is not registered.")
 
 
-def _dumped(fitted: FittedEngine) -> bytes:
+def _dumped(fitted: FittedEngine | FittedClassifier) -> bytes:
     buffer = io.BytesIO()
     joblib.dump(fitted, buffer, compress=3)
     return buffer.getvalue()
@@ -183,8 +185,8 @@ def _read(name: str) -> bytes:
         return bytes(file.read())
 
 
-def load(version: ModelVersion) -> FittedEngine:
-    """The engine of a version; nothing of the artefact is unpickled unless its checksum is the registered one."""
+def load(version: ModelVersion) -> Any:
+    """What was fitted; nothing of the artefact is unpickled unless its checksum is the registered one."""
     content = checked(version)
     _refuse_changed_libraries(version)
     try:
@@ -245,11 +247,11 @@ def refuse_other_profile(version: ModelVersion, current: int) -> None:
         )
 
 
-def production(profile_code: str, mote: Mote | None = None) -> ModelVersion | None:
+def production(profile_code: str, mote: Mote | None = None, *, kind: Kind = Kind.DETECTOR) -> ModelVersion | None:
     """The version that serves the profile as a whole, or the one that the mote has for itself."""
     return (
-        ModelVersion.objects.select_related("profile", "mote__site")
-        .filter(profile__code=profile_code, mote=mote, stage=ModelVersion.Stage.PRODUCTION)
+        ModelVersion.every.select_related("profile", "mote__site")
+        .filter(profile__code=profile_code, mote=mote, kind=kind, stage=ModelVersion.Stage.PRODUCTION)
         .first()
     )
 
@@ -266,10 +268,13 @@ def promote(version: ModelVersion, *, who: User | None, why: str, now: datetime)
     return _serve(version, deed="promote_version", who=who, why=why, now=now)
 
 
-def roll_back(profile: Profile, *, who: User | None, why: str, now: datetime, mote: Mote | None = None) -> ModelVersion:
+def roll_back(
+    profile: Profile, *, who: User | None, why: str, now: datetime, mote: Mote | None = None,
+    kind: Kind = Kind.DETECTOR,
+) -> ModelVersion:  # fmt: skip
     """Lets the version serve again that served the scope before this one."""
-    serving = production(profile.code, mote)
-    earlier = ModelVersion.objects.filter(profile=profile, mote=mote, promoted_at__isnull=False)
+    serving = production(profile.code, mote, kind=kind)
+    earlier = ModelVersion.every.filter(profile=profile, mote=mote, kind=kind, promoted_at__isnull=False)
     if serving is not None:
         # Only downwards: rolling back twice must not bring back what was rolled back first.
         earlier = earlier.filter(number__lt=serving.number)
@@ -285,7 +290,7 @@ def roll_back(profile: Profile, *, who: User | None, why: str, now: datetime, mo
 @transaction.atomic
 def withdraw(version: ModelVersion, *, who: User | None, why: str, now: datetime) -> ModelVersion:
     """Takes a version out of production with none in its place: a mote is judged by its profile's model again."""
-    moved = ModelVersion.objects.filter(pk=version.pk, stage=ModelVersion.Stage.PRODUCTION).update(
+    moved = ModelVersion.every.filter(pk=version.pk, stage=ModelVersion.Stage.PRODUCTION).update(
         stage=ModelVersion.Stage.ARCHIVED
     )
     if not moved:
@@ -314,7 +319,7 @@ def _refuse_unfit(version: ModelVersion, now: datetime) -> None:
 def _serve(version: ModelVersion, *, deed: str, who: User | None, why: str, now: datetime) -> ModelVersion:
     # Two promotions of a scope follow each other; the constraint would only let the second one fail.
     Profile.objects.select_for_update(no_key=True).get(pk=version.profile_id)
-    scope = ModelVersion.objects.filter(profile_id=version.profile_id, mote=version.mote)
+    scope = ModelVersion.every.filter(profile_id=version.profile_id, mote=version.mote, kind=version.kind)
     previous = scope.filter(stage=ModelVersion.Stage.PRODUCTION).first()
     if previous is not None and previous.pk == version.pk:
         raise AlreadyPromoted(f"{version.name} serves already.")

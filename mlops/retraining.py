@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from mlops import feedback, training
-from mlops.models import RetrainPolicy, TrainingJob
+from mlops.models import Kind, RetrainPolicy, TrainingJob
 from mlops.policies import policy
 from sensors.models import Profile
 
@@ -46,7 +46,7 @@ def _is_wanted(held: RetrainPolicy, trigger: str, now: datetime) -> bool:
 
 
 def _last(profile: Profile) -> TrainingJob | None:
-    return TrainingJob.objects.filter(profile=profile, mote=None).order_by("-queued_at").first()
+    return TrainingJob.objects.filter(profile=profile, mote=None, kind=Kind.DETECTOR).order_by("-queued_at").first()
 
 
 def look_at_labels(now: datetime) -> list[TrainingJob]:

@@ -16,7 +16,7 @@ from alerts.services import clear_system_alert, raise_system_alert
 from mlops import registry
 from mlops.detection import FittedEngine
 from mlops.detection.standin import stand_in
-from mlops.models import ModelVersion, ServingPeriod
+from mlops.models import Kind, ModelVersion, ServingPeriod
 from mlops.scoped import scoped
 from sensors.models import ProfileVersion
 from sensors.readings import Profile
@@ -32,7 +32,7 @@ class Served:
     """A version and its engine, loaded."""
 
     version: ModelVersion
-    engine: FittedEngine
+    engine: Any  # what was fitted: a FittedEngine, or a FittedClassifier where this serves classifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,11 @@ class Serving:
     def __init__(
         self,
         *,
+        kind: Kind = Kind.DETECTOR,
         raise_alert: Callable[..., object] = raise_system_alert,
         clear_alert: Callable[..., object] = clear_system_alert,
     ) -> None:
+        self._kind = kind
         self._raise_alert = raise_alert
         self._clear_alert = clear_alert
         self._served: dict[Scope, Served | None] = {}
@@ -97,14 +99,14 @@ class Serving:
         return whole
 
     def _composed(self, profile: Profile) -> Judges:
-        served, others = self._served_for(profile), self._own(profile)
+        served, others = self.served_for(profile), self._own(profile)
         own = {one.version.mote_id: one.engine for one in others if one.version.mote_id}
         versions = tuple(one.version for one in (*((served,) if served else ()), *others))
         return Judges(scoped(served.engine if served else self._fallback(profile), own), versions)
 
     def version_for(self, profile: Profile) -> ModelVersion | None:
         """The version whose engine `engine_for` answers; None is the fallback."""
-        served = self._served_for(profile)
+        served = self.served_for(profile)
         return served.version if served else None
 
     def versions_for(self, profile: Profile) -> list[ModelVersion]:
@@ -116,7 +118,8 @@ class Serving:
         refusal = self._refused.get(_scope(version))
         return refusal.words if refusal and refusal.version.pk == version.pk else ""
 
-    def _served_for(self, profile: Profile) -> Served | None:
+    def served_for(self, profile: Profile) -> Served | None:
+        """What is in production for the profile as a whole, if it is loaded and knows this version of the profile."""
         self._meet(profile)
         served = self._served[profile.code, 0]
         return served if served and served.engine.profile.version == profile.version else None
@@ -132,7 +135,7 @@ class Serving:
     def _meet(self, profile: Profile) -> None:
         """What is in production when the process first meets the profile."""
         if (profile.code, 0) not in self._served:
-            self._served |= {(profile.code, 0): None} | _first_look(profile)
+            self._served |= {(profile.code, 0): None} | _first_look(profile, self._kind)
 
     def _put(self, scope: Scope, served: Served | None) -> Served | None:
         """Swaps one reference and answers what was there."""
@@ -178,7 +181,7 @@ class Serving:
     def refresh(self, now: datetime) -> list[Swap]:
         """Swaps in what was promoted since; what cannot be loaded leaves the old one serving and raises an alert."""
         with self._refreshing:
-            wanted = {_scope(version): version for version in _production()}
+            wanted = {_scope(version): version for version in _production(self._kind)}
             swaps = [self._bring_in(version, now) for version in wanted.values() if self._is_due(version, now)]
             swaps += [self._let_go(scope) for scope in self._served.keys() - wanted.keys()]
         return [swap for swap in swaps if swap is not None]
@@ -232,10 +235,10 @@ def _scope(version: ModelVersion) -> Scope:
     return version.profile.code, version.mote_id or 0
 
 
-def _first_look(profile: Profile) -> dict[Scope, Served | None]:
+def _first_look(profile: Profile, kind: Kind) -> dict[Scope, Served | None]:
     """What serves a profile when the process first meets it; the next refresh tries a failure again and tells it."""
     found: dict[Scope, Served | None] = {}
-    for version in _production().filter(profile__code=profile.code):
+    for version in _production(kind).filter(profile__code=profile.code):
         try:
             found[_scope(version)] = Served(version, registry.load(version))
         except (registry.ModelUnloadable, registry.ArtefactUnavailable) as error:
@@ -243,10 +246,10 @@ def _first_look(profile: Profile) -> dict[Scope, Served | None]:
     return found
 
 
-def _production() -> QuerySet[ModelVersion, Any]:
+def _production(kind: Kind) -> QuerySet[ModelVersion, Any]:
     current = ProfileVersion.objects.filter(profile=OuterRef("profile"), is_current=True).values("number")
     return (
-        ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
+        ModelVersion.every.filter(kind=kind, stage=ModelVersion.Stage.PRODUCTION)
         .select_related("profile", "mote__site")
         .defer("data", "metrics", "calibration", "features")
         .annotate(current_profile=Subquery(current[:1]))

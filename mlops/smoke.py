@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from sensors.readings import Bools, Floats, Ints
 
@@ -67,14 +69,18 @@ class Figures:
 
 
 class SmokeClassifier:
-    """Histogram gradient boosting over each channel, its change and its spread in the last seconds to minutes."""
+    """Histogram gradient boosting over each channel, its change and its spread in the last seconds to minutes.
 
-    def __init__(self, *, seed: int = 42, n_trees: int = N_TREES) -> None:
+    Without windows it looks at each reading alone.
+    """
+
+    def __init__(self, *, seed: int = 42, n_trees: int = N_TREES, windows: tuple[int, ...] = WINDOWS_S) -> None:
         self.seed = seed
         self.n_trees = n_trees
+        self.windows = windows
 
     def fit(self, recordings: Sequence[Recording]) -> SmokeClassifier:
-        rows = np.concatenate([features(one.values)[::EVERY] for one in recordings])
+        rows = np.concatenate([features(one.values, self.windows)[::EVERY] for one in recordings])
         label = np.concatenate([one.label[::EVERY] for one in recordings])
         if label.all() or not label.any():
             raise ValueError("these recordings have only one of smoke and no smoke; nothing can be told apart by them")
@@ -85,26 +91,37 @@ class SmokeClassifier:
             max_iter=self.n_trees, max_leaf_nodes=15, class_weight="balanced", early_stopping=False,
             random_state=self.seed,
         )  # fmt: skip
-        self.model_ = model.fit(rows, label)
+        with _threads().limit(limits=1, user_api="openmp"):
+            self.model_ = model.fit(rows, label)
         return self
 
     def of_rows(self, rows: Floats) -> Floats:
-        found: Floats = self.model_.predict_proba(rows)[:, 1]
+        with _threads().limit(limits=1, user_api="openmp"):
+            found: Floats = self.model_.predict_proba(rows)[:, 1]
         return found
 
     def probability(self, recording: Recording) -> Floats:
         """Of smoke at each second, from what came before it only."""
-        return self.of_rows(features(recording.values))
+        return self.probability_of(recording.values)
+
+    def probability_of(self, values: Floats) -> Floats:
+        return self.of_rows(features(values, self.windows))
 
     def alarms(self, recording: Recording) -> Bools:
         """When the alarm stands."""
         return _rolling(self.probability(recording)[:, None], STEADY_S, "mean")[:, 0] >= THRESHOLD
 
 
-def features(values: Floats) -> Floats:
+@cache
+def _threads() -> ThreadpoolController:
+    """Threads that wait for each other by spinning take ten times as long where others want the cores, too."""
+    return ThreadpoolController()
+
+
+def features(values: Floats, windows: Sequence[int] = WINDOWS_S) -> Floats:
     """Values, and over each window how far they are from its first one and how restless it was."""
     parts = [values]
-    for window in WINDOWS_S:
+    for window in windows:
         first = values[np.maximum(np.arange(len(values)) - window, 0)]
         parts += [values - first, _rolling(values, window, "std")]
     return np.concatenate(parts, axis=1)
@@ -198,11 +215,14 @@ def _of_rows(truth: Bools, said: Bools, n_recordings: int, n_families: int) -> F
     )
 
 
+def one_figure(judged: Sequence[Recording], said: Sequence[Bools]) -> Figures:
+    """Of readings each judged alone, without what needs an order in time."""
+    families = len({one.family for one in judged})
+    return _of_rows(np.concatenate([one.label for one in judged]), np.concatenate(said), len(judged), families)
+
+
 def figures_of(judged: Sequence[Recording], said: Sequence[Bools]) -> Figures:
-    whole = _of_rows(
-        np.concatenate([one.label for one in judged]), np.concatenate(said), len(judged),
-        len({one.family for one in judged}),
-    )  # fmt: skip
+    whole = one_figure(judged, said)
     clean_s = sum(int((~one.label).sum()) for one in judged)
     n_false = sum(_n_begins(alarm & ~one.label, alarm) for one, alarm in zip(judged, said, strict=True))
     alarms = [found for one, alarm in zip(judged, said, strict=True) for found in _delays(one.label, alarm)]

@@ -23,11 +23,12 @@ from django.db import IntegrityError, InterfaceError, OperationalError, close_ol
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerAway
 
-from mlops import calibrations, candidates, gate, history, keeping, registry
+from mlops import calibrations, candidates, gate, history, keeping, labelled, registry
 from mlops.children import STOPPING, Child
+from mlops.classifying import SMOKE, FittedClassifier
 from mlops.detection import Engine, FittedEngine, held_out
-from mlops.models import ModelVersion, TrainingJob
-from mlops.parameters import Parameters, refuse_two_ranges
+from mlops.models import Kind, ModelVersion, TrainingJob
+from mlops.parameters import BadParameters, Parameters, refuse_two_ranges
 from mlops.policies import wishes
 from mlops.probes import probe
 from sensors import audit, live
@@ -94,8 +95,11 @@ def request(
     now: datetime,
     parameters: Mapping[str, Any] | None = None,
     mote: Mote | None = None,
+    kind: str = Kind.DETECTOR,
 ) -> TrainingJob:
     """Queues a job for the profile, or for one mote of it; the constraints let only one a scope be unfinished."""
+    if kind == Kind.CLASSIFIER and (profile_code != SMOKE or mote is not None):
+        raise BadParameters(f"The classifier is of profile {SMOKE} as a whole; this is for {mote or profile_code}.")
     refuse_two_ranges(parameters or {})
     profile = Profile.objects.filter(code=profile_code).first()
     if profile is None:
@@ -109,15 +113,16 @@ def request(
             job = TrainingJob.objects.create(
                 profile=profile,
                 mote=mote,
+                kind=kind,
                 trigger=trigger,
                 requested_by=who,
-                predecessor=registry.production(profile_code, mote),
+                predecessor=registry.production(profile_code, mote, kind=Kind(kind)),
                 parameters=asked.to_json(),
                 queued_at=now,
             )
             audit.record(deed="request_training", subject=_subject(job), who=who, now=now, detail={"trigger": trigger})
     except IntegrityError:
-        running = _unfinished(profile, mote)
+        running = _unfinished(profile, mote, kind)
         if running is None:
             raise
         raise AlreadyTraining(running) from None
@@ -148,7 +153,9 @@ def request_each(
 
 def estimate(profile: Profile, *, is_mote: bool = False) -> str:
     """How long a training will take, by how long the last ones took."""
-    done = TrainingJob.objects.filter(profile=profile, status=Status.SUCCEEDED, started_at__isnull=False)
+    done = TrainingJob.objects.filter(
+        profile=profile, kind=Kind.DETECTOR, status=Status.SUCCEEDED, started_at__isnull=False
+    )
     last = done.filter(mote__isnull=not is_mote).order_by("-finished_at")[:ESTIMATED_BY]
     took = [(job.finished_at - job.started_at).total_seconds() for job in last if job.finished_at and job.started_at]
     if not took:
@@ -156,8 +163,8 @@ def estimate(profile: Profile, *, is_mote: bool = False) -> str:
     return f"about {statistics.median(took):.0f} s, as the last {len(took)} took"
 
 
-def _unfinished(profile: Profile, mote: Mote | None) -> TrainingJob | None:
-    unfinished = TrainingJob.objects.filter(profile=profile, mote=mote, status__in=TrainingJob.UNFINISHED)
+def _unfinished(profile: Profile, mote: Mote | None, kind: str) -> TrainingJob | None:
+    unfinished = TrainingJob.objects.filter(profile=profile, mote=mote, kind=kind, status__in=TrainingJob.UNFINISHED)
     return unfinished.select_related("profile", "mote__site").first()
 
 
@@ -180,7 +187,8 @@ def find_mote(profile_code: str, name: str) -> Mote:
 
 
 def _scope(job: TrainingJob) -> str:
-    return f"mote {job.mote}" if job.mote else f"profile {job.profile.code}"
+    whole = "the smoke classifier" if job.kind == Kind.CLASSIFIER else f"profile {job.profile.code}"
+    return f"mote {job.mote}" if job.mote else whole
 
 
 def _subject(job: TrainingJob) -> str:
@@ -398,6 +406,13 @@ def _since(began: float) -> timedelta:
 def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[..., Engine]) -> Trained:
     asked = Parameters.parse(job.parameters)
     began = time.monotonic()
+    if job.kind == Kind.CLASSIFIER:
+        serving = registry.production(SMOKE, kind=Kind.CLASSIFIER)
+        classifier, data, found = labelled.learn(
+            current_fleet().profiles[SMOKE], *asked.range(now), seed=asked.seed, lake=lake(), tell=tell
+        )
+        judgement = gate.judge_classifier(found, serving.metrics if serving else None, asked.promote)
+        return _registered(job, classifier, data, found, judgement, began, tell, now)
     past = _history(job, asked, now, tell.part(0.0, 0.3))
     tell(0.3, f"Fitting {len(past.train):,} readings")
     fitted = engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
@@ -409,7 +424,14 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[...,
     tell(0.9, "Asking the gate")
     judgement, compared = _judge(job, asked, fitted, metrics, past, now)
     metrics |= compared
-    data = {**past.card(), "seconds": round(time.monotonic() - began, 2)}
+    return _registered(job, fitted, past.card(), metrics, judgement, began, tell, now)
+
+
+def _registered(
+    job: TrainingJob, fitted: FittedEngine | FittedClassifier, data: Mapping[str, Any], metrics: Mapping[str, Any],
+    judgement: gate.Judgement, began: float, tell: _Teller, now: datetime,
+) -> Trained:  # fmt: skip
+    data = {**data, "seconds": round(time.monotonic() - began, 2)}
     metrics = {**metrics, "gate": judgement.to_json()}
     tell(0.95, "Registering")
     version = registry.register(

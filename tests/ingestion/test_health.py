@@ -157,8 +157,8 @@ def test_without_a_database_health_says_down_and_does_not_ask_it(monkeypatch, ch
 def test_strangers_are_told_one_word(db, mallory, dave_client, address):
     beat()
 
-    assert mallory.get(address).json() == {"status": "healthy"}
-    assert dave_client.get(address).json() == {"status": "healthy"}
+    assert mallory.get(address).json() == {"status": "healthy", "model_loaded": False}
+    assert dave_client.get(address).json() == {"status": "healthy", "model_loaded": False}
 
 
 def test_people_with_a_role_are_told_everything(charlie_client):

@@ -208,8 +208,9 @@ def test_the_smoke_systems_programs_find_their_own_shape(fitted, charlie_client)
     )
     registry.promote(version, who=None, why="test", now=NOON)
 
-    fire = post(charlie_client, "/predict", {"Temperature[C]": 49.0, "Humidity[%]": 45.0, "UTC": 1, "CNT": 2}).json()
-    calm = post(charlie_client, "/predict", {"Temperature[C]": 22.0, "Humidity[%]": 45.0}).json()
+    calm_now = {"Temperature[C]": 22.0, "Humidity[%]": 45.0, "timestamp": AT}
+    fire = post(charlie_client, "/predict", {**calm_now, "Temperature[C]": 49.0, "UTC": 1, "CNT": 2}).json()
+    calm = post(charlie_client, "/predict", calm_now).json()
     info = charlie_client.get("/model/info").json()
 
     assert (fire["prediction"], fire["prediction_label"]) == (1, "fire")

@@ -20,9 +20,9 @@ class Command(BaseCommand):
         parser.add_argument("--why", default="manage.py promote", help="The reason that the audit keeps")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        version = ModelVersion.objects.filter(name=options["version"]).first()
+        version = ModelVersion.every.filter(name=options["version"]).first()
         if version is None:
-            newest = ", ".join(ModelVersion.objects.values_list("name", flat=True)[:5]) or "none yet"
+            newest = ", ".join(ModelVersion.every.values_list("name", flat=True)[:5]) or "none yet"
             raise CommandError(f"There is no version “{options['version']}”; the newest are: {newest}.")
         try:
             registry.promote(version, who=None, why=options["why"], now=timezone.now())

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from mlops import candidates, training
-from mlops.models import TrainingJob
+from mlops.models import Kind, TrainingJob
 from mlops.parameters import BadParameters
 from sensors.models import ProcessHeartbeat, Profile
 
@@ -59,7 +59,7 @@ class Command(BaseCommand):
 
 
 def _with_a_model() -> list[str]:
-    codes = list(Profile.objects.filter(model_versions__isnull=False).distinct().values_list("code", flat=True))
+    codes = list(Profile.objects.filter(model_versions__kind=Kind.DETECTOR).distinct().values_list("code", flat=True))
     if not codes:
         raise CommandError("No profile has a model yet; train a first one: manage.py train")
     return codes

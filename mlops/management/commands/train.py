@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from mlops import training
-from mlops.models import TrainingJob
+from mlops.classifying import SMOKE
+from mlops.models import Kind, TrainingJob
 from mlops.parameters import BadParameters
 from mlops.reports import summary, training_report
 from sensors.models import Mote, Profile
@@ -33,6 +34,9 @@ class Command(BaseCommand):
         scope.add_argument(
             "--each-mote", action="store_true", help="A model for every active mote, one after the other"
         )
+        scope.add_argument(
+            "--classifier", action="store_true", help="The classifier of smoke, from what is labelled as smoke"
+        )
         parser.add_argument("--days", type=float, help="Learn from the last so many days")
         parser.add_argument("--start", help="Learn from this instant on, such as 2026-03-01T00:00Z")
         parser.add_argument("--end", help="Learn up to this instant")
@@ -43,7 +47,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         given = {name: options[name] for name in ("days", "start", "end", "seed") if options[name] is not None}
         parameters = {**given, "promote": "never"} if options["no_promote"] else given
-        codes = [options["profile"]] if options["profile"] else _profiles_in_use()
+        self.kind = Kind.CLASSIFIER if options["classifier"] else Kind.DETECTOR
+        named = options["profile"] or (SMOKE if options["classifier"] else "")
+        codes = [named] if named else _profiles_in_use()
         try:
             scopes = [(code, mote) for code in codes for mote in _motes(code, options)]
         except training.UnknownMote as error:
@@ -63,8 +69,9 @@ class Command(BaseCommand):
         with _progress(Console(stderr=True), str(mote or code)) as show:
             try:
                 job = training.request(
-                    code, trigger="command", who=None, now=timezone.now(), parameters=parameters, mote=mote
-                )
+                    code, trigger="command", who=None, now=timezone.now(), parameters=parameters, mote=mote,
+                    kind=self.kind,
+                )  # fmt: skip
                 job = self.run(job, show)
             except training.AlreadyTraining as error:
                 if not wait:

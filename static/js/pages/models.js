@@ -33,7 +33,7 @@ find("#promote-yes")?.addEventListener("click", async (event) => {
 const rollback = document.getElementById("rollback");
 for (const button of findAll("[data-rollback]")) {
   button.addEventListener("click", () => {
-    chosen = button.dataset.rollback;
+    chosen = { profile: button.dataset.rollback, kind: button.dataset.kind };
     say(find(".label", rollback), button.dataset.label);
     rollback.showModal();
   });
@@ -44,7 +44,7 @@ find("#rollback-yes")?.addEventListener("click", async (event) => {
   button.disabled = true;
   try {
     const why = find("#rollback-why").value.trim() || "asked for on the Models page";
-    await post("/api/v1/models/rollback", { profile: chosen, why });
+    await post("/api/v1/models/rollback", { ...chosen, why });
     location.reload();
   } catch (refused) {
     rollback.close();
