@@ -109,7 +109,7 @@ def worse_is_refused_with_the_reason(sieis: Stack, alice: Person, path: Path, en
     assert worse["stage"] == "candidate"
     gate = worse["metrics"]["gate"]
     assert "the gate refuses it: " in gate["words"]
-    assert "found_share" in [rule["figure"] for rule in gate["rules"] if not rule["holds"]], gate
+    assert "confirmed events that it would lose: 1, at most 0 wanted" in gate["words"], gate
     assert "the gate refuses it: " in alice.page(f"/models/card/{worse['name']}/")
 
 
