@@ -17,6 +17,7 @@ from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from ingestion.streams.segments import SegmentStream
+from tests.alerts.receivers import Mailbox, smtp_server
 from tests.stack import ROOT, Stack, embedded
 
 SCREENSHOTS = ROOT / "var" / "screenshots"
@@ -44,7 +45,9 @@ class Server:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sieis-journeys-"))
         self.parts = ExitStack()
-        self.stack: Stack = self.parts.enter_context(embedded(self.folder, SIEIS_DEMO="1"))
+        self.mailbox: Mailbox = self.parts.enter_context(smtp_server())
+        settings = {"SIEIS_DEMO": "1", "SIEIS_SMTP_URL": f"smtp://127.0.0.1:{self.mailbox.port}"}
+        self.stack: Stack = self.parts.enter_context(embedded(self.folder, **settings))
         self.trouble: BaseException | None = None
         self.starting = threading.Thread(target=self._start, daemon=True)
         self.starting.start()
@@ -95,6 +98,12 @@ def sieis(request: pytest.FixtureRequest) -> Stack:
     if server.trouble is not None:
         raise server.trouble
     return server.stack
+
+
+@pytest.fixture
+def mailbox(request: pytest.FixtureRequest, sieis: Stack) -> Mailbox:
+    """What the demo sent by mail."""
+    return request.config.stash[SERVER].mailbox
 
 
 @pytest.fixture(scope="package")
