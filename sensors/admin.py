@@ -24,6 +24,7 @@ from sensors.models import (
     Correction,
     FleetRevision,
     Mote,
+    Onset,
     ProcessHeartbeat,
     Profile,
     ProfileVersion,
@@ -226,6 +227,13 @@ class ChannelAdmin(ReadOnlyAdmin):
     list_filter = ("version__profile", "version__is_current")
     list_select_related = ("version__profile",)
     search_fields = ("code", "label")
+
+
+@admin.register(Onset)
+class OnsetAdmin(ReadOnlyAdmin):
+    list_display = ("profile", "model_version", "surprise")
+    list_filter = ("profile",)
+    list_select_related = ("profile",)
 
 
 @admin.register(FleetRevision)

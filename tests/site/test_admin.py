@@ -20,7 +20,7 @@ from ingestion.models import (
 )
 from mlops.models import Label, ModelVersion, ServingPeriod, TrainingJob
 from sensors import registry, roles
-from sensors.models import AuditEntry, Correction, Mote, ProcessHeartbeat, Profile, SensorGrade, Site, Zone
+from sensors.models import AuditEntry, Correction, Mote, Onset, ProcessHeartbeat, Profile, SensorGrade, Site, Zone
 from sensors.roles import OUR_APPS
 from tests import builders
 from tests.conftest import NOON
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 OURS = [model for app in OUR_APPS for model in apps.get_app_config(app).get_models()]
 MACHINES = (
     Alert, AlertChange, Judgement, Event, ModelVersion, TrainingJob, ServingPeriod, StateSnapshot, LedgerHour,
-    Quarantined, AuditEntry, ProcessHeartbeat, QualityReport, SensorGrade, Correction, DeviceKey, IntakeReceipt,
+    Quarantined, AuditEntry, ProcessHeartbeat, QualityReport, SensorGrade, Correction, DeviceKey, IntakeReceipt, Onset,
 )  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def everything(db):
         name="gateway", public_id="abc", secret_sha256="0" * 64, site=mote.site, made_at=NOON
     )
     IntakeReceipt.objects.create(key=key, idempotency_key="k", body_sha256="0" * 64, made_at=NOON)
+    Onset.objects.create(profile=profile, model_version=2, surprise=6.5)
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
