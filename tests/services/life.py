@@ -173,7 +173,11 @@ def has_read(sieis: Stack, n: int) -> None:
 
 
 def consumer_serves(sieis: Stack, version: str) -> None:
-    query = "SELECT detail->'serving'->>'indoor' FROM sensors_processheartbeat WHERE kind = 'consumer'"
+    # The newest: an import has been a consumer, too.
+    query = (
+        "SELECT detail->'serving'->>'indoor' FROM sensors_processheartbeat WHERE kind = 'consumer' "
+        "ORDER BY beat_at DESC LIMIT 1"
+    )
     sieis.wait_until(lambda: rows(sieis, query) == [(version,)], "consumer", wait_s=60)
 
 
