@@ -67,10 +67,10 @@ def test_a_model_lives_from_thirty_simulated_days_to_its_roll_back(sieis: Stack,
 
     assert alice.act(f"/models/{second['name']}/promote", why="it has learnt more").status_code == 200
     life.consumer_serves(sieis, second["name"])
-    assert serving(alice) == second["name"]
+    sieis.wait_until(lambda: serving(alice) == second["name"], "web", wait_s=30)
     assert alice.act("/models/rollback", profile="indoor", why="we liked the first one").status_code == 200
     life.consumer_serves(sieis, first["name"])
-    assert serving(alice) == first["name"]
+    sieis.wait_until(lambda: serving(alice) == first["name"], "web", wait_s=30)
     card = alice.page(f"/models/card/{first['name']}/")
     assert "we liked the first one" in card
     assert len(life.whole_versions(sieis)) == 3
