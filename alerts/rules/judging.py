@@ -83,7 +83,7 @@ def judge(
     since, fires = _runs(rule, rows, true)
     noticed = _noticed(rows, true, fires)
     after = dict(states) | _after(rows, holds, true, since, fires, noticed)
-    return after, [*_changes(rows, since, fires, noticed), *_own_silences(rule, rows)]
+    return after, [*_changes(rule, rows, since, fires, noticed), *_own_silences(rule, rows)]
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------
@@ -258,8 +258,12 @@ def _noticed_at(rows: _Rows, row: int) -> int:
     return state.fires if rows.is_head[row] and state is not None and state.fires is not None else int(rows.at[row])
 
 
-def _changes(rows: _Rows, since: Ints, fires: Bools, noticed: Ints) -> Iterator[Change]:
-    """Each stretch of firing that began or ended among the rows."""
+def _changes(rule: Rule, rows: _Rows, since: Ints, fires: Bools, noticed: Ints) -> Iterator[Change]:
+    """Each stretch of firing that began or ended among the rows.
+
+    A silence is what fires only where the rule says so: elsewhere the rule may have held for long enough within one.
+    """
+    of_silence = rows.is_gap & (rule.no_data == ALERTING)
     before = np.append(False, fires[:-1]) & ~rows.is_head
     begins = np.flatnonzero(fires & ~before & ~rows.is_head)
     ends = np.flatnonzero(~fires & before)
@@ -268,7 +272,7 @@ def _changes(rows: _Rows, since: Ints, fires: Bools, noticed: Ints) -> Iterator[
         values = tuple(float(one[row]) for one in rows.values) if not rows.is_head[row] else ()
         yield Change(
             int(rows.mote[row]), int(since[row]), _noticed_at(rows, row), ended.get(row), values,
-            is_silence=bool(rows.is_gap[row]),
+            is_silence=bool(of_silence[row]),
         )  # fmt: skip
 
 

@@ -112,6 +112,14 @@ def test_a_silence_that_lasts_is_noticed_without_a_reading_and_once():
     assert (over.ended_at - START) / MINUTE == 40
 
 
+def test_a_rule_that_comes_true_within_a_silence_is_not_that_silence():
+    rows = table([1] * 3, [START + at * MINUTE for at in (0, 1, 30)], [20, 30, 20], [0.1] * 3)
+
+    _, changes = judge(rule(value(), for_s=60, no_data={"means": "own", "after_s": 600}), rows, {}, onset=ONSET)
+
+    assert [((one.since - START) / MINUTE, one.is_silence) for one in changes] == [(1, False), (1, True)]
+
+
 # ---- however it is cut ----------------------------------------------------------------------------------------
 
 numbers = st.sampled_from([None, 20.0, 24.0, 27.5, 28.5, 30.0, 33.0])
@@ -135,9 +143,10 @@ def histories(draw):
     return table(*([row[i] for row in rows] for i in range(4)))
 
 
-def merged(changes: list[Change]) -> set[tuple]:
-    """What is known in the end: a stretch that was told as begun is told again as ended."""
-    ended = {(one.mote, one.noticed_at, one.is_silence): one.ended_at for one in changes}
+def merged(changes: list[Change], *, has_own: bool) -> set[tuple]:
+    """What is known in the end: a stretch that was told as begun is told again as ended; a silence of a kind of its own
+    is a stretch beside the rule's."""
+    ended = {(one.mote, one.noticed_at, has_own and one.is_silence): one.ended_at for one in changes}
     return {(*key, end) for key, end in ended.items()}
 
 
@@ -162,7 +171,7 @@ def test_the_verdict_does_not_depend_on_how_the_readings_are_cut(rows, some, mat
         pieces += changes
 
     assert states == whole_states
-    assert {one[:2] + one[3:] for one in merged(pieces)} == {one[:2] + one[3:] for one in merged(whole)}
+    assert merged(pieces, has_own=means == "own") == merged(whole, has_own=means == "own")
 
 
 # ---- words ----------------------------------------------------------------------------------------------------
