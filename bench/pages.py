@@ -56,7 +56,9 @@ def measure(n_motes: int, n_readings: int, runs: int) -> dict[str, Any]:
     from sensors import gold
     from sensors.lake import lake
     from sensors.models import Mote
+    from sieis_site import asgi  # loads every page's modules, as the web process does when it starts
 
+    assert asgi.application
     call_command("collectstatic", verbosity=0, interactive=False)
     profile, keys = _fleet(n_motes)
     _fill(profile, keys, n_readings)

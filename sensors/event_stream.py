@@ -32,7 +32,7 @@ Scope = MutableMapping[str, Any]
 Told = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Told]]
 Send = Callable[[Told], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]  # Django and channels type the three each in their own way
 
 
 @dataclass(frozen=True, slots=True)

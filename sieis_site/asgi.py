@@ -11,7 +11,7 @@ http = get_asgi_application()
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from django.urls import path
+from django.urls import get_resolver, path
 
 from sensors.consumers import LiveConsumer
 from sensors.event_stream import EventStream
@@ -24,3 +24,5 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+
+_ = get_resolver().url_patterns  # every page's modules now, so that the first visitor does not wait for them
