@@ -240,6 +240,7 @@ class FittedEngine:
         shape = values.shape
         state.make_room(self.remembered, shape[1])  # the loops check no bounds
         at, slot = _exact(at, np.int64), state.slots(mote, is_late)
+        state.on_scale(slot, self.tables.bends)
         detected = np.where(self.profile.is_detected, values, np.nan)
         of_level = self.models.get("level") or level.prior(self.profile)
         rows = Rows(

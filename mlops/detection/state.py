@@ -11,7 +11,7 @@ import numpy as np
 from mlops.detection import events
 from mlops.detection.compiled import NO_TIME, Array
 from mlops.detection.rows import Field
-from sensors.readings import Bools, Ints
+from sensors.readings import Bools, Floats, Ints
 
 SCHEMA = 2
 MAGIC = b"SIEIS engine state\n"
@@ -19,7 +19,10 @@ LEAST_MOTES = 64  # room made at once
 
 Fields = Mapping[str, Mapping[str, Field]]
 Memory = dict[str, dict[str, Array]]
-OWN: Fields = {events.NAME: events.MEMORY}
+SCALE = "scale"
+UNKNOWN = -1
+# Each mote's channels lie in the memory as the engine that judged them saw them: bent (1), or as measured (see History).
+OWN: Fields = {events.NAME: events.MEMORY, SCALE: {"is_bent": Field("channel", np.int8, UNKNOWN)}}
 
 
 class EngineState:
@@ -70,6 +73,22 @@ class EngineState:
             slots = self._find(mote)
         slots[is_late] = -1
         return slots
+
+    def on_scale(self, slots: Ints, bends: Floats) -> None:
+        """Forgets what these motes showed on another scale: another engine serves, and compares in its own."""
+        slots, n, is_bent = slots[slots >= 0], len(bends), bends > 0
+        kept = self.memory[SCALE]["is_bent"]
+        is_other = (kept[slots, :n] != is_bent).any(axis=1)
+        if not is_other.any():
+            return
+        slots = np.unique(slots[is_other])
+        rows, channels = np.nonzero((kept[slots, :n] != is_bent) & (kept[slots, :n] != UNKNOWN))
+        for layer, own in self._fields.items():
+            if layer not in OWN:
+                for name, field in own.items():
+                    if field.per == "channel":
+                        self.memory[layer][name][slots[rows], channels] = field.blank
+        kept[slots, :n] = is_bent
 
     def _find(self, mote: Ints) -> Ints:
         if self.n_motes == 0:
