@@ -21,7 +21,7 @@ Fields = Mapping[str, Mapping[str, Field]]
 Memory = dict[str, dict[str, Array]]
 SCALE = "scale"
 UNKNOWN = -1
-# Each mote's channels lie in the memory as the engine that judged them saw them: bent (1), or as measured (see History).
+# A mote's channels lie in the memory as the engine that judged them saw them: bent (1), or as measured (see History).
 OWN: Fields = {events.NAME: events.MEMORY, SCALE: {"is_bent": Field("channel", np.int8, UNKNOWN)}}
 
 
