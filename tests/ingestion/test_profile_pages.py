@@ -167,7 +167,7 @@ def test_a_wrong_line_is_named_and_marked_and_the_text_stays(alice_client):
     [
         (b"label = '\xff'", "", "office.toml:1: this is not UTF-8 text; save the file as UTF-8"),
         (b"#" * 300_000, "", "a pack has 262,144 at most"),
-        (OFFICE.encode(), "my site", "valid"),
+        (OFFICE.encode(), "my site", "“my site” is no code of a site"),
         (OFFICE.replace('"office"', '"workshop"').encode(), "", "motes of another profile with the same codes"),
     ],
 )

@@ -237,7 +237,7 @@ def test_load_pack_says_that_a_new_version_wants_a_training(tmp_path, capsys):
         (("indoor",), "nobody is there to ask: confirm with --yes"),
         (("outdoor",), "“outdoor” is neither a pack"),
         (("indoor", "--time-zone", "Mars/Olympus"), "“Mars/Olympus” is not an IANA time zone"),
-        (("indoor", "--site", "my site"), "valid"),
+        (("indoor", "--site", "my site"), "“my site” is no code of a site"),
         (("indoor", "--motes", "-1"), "--motes is -1"),
     ],
 )

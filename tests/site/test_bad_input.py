@@ -38,6 +38,13 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
     "device_key": [("make", "gateway", "--site", "nosuch"), ("make", "gateway", "--mote", "99"), ("revoke", "nosuch")],
     "doctor": [("--nonsense",)],
     "export_registry": [("--to", "HERE/nofolder/registry.json")],
+    "forecast_file": [
+        ("HERE/nosuch.csv",), ("HERE/text.csv",), ("HERE/broken.parquet",), ("HERE/good.csv", "--time", "nocolumn"),
+        ("HERE/good.csv", "--time", "at", "--horizon", "0"), ("HERE/good.csv", "--time", "at", "--horizon", "-7"),
+        ("HERE/good.csv", "--time", "at", "--model", "transformer"), ("HERE/good.csv", "--interval", "-5"),
+        ("HERE/good.csv", "--time", "at", "--train-rows", "-2"),
+        ("HERE/good.csv", "--time", "at", "--out", "HERE/nofolder/out.parquet"),
+    ],
     "grade_sensors": [("--profile", "nosuch"), ("--site", "nosuch"), ("--days", "-2"), ("--days", "many")],
     "import_readings": [
         ("HERE/nosuch.csv", "--pack", "indoor"), ("HERE/good.csv", "--pack", "nosuch"),
@@ -134,3 +141,15 @@ def test_without_a_database_a_command_says_what_is_missing_and_what_to_do(tmp_pa
     assert "Traceback" not in told.stderr
     assert "database" in told.stderr
     assert "manage.py" in told.stderr
+
+
+@pytest.mark.parametrize("command", ["doctor", "forecast_file", "nosuch"])
+def test_without_any_setting_a_command_says_which_one_is_missing(tmp_path: Path, command: str):
+    given = [sys.executable, str(ROOT / "manage.py"), command]
+    told = subprocess.run(
+        given, capture_output=True, text=True, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, timeout=120
+    )
+
+    assert told.returncode != 0
+    assert "Traceback" not in told.stderr
+    assert "SIEIS_EMBEDDED=1" in told.stderr
