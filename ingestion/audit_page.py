@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
@@ -45,11 +46,17 @@ def audit_log(request: HttpRequest) -> HttpResponse:
 
 
 def _told(one: AuditEntry) -> list[tuple[str, str]]:
-    """Its detail for people: lists as words, and nothing that says nothing."""
-    said = {
-        name: "; ".join(map(str, value)) if isinstance(value, list) else value for name, value in one.detail.items()
-    }
-    return [(name.replace("_", " "), str(value)) for name, value in said.items() if value not in ("", None, {})]
+    """Its detail for people: lists as words, what was changed as from where to where, nothing that says nothing."""
+    is_change = one.deed.startswith("change_")
+
+    def words(value: Any) -> str:
+        if not isinstance(value, list):
+            return str(value)
+        return (" → " if is_change and len(value) == 2 else "; ").join(str(part) or "nothing" for part in value)
+
+    return [
+        (name.replace("_", " "), words(value)) for name, value in one.detail.items() if value not in ("", None, {}, [])
+    ]
 
 
 def _people() -> list[tuple[str, str]]:

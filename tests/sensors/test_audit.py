@@ -18,7 +18,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def deeds(alice, bob):
     audit.record(deed="load_pack", subject="profile:indoor", who=alice, now=NOON, detail={"version": 2})
-    audit.record(deed="change_mote", subject="mote:main/7", who=bob, now=NOON + timedelta(days=1))
+    changed = {"state": ["active", "retired"], "label": ["", "by the door"]}
+    audit.record(deed="change_mote", subject="mote:main/7", who=bob, now=NOON + timedelta(days=1), detail=changed)
     audit.record(deed="heal", subject="=cmd()", now=NOON + timedelta(days=2), detail={"rows": 3})
 
 
@@ -44,6 +45,12 @@ def test_the_download_holds_what_the_filters_leave_and_no_formula(deeds, alice_c
     rows = list(csv.DictReader(io.StringIO(b"".join(answer).decode())))
     assert [(row["who"], row["subject"], row["detail"]) for row in rows] == [("SIEIS", "'=cmd()", '{"rows": 3}')]
     assert "attachment" in answer["Content-Disposition"]
+
+
+def test_what_was_changed_is_told_as_from_where_to_where(deeds, alice_client):
+    (one,) = alice_client.get("/audit/?deed=change_mote").context["page"]
+
+    assert one.told == [("state", "active → retired"), ("label", "nothing → by the door")]
 
 
 @pytest.mark.parametrize("path", ["/audit/", "/api/v1/audit", "/api/v1/audit/export"])
