@@ -403,7 +403,7 @@ def _told(
                 anomaly_score=-scores[i] if scores[i] else 0.0,
                 severity=severity(scores[i]),
                 details=(
-                    _details(kind.profile, values[i], judged.channel[i], judged.layer[i], band, normal[i])
+                    _details(kind, values[i], judged.channel[i], judged.layer[i], band, normal[i])
                     if is_odd[i]
                     else USUAL
                 ),
@@ -421,10 +421,10 @@ def _told(
 
 
 def _details(
-    profile: Profile, values: Floats, channel: str, layer: str, band: Mapping[str, Sequence[float]], normal: Floats
+    kind: Kind, values: Floats, channel: str, layer: str, band: Mapping[str, Sequence[float]], normal: Floats
 ) -> Details:
-    place = profile.names.index(channel)
-    value, told = float(values[place]), profile.channels[place]
+    place = kind.codes.index(channel)
+    value, told = float(values[place]), kind.profile.channels[place]
     seen = f"{told.label} {quantity(value, told)}"
     if channel not in band:
         words = f"{seen}, outside what its sensor can measure"

@@ -120,6 +120,7 @@ class FittedEngine:
         state, values = self.start(), np.where(self.profile.is_detected, values, np.nan)
         rows, said = self.listen(state, mote, at, local_s, values, late, flags)
         out, _ = self.conclude(state, rows, said, values)
+        names = self.profile.names
         heard = out.votes[:, None] >> (VOTE_BITS * np.arange(len(VOTES))) & (1 << VOTE_BITS) - 1
         low, high = self.band(rows)
         normal_low, normal_high = self.band(rows, self.ease[VOTES.index("level")])
@@ -127,7 +128,7 @@ class FittedEngine:
             surprise=out.surprise,
             votes=out.votes,
             layer=[VOTES[k] for k in np.argmax(heard, axis=1)],
-            channel=[self.profile.names[c] for c in np.argmax(out.by_channel, axis=1)],
+            channel=[names[c] for c in np.argmax(out.by_channel, axis=1)],
             channel_surprise=out.by_channel,
             expected_low=low,
             expected_high=high,
