@@ -275,7 +275,7 @@ def labels(sieis: Stack, profile: str) -> int:
 def test_every_injected_fault_lies_in_the_table_of_labels(sieis: Stack) -> None:
     assert labels(sieis, "indoor") > 0  # the demo's day of history
 
-    asked = ("--pack", "machine", "--interval", "30", "--anomaly-rate", "0.3", "--speed", "0", "--duration", "10m")
+    asked = ("--pack", "machine", "--interval", "30", "--anomaly-rate", "0.3", "--speed", "0", "--duration", "4h")
     said = sieis.manage("simulate", *asked).stdout
 
     n = int(said.partition(" readings and ")[2].partition(" injected")[0])
