@@ -58,10 +58,13 @@ class Stack:
         return self.processes[name]
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *arguments], cwd=ROOT, env=self.environment, text=True,
-            capture_output=True, check=check, stdin=subprocess.DEVNULL, timeout=300,
+            capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=300,
         )  # fmt: skip
+        said = f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert not check or done.returncode == 0, said
+        return done
 
     def serve(self, *arguments: str) -> None:
         self.start("web", "serve", "--port", str(self.port), *arguments)
