@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import structlog
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 from django.db import transaction
@@ -19,7 +20,8 @@ from django.db.models import F, OuterRef, Q, Subquery
 
 from alerts.models import Alert, Event, Evidence
 from mlops import registry
-from mlops.detection import VOTES, FittedEngine, decode_votes, fallback
+from mlops.detection import VOTES, FittedEngine, decode_votes
+from mlops.detection.standin import stand_in
 from mlops.evidence import looking, rescoring
 from mlops.evidence.bundle import Bundle
 from mlops.evidence.rescoring import CannotLoad
@@ -37,6 +39,7 @@ MOST_OF_ONE = 6
 OVER_FOR = timedelta(minutes=30)
 MOST_POINTS = 600
 SLACK = timedelta(hours=1)
+SKEW = timedelta(minutes=1)  # between the clocks of two that send to one stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +200,8 @@ def _score_again(
     reach = min(start, before.taken_at - SLACK)
     place = _place(event)
     assert place is not None
-    rows = parts.store.between(profile, [event.mote_id], reach, end).filter(
-        pl.col("partition") == place[1], pl.col("offset") >= before.next_offset
-    )
-    rows = rows.sort("offset")
+    rows = of_stream(parts.store.between(profile, [event.mote_id], reach, end), place[1], place[2])
+    rows = rows.filter(pl.col("offset") >= before.next_offset).sort("offset")
     told: dict[str, Any] = {"n_readings": len(rows), "from_offset": before.next_offset, "partition": place[1]}
     offsets = parts.fleet.utc_offsets(rows["mote"].to_numpy(), rows["at"].cast(pl.Int64).to_numpy())
     rows = rows.with_columns(pl.Series("utc_offset_s", offsets))
@@ -211,6 +212,22 @@ def _score_again(
         return Again({**told, "is_same": None, "why": str(error)}, rows, before.state, engine)
     told |= {"is_same": done.is_same, "worst_difference": done.worst if np.isfinite(done.worst) else None}
     return Again(told, rows, before.state, engine)
+
+
+def of_stream(rows: pl.DataFrame, partition: int, offset: int) -> pl.DataFrame:
+    """Those that came by the same stream as the message at that place.
+
+    Imported history counts its offsets for itself. In one stream what stands later came later, so that a reading which
+    stands later and came earlier, or the other way round, is another's.
+    """
+    rows = rows.filter(pl.col("partition") == partition)
+    came = rows.filter(pl.col("offset") == offset)["received_at"].max()
+    if came is None:
+        return rows
+    apart = pl.col("received_at") - came
+    came_later, came_earlier = apart > SKEW, apart < -SKEW
+    stands_later, stands_earlier = pl.col("offset") > offset, pl.col("offset") < offset
+    return rows.filter(~(stands_later & came_earlier), ~(stands_earlier & came_later))
 
 
 def _place(event: Event) -> tuple[str, int, int] | None:
@@ -230,10 +247,14 @@ def _before(event: Event, readings: pl.DataFrame, profile: Profile, parts: Parts
 
 
 class Engines:
-    """The engines that judged a profile's readings, by number; each is loaded once."""
+    """The engines that judged a profile's readings, by number; each is loaded once.
 
-    def __init__(self, profile: Profile) -> None:
+    `threshold` is that of the time, by which version 0 judged: the one set today where nothing else is known.
+    """
+
+    def __init__(self, profile: Profile, *, threshold: float | None = None) -> None:
         self.profile = profile
+        self.threshold = settings.SIEIS_FALLBACK_THRESHOLD if threshold is None else threshold
         self._loaded: dict[int, FittedEngine] = {}
 
     def __call__(self, number: int) -> FittedEngine:
@@ -252,13 +273,13 @@ class Engines:
         versions = {one.number: one for one in known}
         return [
             {"number": n, "name": versions[n].name, "sha256": versions[n].sha256} if n in versions
-            else {"number": n, "name": "the pack's normal bands", "sha256": None}
+            else {"number": n, "name": "without a model", "sha256": None, "threshold": self.threshold}
             for n in numbers
         ]  # fmt: skip
 
     def _load(self, number: int) -> FittedEngine:
         if number == 0:
-            return fallback(self.profile)
+            return stand_in(self.profile, threshold=self.threshold)
         version = ModelVersion.objects.filter(profile__code=self.profile.code, number=number).first()
         if version is None:
             raise CannotLoad(f"Version {number} of {self.profile.code} is not in the registry.")

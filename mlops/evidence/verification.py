@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from alerts.models import Evidence
-from mlops.detection import FittedEngine
 from mlops.evidence import rescoring
 from mlops.evidence.bundle import BadBundle, Bundle
 from mlops.evidence.rescoring import CannotLoad
@@ -36,7 +34,7 @@ class Verified:
         return self.n_readings > 0 and self.worst <= rescoring.SAME
 
 
-def verify(data: bytes, *, engines: Callable[[Profile], Callable[[int], FittedEngine]] = Engines) -> Verified:
+def verify(data: bytes) -> Verified:
     """Scores the bundle's readings again. BadBundle or CannotLoad say why that cannot be done."""
     bundle = Bundle.from_bytes(data)
     told = bundle.told
@@ -44,9 +42,11 @@ def verify(data: bytes, *, engines: Callable[[Profile], Callable[[int], FittedEn
     # No state is one, too: that of an engine which had met nothing yet.
     if "from_offset" not in told["scoring"] or not len(bundle.readings):
         raise BadBundle(f"The bundle cannot be scored again: {told['scoring'].get('why', 'it has no readings')}.")
-    _refuse_other_models(told["scoring"].get("versions", []), profile.code)
+    versions = told["scoring"].get("versions", [])
+    _refuse_other_models(versions, profile.code)
+    threshold = next((one["threshold"] for one in versions if "threshold" in one), None)
     batch = from_table(profile, bundle.readings, bundle.readings["utc_offset_s"].to_numpy())
-    again = rescoring.rescore(bundle.state, batch, engines(profile))
+    again = rescoring.rescore(bundle.state, batch, Engines(profile, threshold=threshold))
     peak = _row_of(told["event"]["peak_at"], bundle)
     return Verified(
         alert=told["alert"]["id"],

@@ -17,10 +17,11 @@ from django.db import connections
 from alerts import judging, services
 from alerts.models import Alert, Event, Evidence
 from ingestion import evidencing
-from mlops.detection import fallback, words
+from mlops.detection import words
 from mlops.evidence import taking
 from mlops.evidence.bundle import Bundle
 from mlops.evidence.rescoring import only
+from mlops.serving import Serving
 from sensors import audit
 from sensors.models import Mote, SensorGrade
 from sensors.readings import Batch, micros
@@ -53,7 +54,7 @@ def story():
     builders.install_fleet(motes=CODES)
     fleet = current_fleet()
     profile = fleet.profiles["indoor"]
-    engine = fallback(profile)
+    engine = Serving().engine_for(profile)  # as the stream is judged
     state, start = engine.start(), b""
     for mote in Mote.objects.order_by("pk"):
         batch = readings(mote, profile, temperature=93.0 if mote.code == "7" else None)
@@ -86,6 +87,32 @@ def test_the_readings_come_to_the_same_scores_again_and_the_peak_is_in_words(sto
     assert bundle.told["votes"]["gate"] == 12.0
     assert bundle.told["event"]["peak_value"] == 93.0
     assert max(bundle.told["chart"]["channels"][0]["values"]) == 93.0
+
+
+def test_history_that_was_imported_beside_the_stream_is_not_scored_with_the_streams_memory(story):
+    mote, profile = Mote.objects.get(code="7"), story.fleet.profiles["indoor"]
+    past = readings(mote, profile).take(slice(0, 50))
+    imported = replace(
+        past, at=past.at - 20_000_000, offset=past.offset + 90_000, received_at=np.full(50, BEGIN - 3_600_000_000),
+        surprise=np.full(50, 0.5), event_id=np.zeros(50, dtype=np.int64),
+    )  # fmt: skip
+    hot().write(profile, imported.to_table())
+
+    kept, bundle = taken(story)
+
+    assert kept.is_reproduced
+    assert bundle.told["scoring"]["n_readings"] == 200
+
+
+def test_what_was_judged_without_a_model_verifies_by_the_threshold_of_its_time(story, settings, tmp_path):
+    kept, _ = taken(story)
+    path, said = tmp_path / "evidence.zip", StringIO()
+    path.write_bytes(evidencing.read(kept))
+    settings.SIEIS_FALLBACK_THRESHOLD = 0.001
+
+    call_command("verify_evidence", path, stdout=said)
+
+    assert "Verified: largest difference 0 over all readings." in said.getvalue()
 
 
 def test_it_is_called_a_fault_where_no_neighbour_moved_and_no_sensor_can_measure_it(story):
