@@ -40,22 +40,6 @@ class Actor:
 SIEIS = Actor(None)
 
 
-def keep_change(
-    alert: Alert,
-    deed: str,
-    *,
-    by: Actor = SIEIS,
-    now: datetime,
-    before: str = "",
-    note: str = "",
-    detail: dict[str, Any] | None = None,
-) -> AlertChange:
-    """Writes the line and tells those who follow alerts; to be called inside the change's own transaction."""
-    change = line(alert, deed, by=by, now=now, before=before, note=note, detail=detail)
-    keep_changes([change])
-    return change
-
-
 def line(
     alert: Alert,
     deed: str,
@@ -74,7 +58,7 @@ def line(
 
 
 def keep_changes(lines: Sequence[AlertChange]) -> None:
-    """Writes many lines at once and tells those who follow alerts; inside the transaction of their changes."""
+    """Writes the lines and tells those who follow alerts; to be called inside the transaction of their changes."""
     if lines:
         AlertChange.objects.bulk_create(lines)
         for follow in followers:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from alerts.changes import Actor, keep_change
+from alerts.changes import Actor, keep_changes, line
 from alerts.models import Alert, AlertChange, Judgement
 from sensors import audit
 
@@ -28,10 +28,11 @@ def judge(
         )
     at = now or timezone.now()
     kept = Judgement.objects.create(alert=alert, verdict=verdict, by=by, note=note[:400], at=at)
-    keep_change(
-        alert, AlertChange.Deed.JUDGE, by=actor or Actor(by), now=at, before=alert.status, note=kept.note,
-        detail={"verdict": verdict},
-    )  # fmt: skip
-    detail = {"alert": alert.pk, "verdict": verdict, "note": note[:400]}
-    audit.record(deed="judge_alert", subject=alert.subject, who=by, now=at, detail=detail)
+    detail = {"verdict": verdict}
+    said = line(
+        alert, AlertChange.Deed.JUDGE, by=actor or Actor(by), now=at, before=alert.status, note=kept.note, detail=detail
+    )
+    keep_changes([said])
+    told = {"alert": alert.pk, "verdict": verdict, "note": note[:400]}
+    audit.record(deed="judge_alert", subject=alert.subject, who=by, now=at, detail=told)
     return kept

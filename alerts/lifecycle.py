@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from alerts import judging
-from alerts.changes import Actor, keep_change
+from alerts.changes import Actor, keep_changes, line
 from alerts.models import Alert, AlertChange
 from sensors import audit, live
 from sensors.roles import OPERATE, may
@@ -107,7 +107,7 @@ def comment(alert: Alert, *, by: Actor, now: datetime, note: str) -> Alert:
     if not note.strip():
         raise CannotAct("A comment needs words.")
     found = Alert.objects.select_for_update().get(pk=alert.pk)
-    keep_change(found, Deed.COMMENT, by=by, now=now, before=found.status, note=note.strip())
+    keep_changes([line(found, Deed.COMMENT, by=by, now=now, before=found.status, note=note.strip())])
     _tell_later(found)
     return found
 
@@ -194,7 +194,7 @@ def _keep(
         setattr(found, name, value)
     found.revision += 1
     found.save(update_fields=[*fields, "revision"])
-    keep_change(found, deed, by=by, now=now, before=before, note=note, detail=detail)
+    keep_changes([line(found, deed, by=by, now=now, before=before, note=note, detail=detail)])
     if by.who is not None:
         told = {"alert": found.pk, **(detail or {}), **({"note": note} if note else {})}
         audit.record(deed=f"{deed}_alert", subject=found.subject, who=by.who, now=now, detail=told)

@@ -9,7 +9,7 @@ from functools import partial
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 
-from alerts.changes import SIEIS, Actor, keep_change
+from alerts.changes import SIEIS, Actor, keep_changes, line
 from alerts.events import instant as instant
 from alerts.models import Alert, AlertChange, Event
 from alerts.recording import ATTEMPTS
@@ -82,7 +82,7 @@ def _end(alert: Alert, *, at: datetime, now: datetime, why: str, by: Actor = SIE
     before, alert.status, alert.resolved_at = alert.status, Alert.Status.RESOLVED, at
     alert.revision += 1
     alert.save(update_fields=["status", "resolved_at", "resolved_by", "last_seen_at", "revision"])
-    keep_change(alert, Deed.RESOLVE, by=by, now=now, before=before, note=why)
+    keep_changes([line(alert, Deed.RESOLVE, by=by, now=now, before=before, note=why)])
 
 
 @transaction.atomic
@@ -96,7 +96,7 @@ def raise_system_alert(
     )  # fmt: skip
     active, is_new = _active_or_saved(fresh)
     if is_new:
-        keep_change(active, Deed.OPEN, now=now, note=active.words, detail={"severity": str(severity)})
+        keep_changes([line(active, Deed.OPEN, now=now, note=active.words, detail={"severity": str(severity)})])
         return active
     active.last_seen_at, active.words = now, words[:400]
     active.save(update_fields=["last_seen_at", "words"])
