@@ -15,10 +15,14 @@ __all__ = [
 
 
 class Kind(models.TextChoices):
-    """What a model is: the engine that judges the stream, or what tells smoke where labels exist."""
+    """What a model is: the engine that judges the stream, what tells smoke where labels exist, or what foretells."""
 
     DETECTOR = "anomaly_detector"
     CLASSIFIER = "smoke_classifier"
+    FORECAST = "forecast"
+
+
+KIND_FLAGS = {Kind.DETECTOR: "", Kind.CLASSIFIER: " --classifier", Kind.FORECAST: " --kind forecast"}
 
 
 class Detectors(models.Manager["ModelVersion"]):
@@ -82,7 +86,7 @@ class ModelVersion(models.Model):
                 name="one_production_version_a_profile",
             ),
             models.UniqueConstraint(
-                fields=("mote",), condition=models.Q(stage="production"), name="one_production_version_a_mote"
+                fields=("mote", "kind"), condition=models.Q(stage="production"), name="one_production_version_a_mote"
             ),
         )
         permissions = (("operate_models", "Can train, promote and roll back models"),)
@@ -94,7 +98,7 @@ class ModelVersion(models.Model):
     def retrain_command(self) -> str:
         """What trains its successor."""
         scope = f" --mote {self.mote}" if self.mote else ""
-        return f"manage.py train --profile {self.profile.code}{scope}" + (" --classifier" if self.is_classifier else "")
+        return f"manage.py train --profile {self.profile.code}{scope}{KIND_FLAGS[Kind(self.kind)]}"
 
     @property
     def is_classifier(self) -> bool:
@@ -138,7 +142,7 @@ class TrainingJob(models.Model):
                 name="one_unfinished_job_a_profile",
             ),
             models.UniqueConstraint(
-                fields=("mote",),
+                fields=("mote", "kind"),
                 condition=models.Q(status__in=("queued", "running")),
                 name="one_unfinished_job_a_mote",
             ),
