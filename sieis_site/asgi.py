@@ -27,6 +27,6 @@ application = ProtocolTypeRouter(
 )
 
 _ = get_resolver().url_patterns  # every page's modules now, so that the first visitor does not wait for them
-# All that is loaded stays: a collection would look through a million objects again, a quarter of a second each time.
+# All that is loaded stays: each full collection would look through its 350,000 objects (gc.get_freeze_count) again.
 gc.collect()
 gc.freeze()
