@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -18,8 +17,7 @@ from mlops.forecasting import CannotForecast
 from mlops.forecasting.file import AUTO, Forecast, How, forecast_file
 from mlops.forecasting.members import DEEP, DEFAULT, MEMBERS
 from mlops.forecasting.report import page, verdict
-from mlops.management.commands.detect import instant, seconds
-from sensors.tables.times import ORDERS
+from mlops.management.file_arguments import add_file_arguments, of_file, refuse_unwritable, rows, seconds
 
 
 class Command(BaseCommand):
@@ -27,30 +25,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("file", type=Path, help="CSV or Parquet; separator, times and numbers are recognised")
-        when = parser.add_mutually_exclusive_group()
-        when.add_argument("--time", default="", metavar="COLUMN", help="When each row was measured")
-        when.add_argument(
-            "--interval", type=seconds, metavar="1h", help="How far rows are apart, in a file without times"
-        )
-        add("--start", type=instant, metavar="T", help="When the first row was measured, with --interval")
-        add("--values", default="", metavar="A,B", help="The columns to forecast (default: all with numbers)")
-        add("--by", default="", metavar="COLUMN", help="Which series a row belongs to")
+        add_file_arguments(parser, "forecast")
         add("--step", type=seconds, metavar="5min", help="Forecast in this step (default: the usual interval)")
         add("--horizon", type=int, default=96, metavar="96", help="Steps ahead")
         add("--model", default=DEFAULT, choices=[*MEMBERS, *DEEP, AUTO], help="auto: the best on the validation part")
-        add("--train-rows", type=int, metavar="N", help="Steps to learn from (default: 6 in 10)")
-        add("--validate-rows", type=int, metavar="N", help="Steps to choose settings on (default: 2 in 10)")
-        add("--test-rows", type=int, metavar="N", help="Steps to be forecast, with --rolling (default: the rest)")
+        add("--train-rows", type=rows, metavar="N", help="Steps to learn from (default: 6 in 10)")
+        add("--validate-rows", type=rows, metavar="N", help="Steps to choose settings on (default: 2 in 10)")
+        add("--test-rows", type=rows, metavar="N", help="Steps to be forecast, with --rolling (default: the rest)")
         add("--rolling", action="store_true", help="Forecast from every step of the test part by its past alone")
-        add("--decimal", default="", choices=[",", "."], help="The decimal mark, where the data leave it open")
-        add("--date-order", default="", choices=[*ORDERS], help="Of 02/03/2004, where the data leave it open")
         add("--out", type=Path, metavar="PARQUET", help="Write the forecasts (.csv for CSV)")
         add("--html", type=Path, metavar="HTML", help="Write a report with charts, in one file to send on")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        refuse_unwritable((options["out"], options["html"]))
         try:
-            forecast = forecast_file(options["file"], request(options), how(options))
+            forecast = forecast_file(options["file"], Request(**of_file(options)), how(options))
             for line in (*forecast.words, *forecast.notes):
                 self.stdout.write(line)
             self.rolling(forecast, options) if options["rolling"] else self.continued(forecast, options)
@@ -109,25 +98,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{html} is written.")
 
 
-def request(options: dict[str, Any]) -> Request:
-    if options["start"] and options["interval"] is None:
-        raise CommandError("--start says when the first row of a file without times was measured: say --interval too")
-    given = {"start": options["start"]} if options["start"] else {}
-    return Request(
-        time=options["time"],
-        interval_s=options["interval"],
-        values=tuple(filter(None, map(str.strip, next(csv.reader([options["values"]]), [])))),
-        by=options["by"],
-        decimal=options["decimal"],
-        date_order=options["date_order"],
-        **given,
-    )
-
-
 def how(options: dict[str, Any]) -> How:
-    for name in ("train_rows", "validate_rows", "test_rows"):
-        if (n := options[name]) is not None and n < 1:
-            raise CommandError(f"--{name.replace('_', '-')} is {n}; expected at least 1")
     return How(
         options["horizon"], options["model"], options["train_rows"], options["validate_rows"], options["test_rows"],
         options["rolling"], options["step"],
