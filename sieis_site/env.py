@@ -79,6 +79,13 @@ def _number(raw: str) -> float:
     return value
 
 
+def _share(raw: str) -> float:
+    value = _number(raw)
+    if value > 1:
+        raise ValueError
+    return value
+
+
 def _url(*schemes: str) -> Callable[[str], str]:
     def parse(raw: str) -> str:
         if raw and (urlsplit(raw).scheme not in schemes or not urlsplit(raw).netloc):
@@ -131,6 +138,14 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SIEIS_INGEST_PER_MINUTE", _whole, "600", "a whole number", "Requests by HTTP that a device may send a minute"),
     Variable("SIEIS_STREAM_DAYS", _number, "3", "days", "How long the embedded stream keeps its messages"),
     Variable("SIEIS_HOT_DAYS", _number, "30", "days", "How long the hot store keeps readings, back from a site's newest"),
+    Variable("SIEIS_FORECASTS_KEPT", _whole, "100", "a whole number",
+             "Forecasts a mote and channel at hand; the lake keeps every one"),
+    Variable("SIEIS_FORECAST_STALE_HOURS", _number, "48", "hours",
+             "No forecast of a channel whose last reading is older"),
+    Variable("SIEIS_FORECAST_MAPE_WEIGHT", _share, "0.3", "a share from 0 to 1",
+             "What MAPE counts in a forecast version's score; R² counts the rest"),
+    Variable("SIEIS_RISK_LOW", _share, "0.2", "a share from 0 to 1", "A risk below it is low"),
+    Variable("SIEIS_RISK_HIGH", _share, "0.5", "a share from 0 to 1", "A risk from it on is high"),
     Variable("SIEIS_QUARANTINE_DAYS", _number, "90", "days", "How long messages that were put aside are kept"),
     Variable("SIEIS_QUARANTINE_MAX", _whole, "1000000", "a whole number",
              "Messages kept put aside at most; further ones are only counted"),
