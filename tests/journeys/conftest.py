@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -191,3 +192,40 @@ def send(sieis: Stack) -> Callable[..., None]:
         stream.append([msgspec.json.encode(message)], [b"main"])
 
     return put
+
+
+HOT, USUAL = 93.0, {"temperature": 21.0, "humidity": 40.0, "light": 100.0, "voltage": 2.7}
+Ask = Callable[[str], Any]
+
+
+@pytest.fixture(scope="session")
+def ask(sieis: Stack) -> Ask:
+    """What the API answers a viewer."""
+    session = sieis.session("viewer", "demo")
+    return lambda path: sieis.get(session, f"/api/v1/{path}")
+
+
+@pytest.fixture
+def calm_mote(sieis: Stack, ask: Ask) -> str:
+    """A mote of which nothing is told now, and least was before: the demo injects faults, journeys leave traces."""
+
+    def calm() -> list[tuple[int, float, str]]:
+        alerts = ask("alerts?limit=1000")["results"]
+        busy = {one["mote"] for one in alerts if one["status"] not in ("resolved", "closed")}
+        told = Counter(one["mote"] for one in alerts)
+        active = {one["mote"] for one in ask("motes?state=active")}
+        quiet = [one for one in ask("sensors/latest")["readings"] if one["score"] is not None and not one["is_anomaly"]]
+        return sorted((told[one["mote"]], one["score"], one["mote"]) for one in quiet if one["mote"] in active - busy)
+
+    return str(sieis.wait_until(calm, "a calm mote")[0][-1])
+
+
+@pytest.fixture
+def heat(ask: Ask, send: Callable[..., None]) -> Callable[[str], None]:
+    """Lets a mote say that it is hot, and all else as it is at this hour."""
+
+    def say(mote: str) -> None:
+        values = ask(f"sensors/{mote}/latest")["values"]
+        send(mote, **{name: values[name] or usual for name, usual in USUAL.items()} | {"temperature": HOT})
+
+    return say

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.journey
 
+SLOW_MS = 60_000  # the path has the machine's other tests beside it
 MOVED = """before => [...document.querySelectorAll("table.motes .channel .value")]
     .some((value, i) => value.innerText !== before[i])"""
 
@@ -21,18 +22,22 @@ def wait_live(page: Page) -> None:
     expect(page.locator("#link")).to_have_text("Live")
 
 
-def test_42_motes_are_there_at_first_paint_and_move_by_themselves(visit):
+def n_heard(ask) -> str:
+    return str(sum(mote["status"] == "live" for mote in ask("motes")))
+
+
+def test_all_motes_are_there_at_first_paint_and_move_by_themselves(visit, ask):
     charlie = visit("viewer")
     page = charlie.goto("/")
-    expect(page.locator("table.motes tbody tr")).to_have_count(42)
-    expect(page.locator(".floor .mote")).to_have_count(42)
+    expect(page.locator("table.motes tbody tr")).to_have_count(len(ask("motes")))
+    assert page.locator(".floor .mote").count() >= 42
 
     wait_live(page)
     before = values(page)
     page.wait_for_function(MOVED, arg=before, timeout=5000)
 
     assert before.count("–") <= 0.05 * len(before)  # a mote that the demo gives a fault may send no number
-    expect(page.locator("#n-speaking")).to_have_text("42")
+    expect(page.locator("#n-speaking")).to_have_text(n_heard(ask))
     assert charlie.complaints == []
 
 
@@ -40,21 +45,20 @@ def alert_of(page, code):
     return page.locator(".alert", has=page.get_by_role("link", name=f"Mote {code}", exact=True))
 
 
-def test_an_alert_appears_without_a_reload_and_an_operator_takes_it_in_hand(visit, send):
+def test_an_alert_appears_without_a_reload_and_an_operator_takes_it_in_hand(visit, calm_mote, heat):
     bob, charlie = visit("operator"), visit("viewer")
     for one in (bob, charlie):
         wait_live(one.goto("/"))
-    mote = next(code for code in ("7", "9", "12", "20", "31") if alert_of(bob.page, code).count() == 0)
-    alert = alert_of(bob.page, mote)
+    alert = alert_of(bob.page, calm_mote)
 
     for _ in range(3):
-        send(mote, temperature=93.0, humidity=40.0, light=100.0, voltage=2.7)
+        heat(calm_mote)
 
-    expect(alert).to_contain_text("Temperature 93.0")
+    expect(alert).to_contain_text("Temperature 93.0", timeout=SLOW_MS)
     expect(alert).to_contain_text("High", ignore_case=True)
     alert.get_by_role("button", name="Acknowledge").click()
     expect(alert.locator(".status")).to_have_text(re.compile("Acknowledged"))
-    seen = alert_of(charlie.page, mote)
+    seen = alert_of(charlie.page, calm_mote)
     expect(seen.locator(".status")).to_have_text(re.compile("Acknowledged"))
     expect(charlie.page.locator("[data-deed]")).to_have_count(0)
     alert.get_by_role("button", name="Resolve").click()
@@ -64,7 +68,7 @@ def test_an_alert_appears_without_a_reload_and_an_operator_takes_it_in_hand(visi
     assert bob.complaints == charlie.complaints == []
 
 
-def test_a_lost_connection_is_said_with_its_time_and_heals_by_itself(visit):
+def test_a_lost_connection_is_said_with_its_time_and_heals_by_itself(visit, ask):
     charlie = visit("viewer")
     page = charlie.goto("/")
     wait_live(page)
@@ -77,7 +81,7 @@ def test_a_lost_connection_is_said_with_its_time_and_heals_by_itself(visit):
 
     wait_live(page)
     page.wait_for_function("before => document.querySelector('#rate').innerText !== before", arg="")
-    expect(page.locator("#n-speaking")).to_have_text("42")
+    expect(page.locator("#n-speaking")).to_have_text(n_heard(ask))
     assert sum(url.endswith("/api/v1/sensors/latest") for url in asked) == 1
 
 

