@@ -27,9 +27,9 @@ from sensors.api import Pages
 from sensors.models import AuditEntry
 from sensors.roles import CanEngineer
 from sensors.serializers import Instant
+from sensors.tables.cells import guarded
 
 ROWS_AT_ONCE = 500
-FORMULA = frozenset("=+-@\t\r")
 COLUMNS = ("at", "who", "deed", "subject", "detail")
 
 
@@ -102,6 +102,5 @@ def _row(one: AuditEntry) -> tuple[str, ...]:
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
-    # A spreadsheet takes a text that begins with these for a formula.
-    csv.writer(text).writerows([f"'{cell}" if cell[:1] in FORMULA else cell for cell in row] for row in rows)
+    csv.writer(text).writerows([guarded(cell) for cell in row] for row in rows)
     return text.getvalue()

@@ -28,6 +28,7 @@ from mlops import watch_urls as watch
 from sensors import analytics_api as summaries
 from sensors import api as sensors
 from sensors import audit_api as audit
+from sensors import mote_import_api as fleets
 from sensors import profile_api as profiles
 from sensors import readings_api as readings
 from sensors import stream_api as streams
@@ -39,6 +40,8 @@ urlpatterns = [
     *watch.urlpatterns,
     path("health", ingestion.HealthView.as_view(), name="health"),
     path("motes", sensors.Motes.as_view(), name="motes"),
+    path("motes/import", fleets.MotesImport.as_view(), name="motes-import"),
+    path("motes/export", fleets.MotesExport.as_view(), name="motes-export"),
     path("motes/<slug:site>/<str:mote>", sensors.OneMote.as_view(), name="mote"),
     path("motes/<slug:site>/<str:mote>/grades", sensors.Grades.as_view(), name="mote-grades"),
     path("machines", machines.Machines.as_view(), name="machines"),

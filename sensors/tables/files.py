@@ -69,11 +69,7 @@ def read(path: Path) -> Source:
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror}") from None
     digest = hashlib.sha256(raw).hexdigest()
-    if not raw.strip():
-        raise BadFile(f"{path} is empty")
-    for magic, words in FOREIGN.items():
-        if raw.startswith(magic):
-            raise BadFile(f"{path} {words}")
+    _refuse_foreign(path, raw)
     if raw.startswith(b"PAR1"):
         return Source(path, digest, _parquet(path, raw), "Parquet")
     return _text(path, digest, raw)
@@ -100,6 +96,23 @@ def _as_text(column: pl.Series) -> pl.Series:
 
 
 # ---- text ---------------------------------------------------------------------------------------------------
+
+
+def text_of(path: Path, raw: bytes) -> tuple[str, str]:
+    """A small text file's text as it stands, and what separates its fields. Raises BadFile."""
+    _refuse_foreign(path, raw)
+    text, _ = _decoded(path, raw)
+    if "\x00" in text:
+        raise BadFile(f"{path} is no text")
+    return text, _separator(path, _head(text.replace("\r\n", "\n").replace("\r", "\n")))
+
+
+def _refuse_foreign(path: Path, raw: bytes) -> None:
+    if not raw.strip():
+        raise BadFile(f"{path} is empty")
+    for magic, words in FOREIGN.items():
+        if raw.startswith(magic):
+            raise BadFile(f"{path} {words}")
 
 
 def _text(path: Path, digest: str, raw: bytes) -> Source:
