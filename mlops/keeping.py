@@ -51,6 +51,7 @@ def card(version: ModelVersion) -> dict[str, Any]:
         "version": version.name,
         "model_id": version.name.rpartition("/")[2],
         "number": version.number,
+        "kind": version.kind,
         "profile": version.profile.code,
         "mote": str(version.mote) if version.mote else None,
         "stage": version.stage,
@@ -81,7 +82,7 @@ def bundle(version: ModelVersion) -> bytes:
 
 def backup(now: datetime) -> str:
     """All versions with their artefacts in one ZIP, named after the instant; the newest ten are kept."""
-    versions = list(ModelVersion.objects.select_related("profile", "mote__site").order_by("pk"))
+    versions = list(ModelVersion.every.select_related("profile", "mote__site").order_by("pk"))
     files, lost = {REGISTRY: as_json(exported(versions))}, []
     for version in versions:
         try:
@@ -188,7 +189,7 @@ def take_over(found: Found, *, who: User | None, now: datetime) -> ModelVersion:
     """
     if found.trouble:
         raise BadRegistry(found.told)
-    known = ModelVersion.objects.filter(sha256=found.entry["sha256"]).first()
+    known = ModelVersion.every.filter(sha256=found.entry["sha256"]).first()
     if known is not None:
         raise BadRegistry(f"{found.name} is here already, as {known.name}.")
     try:
@@ -196,6 +197,7 @@ def take_over(found: Found, *, who: User | None, now: datetime) -> ModelVersion:
     except Exception as error:  # whatever a pickle of another place may raise
         raise BadRegistry(f"{found.name} cannot be read here: {error}. Train again on its data.") from error
     if not isinstance(fitted, FittedEngine):
+        # A classifier learnt labels and a forecast remembers readings that are not here to hold it to.
         raise BadRegistry(f"{found.name} is a {type(fitted).__name__}, no detection engine; train again on its data.")
     profile = Profile.objects.filter(code=fitted.profile.code).first()
     if profile is None:

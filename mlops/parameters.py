@@ -10,6 +10,7 @@ from typing import Any
 PROMOTE = ("gate", "never", "always", "manual")
 DAYS = 10.0
 SEED = 42
+HORIZON_H = 24.0
 
 
 class BadParameters(Exception):
@@ -18,13 +19,18 @@ class BadParameters(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The last `days`, or from `start` to `end`; `promote` says who decides whether the result serves."""
+    """The last `days`, or from `start` to `end`; `promote` says who decides whether the result serves.
+
+    Of forecasts: the member that is tried beside the naive ones (`auto`: each), and how far ahead they shall look.
+    """
 
     days: float = DAYS
     start: datetime | None = None
     end: datetime | None = None
     seed: int = SEED
     promote: str = "gate"
+    model: str = ""
+    horizon_h: float = HORIZON_H
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Parameters:
@@ -37,10 +43,14 @@ class Parameters:
             days=_number("days", given.get("days", DAYS)),
             seed=int(_number("seed", given.get("seed", SEED))),
             promote=given.get("promote", "gate"),
+            model=str(given.get("model", "")),
+            horizon_h=_number("horizon_h", given.get("horizon_h", HORIZON_H)),
             **instants,
         )
         if not 0 < parsed.days <= 3660:
             raise BadParameters(f"days is {parsed.days:g}; expected more than 0 and at most 3660.")
+        if not 0 < parsed.horizon_h <= 24 * 366:
+            raise BadParameters(f"horizon_h is {parsed.horizon_h:g}; expected more than 0 and at most a year of hours.")
         if parsed.promote not in PROMOTE:
             raise BadParameters(f"promote is “{parsed.promote}”; expected one of {', '.join(PROMOTE)}.")
         if parsed.start and parsed.end and parsed.start >= parsed.end:
@@ -49,7 +59,10 @@ class Parameters:
 
     def to_json(self) -> dict[str, Any]:
         instants = {name: value.isoformat() for name in ("start", "end") if (value := getattr(self, name))}
-        return {"days": self.days, "seed": self.seed, "promote": self.promote, **instants}
+        said = {name: getattr(self, name) for name in ("model", "horizon_h")}
+        usual = {"model": "", "horizon_h": HORIZON_H}
+        forecasts = {name: value for name, value in said.items() if value != usual[name]}
+        return {"days": self.days, "seed": self.seed, "promote": self.promote, **instants, **forecasts}
 
     def range(self, now: datetime) -> tuple[datetime, datetime]:
         """From when to when readings are learnt."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version as installed
-from typing import Any
+from typing import Any, Protocol, Self
 
 import joblib
 from django.contrib.auth.models import User
@@ -18,8 +18,8 @@ from django.db import models, transaction
 
 from alerts.services import clear_system_alert, raise_system_alert
 from mlops.classifying import FittedClassifier
-from mlops.detection import FittedEngine
-from mlops.models import Kind, ModelVersion, TrainingJob, VersionCounter
+from mlops.forecasts.learnt import FittedForecasts
+from mlops.models import KIND_FLAGS, Kind, ModelVersion, TrainingJob, VersionCounter
 from sensors import audit
 from sensors.models import Mote, Onset, Profile, ProfileVersion
 from sensors.registry import touch_fleet
@@ -73,6 +73,36 @@ class OtherProfileVersion(ModelUnloadable):
     pass
 
 
+class Profiled(Protocol):
+    """Which version of which profile something was made for."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+
+
+class Fitted(Protocol):
+    """What a version keeps: an engine, a classifier or forecasts."""
+
+    @property
+    def profile(self) -> Profiled: ...
+    @property
+    def features(self) -> Sequence[str]: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def calibration(self) -> Any: ...
+    @property
+    def own_onset(self) -> float | None: ...
+    def numbered(self, number: int) -> Self: ...
+
+
+def kind_of(fitted: Any) -> Kind:
+    kinds = {FittedClassifier: Kind.CLASSIFIER, FittedForecasts: Kind.FORECAST}
+    return kinds.get(type(fitted), Kind.DETECTOR)
+
+
 def libraries() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: installed(name) for name in LIBRARIES}}
 
@@ -83,7 +113,7 @@ def subject(version: ModelVersion) -> str:
 
 
 def register(
-    fitted: FittedEngine | FittedClassifier,
+    fitted: Fitted,
     *,
     profile: Profile,
     mote: Mote | None = None,
@@ -104,7 +134,7 @@ def register(
     number = _next_number(profile)
     # The profile's code makes the name unique, since each profile counts its own versions.
     scope = f"{profile.code}/{mote.site.code}/{mote.code}" if mote else profile.code
-    kind = Kind.CLASSIFIER if isinstance(fitted, FittedClassifier) else Kind.DETECTOR
+    kind = kind_of(fitted)
     name = f"{scope}/{kind.value}_v{number}_{now:%Y%m%d}"
     content = _dumped(fitted.numbered(number))
     artefact = _stored(f"models/{name}.joblib", content)
@@ -130,7 +160,7 @@ def register(
                 calibration=dict(fitted.calibration),
                 created_at=now,
             )
-            if isinstance(fitted, FittedEngine) and fitted.own_onset is not None:
+            if fitted.own_onset is not None:
                 # Readings that it will judge are told by it for ever.
                 Onset.objects.create(profile=profile, model_version=number, surprise=fitted.own_onset)
                 touch_fleet()
@@ -158,7 +188,7 @@ def _hand_over(job: TrainingJob, version: ModelVersion) -> None:
         raise JobTakenAway(f"Job {job.pk} is no longer running; its model is not registered.")
 
 
-def _dumped(fitted: FittedEngine | FittedClassifier) -> bytes:
+def _dumped(fitted: Fitted) -> bytes:
     buffer = io.BytesIO()
     joblib.dump(fitted, buffer, compress=3)
     return buffer.getvalue()
@@ -220,7 +250,8 @@ def _refit(version: ModelVersion) -> str:
     parts = version.data.get("parts", {})
     scope = f"--profile {version.profile.code}" + (f" --mote {version.mote}" if version.mote else "")
     days = f" --start {parts['train']['first_at']} --end {parts['held_out']['last_at']}" if parts else ""
-    return f"refit it with manage.py train {scope}{days} --seed {version.seed}"
+    flags = KIND_FLAGS[Kind(version.kind)]
+    return f"refit it with manage.py train {scope}{flags}{days} --seed {version.seed}"
 
 
 def _refuse_changed_libraries(version: ModelVersion) -> None:
@@ -256,10 +287,10 @@ def production(profile_code: str, mote: Mote | None = None, *, kind: Kind = Kind
     )
 
 
-def serving(profile_code: str, mote: Mote | None = None) -> ModelVersion | None:
+def serving(profile_code: str, mote: Mote | None = None, *, kind: Kind = Kind.DETECTOR) -> ModelVersion | None:
     """The version that judges the profile, or the mote: its own, else the profile's."""
-    own = production(profile_code, mote) if mote else None
-    return own or production(profile_code)
+    own = production(profile_code, mote, kind=kind) if mote else None
+    return own or production(profile_code, kind=kind)
 
 
 def promote(version: ModelVersion, *, who: User | None, why: str, now: datetime) -> ModelVersion:

@@ -32,7 +32,7 @@ class Served:
     """A version and its engine, loaded."""
 
     version: ModelVersion
-    engine: Any  # what was fitted: a FittedEngine, or a FittedClassifier where this serves classifiers
+    engine: Any  # what was fitted: of the kind that this serves, such as a FittedEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Serving:
         return whole
 
     def _composed(self, profile: Profile) -> Judges:
-        served, others = self.served_for(profile), self._own(profile)
+        served, others = self.served_for(profile), self.own(profile)
         own = {one.version.mote_id: one.engine for one in others if one.version.mote_id}
         versions = tuple(one.version for one in (*((served,) if served else ()), *others))
         return Judges(scoped(served.engine if served else self._fallback(profile), own), versions)
@@ -124,7 +124,8 @@ class Serving:
         served = self._served[profile.code, 0]
         return served if served and served.engine.profile.version == profile.version else None
 
-    def _own(self, profile: Profile) -> list[Served]:
+    def own(self, profile: Profile) -> list[Served]:
+        """What single motes of it have for themselves."""
         self._meet(profile)
         return [
             served

@@ -25,8 +25,10 @@ from kombu.exceptions import OperationalError as BrokerAway
 
 from mlops import calibrations, candidates, gate, history, keeping, labelled, registry
 from mlops.children import STOPPING, Child
-from mlops.classifying import SMOKE, FittedClassifier
+from mlops.classifying import SMOKE
 from mlops.detection import Engine, FittedEngine, held_out
+from mlops.forecasts import training as forecasting
+from mlops.forecasts.learnt import FittedForecasts
 from mlops.models import Kind, ModelVersion, TrainingJob
 from mlops.parameters import BadParameters, Parameters, refuse_two_ranges
 from mlops.policies import wishes
@@ -137,13 +139,16 @@ def _of_pack(profile_code: str) -> dict[str, Any]:
 
 
 def request_each(
-    profile_code: str, *, trigger: str, who: User | None, now: datetime, parameters: Mapping[str, Any] | None = None
-) -> tuple[list[TrainingJob], list[AlreadyTraining]]:
+    profile_code: str, *, trigger: str, who: User | None, now: datetime, parameters: Mapping[str, Any] | None = None,
+    kind: str = Kind.DETECTOR,
+) -> tuple[list[TrainingJob], list[AlreadyTraining]]:  # fmt: skip
     """Queues a job for every active mote of the profile; answers those that were, and those that were refused."""
     jobs, refused = [], []
     for mote in motes_to_train(profile_code):
         try:
-            jobs.append(request(profile_code, trigger=trigger, who=who, now=now, parameters=parameters, mote=mote))
+            jobs.append(
+                request(profile_code, trigger=trigger, who=who, now=now, parameters=parameters, mote=mote, kind=kind)
+            )
         except AlreadyTraining as error:
             refused.append(error)
     if not (jobs or refused):
@@ -188,7 +193,8 @@ def find_mote(profile_code: str, name: str) -> Mote:
 
 def _scope(job: TrainingJob) -> str:
     whole = "the smoke classifier" if job.kind == Kind.CLASSIFIER else f"profile {job.profile.code}"
-    return f"mote {job.mote}" if job.mote else whole
+    scope = f"mote {job.mote}" if job.mote else whole
+    return f"the forecasts of {scope}" if job.kind == Kind.FORECAST else scope
 
 
 def _subject(job: TrainingJob) -> str:
@@ -414,6 +420,9 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[...,
         judgement = gate.judge_classifier(found, serving.metrics if serving else None, asked.promote)
         return _registered(job, classifier, data, found, judgement, began, tell, now)
     past = _history(job, asked, now, tell.part(0.0, 0.3))
+    if job.kind == Kind.FORECAST:
+        forecasts, found, judgement = _train_forecasts(job, asked, past, tell)
+        return _registered(job, forecasts, past.card(), found, judgement, began, tell, now)
     tell(0.3, f"Fitting {len(past.train):,} readings")
     fitted = engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
     if serving := registry.serving(job.profile.code, job.mote):
@@ -427,8 +436,20 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[...,
     return _registered(job, fitted, past.card(), metrics, judgement, began, tell, now)
 
 
+def _train_forecasts(
+    job: TrainingJob, asked: Parameters, past: history.History, tell: _Teller
+) -> tuple[FittedForecasts, dict[str, Any], gate.Judgement]:
+    forecasts, held, found = forecasting.learn(past, asked, fleet=current_fleet(), tell=tell)
+    tell(0.9, "Asking the gate")
+    serving, learnt = _comparable(job, past)
+    before = forecasting.of_serving(learnt, held) if learnt else None
+    if serving and before:
+        found |= {"comparison_with": serving.name, "serving": before}
+    return forecasts, found, gate.judge_forecasts(found, before, asked.promote)
+
+
 def _registered(
-    job: TrainingJob, fitted: FittedEngine | FittedClassifier, data: Mapping[str, Any], metrics: Mapping[str, Any],
+    job: TrainingJob, fitted: registry.Fitted, data: Mapping[str, Any], metrics: Mapping[str, Any],
     judgement: gate.Judgement, began: float, tell: _Teller, now: datetime,
 ) -> Trained:  # fmt: skip
     data = {**data, "seconds": round(time.monotonic() - began, 2)}
@@ -489,9 +510,9 @@ def _metrics(fitted: FittedEngine, past: history.History) -> dict[str, Any]:
     return {**held_out(fitted, past.held_out), **probe(fitted, past.held_out)}
 
 
-def _comparable(job: TrainingJob, past: history.History) -> tuple[ModelVersion | None, FittedEngine | None]:
+def _comparable(job: TrainingJob, past: history.History) -> tuple[ModelVersion | None, Any]:
     """The version that serves the scope and its engine, if there is one that can be asked about the same readings."""
-    version = registry.serving(job.profile.code, job.mote)
+    version = registry.serving(job.profile.code, job.mote, kind=Kind(job.kind))
     if version is None:
         return None, None
     try:

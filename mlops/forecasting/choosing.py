@@ -22,6 +22,7 @@ class Tried:
     figures: dict[str, Figures]
     cpu_s: float
     why: str = ""
+    fitted: Fitted | None = None
 
 
 def tried(panel: Panel, n_train: int, n_validate: int, horizon: int, names: Sequence[str] = ()) -> list[Tried]:
@@ -40,7 +41,7 @@ def _tried(panel: Panel, n_train: int, n_validate: int, horizon: int, name: str)
         series: measured(fitted, panel, place, n_train, n_train + n_validate).figures
         for place, series in enumerate(panel.names)
     }
-    return Tried(name, figures, cpu_s)
+    return Tried(name, figures, cpu_s, fitted=fitted)
 
 
 def measured(fitted: Fitted, panel: Panel, series: int, n_train: int, first: int) -> Measured:

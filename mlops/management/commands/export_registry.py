@@ -26,7 +26,7 @@ class Command(BaseCommand):
             name = keeping.backup(timezone.now())
             self.stdout.write(f"{name} has {default_storage.size(name):,} bytes; the newest ten are kept.")
             return
-        versions = list(ModelVersion.objects.select_related("profile", "mote__site").order_by("pk"))
+        versions = list(ModelVersion.every.select_related("profile", "mote__site").order_by("pk"))
         try:
             options["to"].write_bytes(keeping.as_json(keeping.exported(versions)))
         except OSError as error:

@@ -1,0 +1,184 @@
+"""Learning a version of forecasts: each channel by several members, held to days that none of them had seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+import polars as pl
+from django.conf import settings
+
+from mlops.classifying import Profiled
+from mlops.forecasting import CannotForecast, Fitted, Panel
+from mlops.forecasting.choosing import Tried, best, measured, offered, tried
+from mlops.forecasting.file import AUTO
+from mlops.forecasting.fitting import MOST_STEPS
+from mlops.forecasting.intervals import REMEMBERED
+from mlops.forecasting.measuring import Figures, score
+from mlops.forecasting.members import DEFAULT, MEMBERS, NAIVES
+from mlops.forecasts.learnt import FittedForecasts
+from mlops.forecasts.recent import gridded, panel_of_grid
+from mlops.history import History, TooLittleData
+from mlops.parameters import Parameters
+from sensors.fleet import Fleet
+from sensors.readings import Profile
+
+USUAL_STEP_S = 300.0
+LEAST_STEPS = 6
+TOLD = ("mae", "rmse", "mase", "crps", "coverage80", "coverage95", "width80", "r2", "mape")
+
+Tell = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A channel's series, the rows to learn from and to validate on, and how each member did on the rest."""
+
+    channel: str
+    panel: Panel
+    n_train: int
+    n_validate: int
+    results: tuple[Tried, ...] = ()
+
+
+def step_s(profile: Profile) -> float:
+    """Five minutes, or the interval of a mote that reports less often."""
+    return max(USUAL_STEP_S, profile.interval_s)
+
+
+def learn(
+    past: History, asked: Parameters, *, fleet: Fleet, tell: Tell
+) -> tuple[FittedForecasts, list[Held], dict[str, Any]]:
+    """The version, what it was held to, and its figures there. Raises TooLittleData, CannotForecast."""
+    profile, step = past.train.profile, step_s(past.train.profile)
+    channels = [one.code for one in profile.channels if one.formula is None]
+    parts = [_held(past, channel, profile, step, fleet) for channel in channels]
+    horizon = _horizon(parts, min(round(asked.horizon_h * 3600 / step), MOST_STEPS))
+    names = members_for(asked.model)
+    held = []
+    for place, part in enumerate(parts):
+        tell(0.3 + 0.6 * place / len(parts), f"Learning {part.channel} by {', '.join(names)}, {horizon} steps ahead")
+        held.append(replace(part, results=tuple(tried(part.panel, part.n_train, part.n_validate, horizon, names))))
+    chosen = {series: name for part in held for series, name in _chosen(part).items()}
+    learnt = FittedForecasts(
+        profile=Profiled(profile.code, profile.version), features=tuple(channels), step_s=step, horizon=horizon,
+        parameters={"seed": asked.seed, "step_s": step, "horizon": horizon, "models": names},
+        fits={part.channel: _remembering(part) for part in held}, chosen=chosen,
+    )  # fmt: skip
+    return learnt, held, figures(held, chosen)
+
+
+def members_for(model: str) -> list[str]:
+    """Both naive ones, which the others have to beat, and the one that was asked for."""
+    if model == AUTO:
+        return list(MEMBERS)
+    return [*NAIVES, *([model or DEFAULT] if model not in NAIVES else [])]
+
+
+def _held(past: History, channel: str, profile: Profile, step: float, fleet: Fleet) -> Held:
+    us = round(step * 1e6)
+    rows = pl.concat([part.to_table() for part in (past.train, past.calibrate, past.held_out)])
+    grid = gridded(rows, [channel], us)
+    motes = sorted(rows["mote"].unique().to_list())
+    panel = panel_of_grid(grid, motes, profile, channel, us, fleet)
+    first = panel.start // us
+    begins = [int(part.at[0]) // us - first for part in (past.calibrate, past.held_out)]
+    return Held(channel, panel, begins[0], begins[1] - begins[0])
+
+
+def _horizon(parts: Sequence[Held], asked: int) -> int:
+    """The farthest that these days can hold a forecast to: halved until they can."""
+    horizon, why = asked, ""
+    while horizon >= min(LEAST_STEPS, asked):
+        for part in parts:
+            (found,) = tried(part.panel, part.n_train, part.n_validate, horizon, NAIVES[:1])
+            if any(one["crps"] is not None for one in found.figures.values()):
+                return horizon
+            why = found.why or why
+        horizon //= 2
+    hours = len(parts[0].panel) * parts[0].panel.step / 3.6e9
+    raise TooLittleData(
+        f"{hours:,.1f} hours of clean readings are too few for a forecast of {asked:,} steps of "
+        f"{parts[0].panel.step / 1e6:g} s, or of fewer: it has to be held to days that it has not learnt from. "
+        f"{why or 'Three days are enough for some hours ahead, ten for a day'}."
+    )
+
+
+def _chosen(part: Held) -> dict[str, str]:
+    """A series of which nothing could be measured has no forecast."""
+    found = {}
+    for series in part.panel.names:
+        try:
+            found[series] = best([one for one in part.results if one.figures], series)
+        except CannotForecast:
+            continue
+    return found
+
+
+def _remembering(part: Held) -> dict[str, Fitted]:
+    """What was fitted, each with all that its last forecasts can be looked up in, up to the last reading."""
+    fits = [one.fitted for one in part.results if one.fitted is not None]
+    rows = max((one.member.needs + REMEMBERED * one.every + 2 * one.horizon for one in fits), default=0)
+    memory = part.panel.tail(rows)
+    return {one.name: replace(one, memory=memory) for one in fits}
+
+
+# ---- figures --------------------------------------------------------------------------------------------------
+
+
+def figures(held: Sequence[Held], chosen: Mapping[str, str]) -> dict[str, Any]:
+    """On the held-out days: means over all series of what was chosen for each; by channel, and by series."""
+    series = {name: _series(part, name, chosen[name]) for part in held for name in part.panel.names if name in chosen}
+    channels = {
+        part.channel: _means([series[name] for name in part.panel.names if name in series])
+        | {
+            "models": dict(Counter(chosen[name] for name in part.panel.names if name in chosen)),
+            "not_tried": {one.name: one.why for one in part.results if one.why},
+        }
+        for part in held
+    }
+    return {**_means(list(series.values())), "n_series": len(series), "channels": channels, "series": series}
+
+
+def _series(part: Held, name: str, member: str) -> dict[str, Any]:
+    of = {one.name: one.figures[name] for one in part.results if name in one.figures}
+    naive = [value for naive in NAIVES if naive in of and (value := of[naive]["crps"]) is not None]
+    return {
+        "model": member,
+        "offered": offered(part.results, name),
+        **_told(of[member]),
+        "naive_crps": min(naive, default=None),
+    }
+
+
+def _told(found: Figures) -> dict[str, float | None]:
+    weight = settings.SIEIS_FORECAST_MAPE_WEIGHT
+    told = {key: found[key] for key in TOLD} | {"score": score(found["r2"], found["mape"], (1.0 - weight, weight))}
+    return {key: None if value is None else round(value, 5) for key, value in told.items()}
+
+
+def _means(series: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of each figure over the series that have it; a MAPE of values near zero is none, and counted as left out."""
+    found: dict[str, Any] = {}
+    for key in (*TOLD, "score", "naive_crps"):
+        known = [one[key] for one in series if one[key] is not None]
+        found[key] = round(fmean(known), 5) if known else None
+    return {**found, "n_without_mape": sum(one["mape"] is None for one in series)}
+
+
+def of_serving(learnt: FittedForecasts, held: Sequence[Held]) -> dict[str, Any] | None:
+    """The same of a version that serves, on the same days; None where it cannot be asked about them."""
+    found = []
+    for part in held:
+        for series in part.panel.names:
+            member = learnt.chosen.get(series)
+            fitted = learnt.fits.get(part.channel, {}).get(member or "")
+            if fitted is None or part.panel.step != round(learnt.step_s * 1e6):
+                continue
+            place = part.panel.names.index(series)
+            of = measured(fitted, part.panel, place, part.n_train, part.n_train + part.n_validate).figures
+            found.append(_told(of) | {"naive_crps": None})
+    return _means(found) if found else None
