@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestion import words
+from mlops import reports
+from mlops.forecasts.serving import foreteller
 from mlops.models import ModelVersion, TrainingJob
 from mlops.predicting import predictor
 
@@ -26,7 +28,9 @@ class VersionRow:
 
     @property
     def about(self) -> str:
-        """What a classifier does on detectors that it has not met; the engine's figures have columns of their own."""
+        """What forecasts or a classifier do on what they had not met; the engine's figures have columns."""
+        if self.version.is_forecast:
+            return reports.forecasts(self.metrics)
         if not self.version.is_classifier:
             return ""
         return (
@@ -72,7 +76,8 @@ def versions() -> list[VersionRow]:
 def row_of(version: ModelVersion) -> VersionRow:
     """With what keeps it from judging, if it should."""
     is_wanted = version.stage == ModelVersion.Stage.PRODUCTION
-    trouble = predictor().trouble_with(version) if is_wanted else ""
+    serving = foreteller().serving if version.is_forecast else predictor()
+    trouble = serving.trouble_with(version) if is_wanted else ""
     return VersionRow(version, version.metrics, version.data, trouble)
 
 

@@ -18,7 +18,7 @@ from rest_framework.exceptions import NotFound
 
 from ingestion import words
 from ingestion.models_page import row_of
-from mlops import registry, tracing_api, training
+from mlops import registry, reports, tracing_api, training
 from mlops.models import Kind, ModelVersion, ServingPeriod, TrainingJob
 from mlops.parameters import BadParameters
 from mlops.reports import FOREST_SHARE
@@ -41,6 +41,11 @@ BLIND = (
 )
 
 
+BLIND_AHEAD = (
+    "what has no sign in the readings before it: a window that is opened, a machine that is switched on",
+    "a course that the days it learnt from did not have: another season, a new use of the room",
+    "a mote that it has not learnt from, or one that has been silent for too long",
+)
 BLIND_TO_SMOKE = (
     "smoke unlike what was labelled: another fire, another place, another sensor",
     "anything where a channel that it learnt from is missing for long",
@@ -50,8 +55,10 @@ BLIND_TO_SMOKE = (
 class TrainingForm(forms.Form):
     profile = forms.ModelChoiceField(Profile.objects.all(), to_field_name="code", empty_label=None)
     kind = forms.ChoiceField(
-        choices=((Kind.DETECTOR, "the engine"), (Kind.CLASSIFIER, "the classifier (smoke)")), required=False,
-        label="What",
+        choices=(
+            (Kind.DETECTOR, "the engine"), (Kind.CLASSIFIER, "the classifier (smoke)"), (Kind.FORECAST, "forecasts"),
+        ),
+        required=False, label="What",
     )  # fmt: skip
     scope = forms.CharField(
         required=False,
@@ -101,8 +108,8 @@ def start(request: HttpRequest) -> HttpResponse:
     code, scope = form.cleaned_data["profile"].code, form.cleaned_data["scope"]
     try:
         kind = form.cleaned_data["kind"] or Kind.DETECTOR
-        if scope == "each" and kind == Kind.DETECTOR:
-            jobs, refused = training.request_each(code, parameters=form.parameters(), **given)
+        if scope == "each" and kind != Kind.CLASSIFIER:
+            jobs, refused = training.request_each(code, parameters=form.parameters(), kind=kind, **given)
         else:
             mote = training.find_mote(code, scope) if scope else None
             jobs = [training.request(code, parameters=form.parameters(), mote=mote, kind=kind, **given)]
@@ -207,8 +214,7 @@ def card(request: HttpRequest, name: str) -> HttpResponse:
     version = get_object_or_404(ModelVersion.every.select_related("profile", "mote__site", "job"), name=name)
     shown = {
         "row": row_of(version), "version": version,
-        "figures": figures(version) if not version.is_classifier else figures_of_classifier(version),
-        "blind": blind_spots(version) if not version.is_classifier else BLIND_TO_SMOKE,
+        **told(version),
         "rules": version.metrics.get("gate", {}).get("rules", []),
         "deeds": AuditEntry.objects.filter(subject=registry.subject(version)).select_related("who")[:SHOWN_PERIODS],
         "periods": version.serving_periods.order_by("-started_at")[:SHOWN_PERIODS],
@@ -216,6 +222,15 @@ def card(request: HttpRequest, name: str) -> HttpResponse:
         "may_operate": may(request.user, ENGINEERING),
     }  # fmt: skip
     return render(request, "training/card.html", shown)
+
+
+def told(version: ModelVersion) -> dict[str, Any]:
+    """Its figures, and what it cannot do."""
+    if version.is_forecast:
+        return {"figures": figures_of_forecasts(version), "blind": BLIND_AHEAD}
+    if version.is_classifier:
+        return {"figures": figures_of_classifier(version), "blind": BLIND_TO_SMOKE}
+    return {"figures": figures(version), "blind": blind_spots(version)}
 
 
 def figures(version: ModelVersion) -> list[tuple[str, str]]:
@@ -273,6 +288,31 @@ def figures_of_classifier(version: ModelVersion) -> list[tuple[str, str]]:
         ("Libraries", ", ".join(f"{name} {release}" for name, release in version.libraries.items())),
         ("SHA-256", version.sha256[:16]),
     ]  # fmt: skip
+
+
+def figures_of_forecasts(version: ModelVersion) -> list[tuple[str, str]]:
+    """How good it was on days that it had not seen, as a whole and by channel."""
+    metrics, data, made = version.metrics, version.data, version.parameters
+    parts: Mapping[str, Any] = data.get("parts", {})
+    steps, step_s = made["horizon"], made["step_s"]
+    return [
+        ("Looks ahead", f"{steps * step_s / 3600:g} hours in {steps} steps of {step_s / 60:g} min"),
+        ("All channels", reports.forecasts(metrics)),
+        *((code, reports.forecasts_of_channel(one)) for code, one in metrics["channels"].items()),
+        ("MAPE left out near zero", f"{metrics['n_without_mape']} of {metrics['n_series']} series"),
+        ("On the same days before", reports.forecasts_before(metrics)),
+        ("Readings learnt from", _count(data.get("readings_used"))),
+        ("Motes", _count(data.get("n_motes"))),
+        ("Learnt from", _span(parts.get("train"))),
+        ("Validated on", _span(parts.get("calibrate"))),
+        ("Held out", _span(parts.get("held_out"))),
+        ("Lake version", str(data.get("lake_version", words.NOTHING))),
+        ("Seconds to train", words.number(data.get("seconds"), 1)),
+        ("Size", f"{version.size / 1e6:.2f} MB"),
+        ("Seed", str(version.seed)),
+        ("Libraries", ", ".join(f"{name} {release}" for name, release in version.libraries.items())),
+        ("SHA-256", version.sha256[:16]),
+    ]
 
 
 def _digits(share: float | None) -> str:

@@ -63,9 +63,14 @@ class RetrainIn(serializers.Serializer[Any]):
         required=False, default=False, help_text="A model for every active mote, each in a job of its own"
     )
     kind = serializers.ChoiceField(
-        Kind.choices, required=False, default=Kind.DETECTOR, help_text="The engine, or the classifier of smoke"
+        Kind.choices,
+        required=False,
+        default=Kind.DETECTOR,
+        help_text="The engine, the classifier of smoke, or forecasts",
     )
-    parameters = serializers.DictField(required=False, default=dict, help_text="days, start, end, seed, promote")
+    parameters = serializers.DictField(
+        required=False, default=dict, help_text="days, start, end, seed, promote; of forecasts model, horizon_h"
+    )
 
     def validate_profile(self, code: str) -> str:
         known = list(Profile.objects.values_list("code", flat=True))
@@ -170,7 +175,7 @@ def _start(asked: dict[str, Any], *, who: User) -> tuple[list[TrainingJob], list
     given: dict[str, Any] = {"profile_code": asked["profile"], **ask}
     try:
         if asked["each_mote"]:
-            jobs, refused = training.request_each(**given)
+            jobs, refused = training.request_each(kind=asked["kind"], **given)
             if not jobs:
                 raise refused[0]
             return jobs, refused

@@ -105,6 +105,15 @@ class ModelVersion(models.Model):
     def is_classifier(self) -> bool:
         return self.kind == Kind.CLASSIFIER
 
+    @property
+    def is_forecast(self) -> bool:
+        return self.kind == Kind.FORECAST
+
+    @property
+    def kind_words(self) -> str:
+        """For people; empty for what is meant where nothing is said."""
+        return {Kind.CLASSIFIER: "smoke classifier", Kind.FORECAST: "forecasts"}.get(Kind(self.kind), "")
+
 
 class TrainingJob(models.Model):
     class Status(models.TextChoices):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mlops.models import ModelVersion
+from mlops.models import Kind, ModelVersion
 
 FOREST_SHARE = (0.03, 0.08)
 
@@ -20,8 +21,14 @@ def training_report(version: ModelVersion) -> str:
         "Left out": _left_out(data.get("left_out", {}), found),
         "Clean records": f"{data.get('readings_used', 0):,} of {data.get('n_motes', 0)} motes",
         "Features": ", ".join(version.features) or "none",
-        "Forest, held out": _forest(metrics),
-        "Engine, held out": _engine(metrics),
+        **(
+            {"Forecasts, held out": forecasts(metrics)}
+            if version.kind == Kind.FORECAST
+            else {
+                "Forest, held out": _forest(metrics),
+                "Engine, held out": _engine(metrics),
+            }
+        ),
         "Gate": metrics.get("gate", {}).get("words", "not asked"),
         "Time": f"{data.get('seconds', 0.0):.1f} s",
         "Size": f"{version.size / 1e6:.2f} MB, sha256 {version.sha256[:16]}…",
@@ -68,3 +75,34 @@ def _engine(metrics: Mapping[str, Any]) -> str:
     if metrics.get("found_share") is not None:
         words.append(f"{metrics['n_found']} of {metrics['n_planted']} planted faults found")
     return ", ".join(words) or "not measured"
+
+
+def forecasts(metrics: Mapping[str, Any]) -> str:
+    """What was chosen how often, and the figures that say how good that was."""
+    chosen = Counter({name: n for one in metrics["channels"].values() for name, n in one["models"].items()})
+    return f"{metrics['n_series']} series by {_models(chosen)}; {_figures(metrics)}"
+
+
+def forecasts_of_channel(found: Mapping[str, Any]) -> str:
+    untried = "".join(f"; {name} was not tried: {why}" for name, why in found["not_tried"].items())
+    return f"{_models(found['models'])}; {_figures(found)}{untried}"
+
+
+def forecasts_before(metrics: Mapping[str, Any]) -> str:
+    """How the version did that served when it was made."""
+    if "serving" not in metrics:
+        return "no version served that could be asked"
+    return f"{metrics['comparison_with']}: {_figures(metrics['serving'])}"
+
+
+def _models(chosen: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in Counter(chosen).most_common()) or "none"
+
+
+def _figures(found: Mapping[str, Any]) -> str:
+    names = ("mase", "crps", "naive_crps", "coverage80", "score")
+    said = {name: "not measured" if found[name] is None else f"{found[name]:.3f}" for name in names}
+    return (
+        f"MASE {said['mase']}, CRPS {said['crps']} (best naive {said['naive_crps']}), 80 % intervals held "
+        f"{said['coverage80']}, score {said['score']}"
+    )

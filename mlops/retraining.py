@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from mlops import feedback, training
+from mlops import feedback, registry, training
 from mlops.models import Kind, RetrainPolicy, TrainingJob
 from mlops.policies import policy
 from sensors.models import Profile
 
 IMPORT, DRIFT, LABELS = "import", "drift", "labels"
 OLD = timedelta(days=1)  # an import that ends longer ago is trained on its own days, not on the last ones
+FORECASTS_AFTER = timedelta(days=6)  # where trainings are daily, theirs come in the night that a week is over
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,23 @@ def _is_wanted(held: RetrainPolicy, trigger: str, now: datetime) -> bool:
 
 def _last(profile: Profile) -> TrainingJob | None:
     return TrainingJob.objects.filter(profile=profile, mote=None, kind=Kind.DETECTOR).order_by("-queued_at").first()
+
+
+def by_schedule(profile_code: str, now: datetime) -> list[TrainingJob]:
+    """Asks for the profile's next engine, and once a week for its next forecasts where there are any."""
+    kinds = [Kind.DETECTOR, *([Kind.FORECAST] if _has_old_forecasts(profile_code, now) else [])]
+    jobs = []
+    for kind in kinds:
+        try:
+            jobs.append(training.request(profile_code, trigger="schedule", who=None, now=now, kind=kind))
+        except training.AlreadyTraining as error:
+            log.info("retrain_not_needed", profile=profile_code, reason=str(error))
+    return jobs
+
+
+def _has_old_forecasts(profile_code: str, now: datetime) -> bool:
+    serving = registry.production(profile_code, kind=Kind.FORECAST)
+    return serving is not None and serving.created_at <= now - FORECASTS_AFTER
 
 
 def look_at_labels(now: datetime) -> list[TrainingJob]:

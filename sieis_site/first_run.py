@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from argparse import ArgumentTypeError
@@ -17,6 +18,7 @@ from django.utils import timezone
 
 from ingestion.validation import reports
 from mlops import registry, training
+from mlops.models import Kind
 from sensors import grading
 from sensors.lake import lake
 from sensors.models import Mote, SensorGrade
@@ -91,6 +93,8 @@ def _demo(history_days: float) -> None:
             demo.load_past(history_days, tell)
     if registry.production(demo.PACK) is None:
         _train()
+    if registry.production(demo.PACK, kind=Kind.FORECAST) is None:
+        _train_forecasts_later()
     if not SensorGrade.objects.exists():
         _look_at_the_data()
 
@@ -103,6 +107,15 @@ def _look_at_the_data() -> None:
         for scope in reports.scopes():
             asked = reports.ask(scope, reports.Span(), trigger="schedule", who=None, now=now)
             reports.make_report(asked, lake=lake(), hot=hot(), fleet=current_fleet(), now=now, limits=reports.limits())
+
+
+def _train_forecasts_later() -> None:
+    """By the worker, when everything serves already: it takes up what waits as it starts."""
+    with contextlib.suppress(training.AlreadyTraining):
+        training.request(
+            demo.PACK, trigger="first_run", who=None, now=timezone.now(), kind=Kind.FORECAST,
+            parameters={"promote": "always"},
+        )  # fmt: skip
 
 
 def _train() -> None:

@@ -52,6 +52,10 @@ class Forecast:
     _recent: Panel = field(repr=False)
 
     @property
+    def name(self) -> str:
+        return name_of(self.mote)
+
+    @property
     def unit(self) -> str:
         return self.channel.unit
 
@@ -74,6 +78,10 @@ class Refusal:
     mote: MoteRef
     channel: str
     reason: str
+
+    @property
+    def name(self) -> str:
+        return name_of(self.mote)
 
 
 def forecasts_of(

@@ -15,6 +15,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from mlops import training
 from mlops.classifying import SMOKE
+from mlops.forecasting.file import AUTO
+from mlops.forecasting.members import DEEP, MEMBERS
+from mlops.management.file_arguments import seconds
 from mlops.models import Kind, TrainingJob
 from mlops.parameters import BadParameters
 from mlops.reports import summary, training_report
@@ -37,6 +40,13 @@ class Command(BaseCommand):
         scope.add_argument(
             "--classifier", action="store_true", help="The classifier of smoke, from what is labelled as smoke"
         )
+        parser.add_argument(
+            "--kind", choices=Kind.values, default=Kind.DETECTOR, help="The engine, the smoke classifier or forecasts"
+        )
+        parser.add_argument(
+            "--model", choices=[*MEMBERS, *DEEP, AUTO], help="Forecasts: what to try beside the naive ones; auto: each"
+        )
+        parser.add_argument("--horizon", type=seconds, metavar="24h", help="Forecasts: how far ahead")
         parser.add_argument("--days", type=float, help="Learn from the last so many days")
         parser.add_argument("--start", help="Learn from this instant on, such as 2026-03-01T00:00Z")
         parser.add_argument("--end", help="Learn up to this instant")
@@ -45,10 +55,11 @@ class Command(BaseCommand):
         parser.add_argument("--wait", action="store_true", help="If a training runs already, wait for that one")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        given = {name: options[name] for name in ("days", "start", "end", "seed") if options[name] is not None}
+        given = {name: options[name] for name in ("days", "start", "end", "seed", "model") if options[name] is not None}
+        given |= {"horizon_h": options["horizon"] / 3600} if options["horizon"] else {}
         parameters = {**given, "promote": "never"} if options["no_promote"] else given
-        self.kind = Kind.CLASSIFIER if options["classifier"] else Kind.DETECTOR
-        named = options["profile"] or (SMOKE if options["classifier"] else "")
+        self.kind = Kind.CLASSIFIER if options["classifier"] else Kind(options["kind"])
+        named = options["profile"] or (SMOKE if self.kind == Kind.CLASSIFIER else "")
         codes = [named] if named else _profiles_in_use()
         try:
             scopes = [(code, mote) for code in codes for mote in _motes(code, options)]
