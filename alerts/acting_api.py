@@ -20,13 +20,13 @@ from alerts.changes import Actor
 from alerts.models import Alert, Judgement
 from sensors.problems import Conflict
 from sensors.roles import CanOperate
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 MOST_AT_ONCE = 500
 BIGGEST = 2**63 - 1  # no database holds a greater number of an alert
 
 
-class Note(serializers.Serializer[Any]):
+class Note(Body):
     note = serializers.CharField(max_length=1000, required=False, allow_blank=True)
     revision = serializers.IntegerField(
         min_value=0, required=False, allow_null=True,
@@ -34,7 +34,7 @@ class Note(serializers.Serializer[Any]):
     )  # fmt: skip
 
 
-class Words(serializers.Serializer[Any]):
+class Words(Body):
     note = serializers.CharField(max_length=1000)
 
 
@@ -55,7 +55,7 @@ class Sleep(Note):
     until = Instant(help_text="Within the next seven days")
 
 
-class Verdict(serializers.Serializer[Any]):
+class Verdict(Body):
     verdict = serializers.ChoiceField(Judgement.Verdict.choices)
     note = serializers.CharField(max_length=400, required=False, allow_blank=True)
 
@@ -132,7 +132,7 @@ class Judge(_Act):
         return dict(JudgementOut(Judgement.objects.filter(alert=pk).select_related("by").latest("pk")).data)
 
 
-class Bulk(serializers.Serializer[Any]):
+class Bulk(serializers.Serializer[Any]):  # the deed refuses what is no field of its own
     ids = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=BIGGEST), allow_empty=False, max_length=MOST_AT_ONCE
     )
@@ -158,7 +158,8 @@ class ActOnMany(APIView):
     def post(self, request: Request) -> Response:
         asked = Bulk(data=request.data)
         asked.is_valid(raise_exception=True)
-        deed, given = asked.validated_data["deed"], _parsed(asked.validated_data["deed"], request.data)
+        deed = asked.validated_data["deed"]
+        given = _parsed(deed, {name: value for name, value in request.data.items() if name not in asked.fields})
         given.pop("revision", None)
         done, refused = [], []
         found = Alert.objects.in_bulk(asked.validated_data["ids"])

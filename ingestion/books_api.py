@@ -20,7 +20,7 @@ from ingestion.models import Reconciliation
 from ingestion.reconciling import deed
 from sensors.problems import Conflict
 from sensors.roles import OPERATE, demand, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 RECONCILIATIONS = Reconciliation.objects.select_related("profile", "site", "who")
 
@@ -120,7 +120,7 @@ class ReconciliationOut(serializers.ModelSerializer[Reconciliation]):
         return DifferenceOut(books_page.differences_of(made), many=True).data
 
 
-class ReconciliationIn(serializers.Serializer[Any]):
+class ReconciliationIn(Body):
     profile = serializers.CharField(max_length=50, required=False, help_text="All by default")
     site = serializers.CharField(max_length=50, required=False, help_text="All by default")
     heal = serializers.BooleanField(required=False, default=False, help_text="Mend what differs; operator and up")

@@ -27,13 +27,13 @@ from ingestion.importing import jobs
 from ingestion.models import ImportJob
 from sensors.problems import Conflict
 from sensors.roles import CanEngineer, CanView, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 from sensors.tables.times import ORDERS
 
 JOBS = ImportJob.objects.select_related("who")
 
 
-class ImportIn(serializers.Serializer[Any]):
+class ImportIn(Body):
     files = serializers.ListField(child=serializers.FileField(), help_text="CSV or Parquet, 100 MiB in all")
     pack = serializers.CharField(help_text="Code of a profile, or of a pack that SIEIS comes with")
     site = serializers.CharField(required=False, help_text="Code of the site; a new one is made")

@@ -24,7 +24,7 @@ from sensors.models import Mote, Site
 from sensors.problems import Conflict, Unavailable
 from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 LONGEST_KEY = 200
@@ -120,7 +120,7 @@ class NewKeyOut(DeviceKeyOut):
         fields: tuple[str, ...] = (*DeviceKeyOut.Meta.fields, "key")
 
 
-class DeviceKeyIn(serializers.Serializer[Any]):
+class DeviceKeyIn(Body):
     name = serializers.CharField(max_length=120)
     site = serializers.SlugField()
     mote = serializers.CharField(max_length=64, required=False, help_text="Absent: a gateway for the whole site")

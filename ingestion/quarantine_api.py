@@ -33,7 +33,7 @@ from ingestion.wire import MAX_BYTES, REASONS
 from sensors.models import Profile, Site, Zone
 from sensors.problems import Conflict, Unavailable
 from sensors.roles import CanOperate, person
-from sensors.serializers import MOST_ID, Instant
+from sensors.serializers import MOST_ID, Body, Instant
 
 MOST_CHOSEN = 1000
 
@@ -138,7 +138,7 @@ class KindOut(serializers.Serializer[Any]):
     example = serializers.CharField()
 
 
-class PayloadIn(serializers.Serializer[Any]):
+class PayloadIn(Body):
     payload = serializers.CharField(
         required=False, allow_blank=True, trim_whitespace=False, max_length=MAX_BYTES,
         help_text="The repaired message as text; without it the message goes as it came",
@@ -180,7 +180,7 @@ class DiscardedOut(serializers.Serializer[Any]):
     discarded = serializers.IntegerField()
 
 
-class AdoptIn(serializers.Serializer[Any]):
+class AdoptIn(Body):
     mote = serializers.CharField(max_length=64, help_text="Its code, as the held messages name it")
     site = serializers.SlugField(required=False, help_text="By default the one that the messages name")
     profile = serializers.SlugField(required=False, help_text="By default the one that fits the messages' fields best")

@@ -24,7 +24,7 @@ from sensors.lake import lake
 from sensors.problems import Conflict
 from sensors.readings import Profile
 from sensors.roles import CanOperate, CanView, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 from sensors.stores import hot
 
 REPORTS = QualityReport.objects.select_related("profile", "site", "who")
@@ -93,7 +93,7 @@ class ReportOut(ReportLine):
         return {"report": since.report.pk, "quality": since.quality, "checks": changes}
 
 
-class ReportIn(serializers.Serializer[Any]):
+class ReportIn(Body):
     profile = serializers.CharField(max_length=50, required=False, help_text="Needed where there are several")
     site = serializers.CharField(max_length=50, required=False, help_text="Needed where the profile has several")
     start = Instant(required=False, allow_null=True, help_text="First instant; by default from the first reading on")

@@ -18,7 +18,7 @@ from sensors.lake import lake
 from sensors.problems import Conflict
 from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, CanView, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 WRONG = (budgets.BadBudget, training.UnknownMote)
 # The history or the registry forbids what could be asked for at another time.
@@ -28,7 +28,7 @@ NOT_NOW = (
 )  # fmt: skip
 
 
-class ScopeIn(serializers.Serializer[Any]):
+class ScopeIn(Body):
     profile = serializers.SlugField(max_length=50)
     mote = serializers.CharField(required=False, default="", help_text="As site/code; without: all of the profile")
 

@@ -23,7 +23,7 @@ from sensors.models import Mote, Profile
 from sensors.problems import Conflict
 from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, CanOperate, CanView, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 
 class PolicyOut(serializers.ModelSerializer[RetrainPolicy]):
@@ -138,7 +138,7 @@ class ValidationOut(serializers.ModelSerializer[Validation]):
         )
 
 
-class ValidationIn(serializers.Serializer[Any]):
+class ValidationIn(Body):
     start = serializers.DateTimeField(required=False)
     end = serializers.DateTimeField(required=False)
 
@@ -187,7 +187,7 @@ class ShadowOut(serializers.ModelSerializer[ShadowRun]):
         return shadowing.tally(run)
 
 
-class ShadowIn(serializers.Serializer[Any]):
+class ShadowIn(Body):
     version = serializers.CharField(max_length=120)
 
 
@@ -253,7 +253,7 @@ class Reviews(ListAPIView[Review]):
     pagination_class = Pages
 
 
-class VerdictIn(serializers.Serializer[Any]):
+class VerdictIn(Body):
     verdict = serializers.ChoiceField(choices=[feedback.FAULT, feedback.NORMAL])
 
 
@@ -287,7 +287,7 @@ class LabelOut(serializers.ModelSerializer[Label]):
         fields = ("id", "site", "mote", "channel", "kind", "starts_at", "ends_at", "source", "note", "told_at")
 
 
-class LabelIn(serializers.Serializer[Any]):
+class LabelIn(Body):
     site = serializers.CharField(max_length=50)
     mote = serializers.CharField(max_length=64)
     kind = serializers.ChoiceField(choices=list(feedback.KINDS))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
 from sensors.models import Correction, Mote, SensorGrade, Site, Zone
@@ -40,6 +44,28 @@ class Instant(serializers.DateTimeField):
 
 
 MOST_ID = 2**63 - 1  # of a key in the database
+CSRF_FIELD = "csrfmiddlewaretoken"  # of forms that are sent as they are
+
+
+class Body(serializers.Serializer[Any]):
+    """What the body of a request may say. An unknown field is refused: a slip in a name would be taken for the default."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and (unknown := sorted(data.keys() - self.fields.keys() - {CSRF_FIELD})):
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(dict.fromkeys(unknown, f"There is no such field; there are {known}."))
+        return super().to_internal_value(data)
+
+
+class BodyDocument(OpenApiSerializerExtension):
+    """Says in the API's document that such a body has no further fields."""
+
+    target_class = Body
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        described = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**described, "additionalProperties": False}
 
 
 class SiteQuery(serializers.Serializer[Any]):
@@ -153,7 +179,7 @@ class MotesQuery(SiteQuery):
     )
 
 
-class MoteChange(serializers.Serializer[Any]):
+class MoteChange(Body):
     """What may change of a mote. The state is an operator's business, everything else an engineer's."""
 
     state = serializers.ChoiceField(Mote.State.values, required=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -20,7 +18,7 @@ from sensors.authentication import CookieSession, NameAndPassword
 from sensors.models import ApiToken
 from sensors.problems import Conflict
 from sensors.roles import person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 BY_A_PERSON = (CookieSession, NameAndPassword)
 DEFAULT_DAYS = 90
@@ -46,7 +44,7 @@ class NewTokenOut(TokenOut):
         fields: tuple[str, ...] = (*TokenOut.Meta.fields, "token")
 
 
-class TokenIn(serializers.Serializer[Any]):
+class TokenIn(Body):
     name = serializers.CharField(max_length=120, help_text="Which program uses it")
     scope = serializers.ChoiceField(ApiToken.Scope.choices, default=ApiToken.Scope.READ)
     days = serializers.IntegerField(

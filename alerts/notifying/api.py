@@ -24,7 +24,7 @@ from alerts.notifying.waiting import waiting
 from sensors.models import Site, Zone
 from sensors.problems import Conflict
 from sensors.roles import ENGINEERING, OPERATE, REFUSALS, may, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 TAGS = ["notifications"]
 
@@ -57,7 +57,7 @@ class NewTargetOut(TargetOut):
         fields = (*TargetOut.Meta.fields, "secret")
 
 
-class TargetIn(serializers.Serializer[Any]):
+class TargetIn(Body):
     name = serializers.CharField(max_length=80)
     kind = serializers.ChoiceField(Target.Kind.choices)
     address = serializers.CharField(max_length=500)
@@ -115,7 +115,7 @@ class RouteOut(Described):
         )  # fmt: skip
 
 
-class RouteIn(serializers.Serializer[Any]):
+class RouteIn(Body):
     target = serializers.IntegerField(help_text="Id of the target")
     name = serializers.CharField(max_length=80, required=False, allow_blank=True)
     least_severity = serializers.ChoiceField(SEVERITIES, required=False)

@@ -19,7 +19,7 @@ from alerts.rules import deeds
 from alerts.rules.models import Rule
 from sensors import registry
 from sensors.roles import CanEngineer, CanView, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 TAGS = ["rules"]
 FORM = "docs/rules.md describes it: conditions, match, for_s, hours, no_data"
@@ -52,7 +52,7 @@ def units(rule: Rule) -> dict[str, str]:
     return {one.code: one.unit for one in profile.channels} if profile else {}
 
 
-class RuleIn(serializers.Serializer[Any]):
+class RuleIn(Body):
     name = serializers.CharField(max_length=80)
     severity = serializers.ChoiceField(Severity.choices, default="medium")
     profile = serializers.SlugField(required=False, allow_null=True, help_text="Needed where it names channels")
@@ -63,7 +63,7 @@ class RuleIn(serializers.Serializer[Any]):
     is_on = serializers.BooleanField(required=False)
 
 
-class RulesIn(serializers.Serializer[Any]):
+class RulesIn(Body):
     rules = RuleIn(many=True)
 
 
@@ -71,7 +71,7 @@ class RulesOut(serializers.Serializer[Any]):
     rules = RuleIn(many=True)
 
 
-class Switch(serializers.Serializer[Any]):
+class Switch(Body):
     is_on = serializers.BooleanField()
 
 

@@ -19,7 +19,7 @@ from alerts.silencing.models import Silence
 from sensors.models import Mote, Site, Zone
 from sensors.problems import Conflict
 from sensors.roles import CanOperate, CanView, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 TAGS = ["silences"]
 
@@ -46,7 +46,7 @@ class SilenceOut(serializers.ModelSerializer[Silence]):
         return deeds.state(silence, timezone.now())
 
 
-class SilenceIn(serializers.Serializer[Any]):
+class SilenceIn(Body):
     site = serializers.SlugField(required=False, allow_null=True)
     zone = serializers.CharField(required=False, allow_null=True, help_text="site/zone")
     mote = serializers.CharField(required=False, allow_null=True, help_text="site/mote")
@@ -89,7 +89,7 @@ class SilencesQuery(serializers.Serializer[Any]):
     state = serializers.ChoiceField(["now", "coming", "over"], required=False)
 
 
-class Span(serializers.Serializer[Any]):
+class Span(Body):
     starts_at = Instant()
     ends_at = Instant()
 
