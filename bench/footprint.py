@@ -53,7 +53,7 @@ def measure(stack: Stack, seconds: float, rate: float) -> dict[str, Any]:
     for name in ("worker", "beat"):
         stack.start(name, "-m", "celery", "-A", "sieis_site", name, "--loglevel", "WARNING")
     stack.serve()
-    roots = {name: [process.pid] for name, process in stack.processes.items()} | _listening()
+    roots = {name: [process.pid] for name, process in stack.processes.items()} | listening()
     stop = threading.Event()
     flow = threading.Thread(target=_flow, args=(stack, rate, stop), daemon=True)
     flow.start()
@@ -101,7 +101,7 @@ def _flow(stack: Stack, rate: float, stop: threading.Event) -> None:
 # ---- processes, from /proc ------------------------------------------------------------------------------------
 
 
-def _listening() -> dict[str, list[int]]:
+def listening() -> dict[str, list[int]]:
     """The process behind each server's port."""
     ports = {name: _port(ADDRESSES[variable]) for name, variable in SERVERS.items()}
     sockets = {int(line[1].split(":")[1], 16): line[9] for line in _tcp() if line[3] == "0A"}

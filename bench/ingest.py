@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench import _fleet, _servers
+from bench import _fleet, _servers, footprint
 from tests.stack import ROOT, last_json
 
 SIZES = (42, 420, 4_200, 42_000)
@@ -91,9 +91,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for batch in _fleet.decoded(warm, registry.current_fleet()):
         engine.step(engine.start(), batch)  # compiled kernels are loaded once a process; that is no part of a rate
     runner = build_runner()
+    servers = footprint.listening()
+    served = {name: footprint.cpu_s(pids) for name, pids in servers.items()}
     began, worked = time.perf_counter(), time.process_time()
     runner.run(threading.Event(), until_end=True)
     seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+    served = {name: footprint.cpu_s(pids) - served[name] for name, pids in servers.items()}
     raw.append(_consuming(source, options.readings))
     steps: dict[str, float] = runner.seconds | runner.pipeline.seconds
     steps["the rest of the path's own thread"] = seconds - sum(steps[name] for name in OWN_THREAD)
@@ -111,6 +114,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "by_step": {name: round(value, 2) for name, value in sorted(steps.items(), key=lambda step: -step[1])},
         "seconds": round(seconds, 1),
         "cpu_s": round(cpu, 1),
+        # Others may use the servers, too; then this is more than what the path made them do.
+        "cpu_us_per_reading": {
+            name: round(1e6 * value / options.readings, 1) for name, value in ({"sieis": cpu} | served).items()
+        },
     }
 
 

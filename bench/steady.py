@@ -130,7 +130,7 @@ class Newest:
         self._http = urllib3.PoolManager(headers={"Authorization": f"Token {environment['INFLUXDB_V2_TOKEN']}"})
 
     def at_us(self) -> int:
-        asked = {**self._fields, "q": 'SELECT last("flags") FROM "indoor"'}
+        asked = {**self._fields, "q": 'SELECT last("origin") FROM "indoor"'}
         answer = self._http.request("POST", self._url, fields=asked, encode_multipart=False)
         return int(json.loads(answer.data)["results"][0]["series"][0]["values"][0][0])
 

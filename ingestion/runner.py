@@ -3,8 +3,8 @@
 Store, then announce; checkpoint and acknowledge last. Whatever dies in between is replayed from the checkpoint into
 sinks that take the repeat without effect.
 
-Large batches overlap: while the engine works on one, the one before is stored and told, the one before that is saved,
-and the next is fetched and decoded. One batch at most is at each of these places, and each leaves them in order.
+Large batches overlap: while the engine works on one, the two before are stored, those before are told and saved, and
+the next is fetched and decoded. No more are at each of these places, and each leaves them in order.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ class Runner:
         self._is_paused = False
         self._is_busy = False  # between polls with something in hand, when a poll may only keep the membership
         self._judging: Judging | None = None
-        self._taken: Taken | None = None
+        self._taken: deque[Taken] = deque()
         self._saving: Saving | None = None
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._storing = Storing(hot, stream.topic)
@@ -244,7 +245,7 @@ class Runner:
             judged = self.patiently("hot_store", lambda: self.pipeline.judge(decoded, states))
         outcome = self._engine.submit(self.pipeline.detect, judged, states)
         self._judging = Judging(records, outcome, generation, began)
-        self._finish()
+        self._finish(but=storing.AT_ONCE - 1)
         if not self._is_large(records):
             self._drain()
 
@@ -258,18 +259,21 @@ class Runner:
             return
         with self._timed("wait for the engine"):
             outcome = judging.outcome.result()
-        self._finish()
         if judging.generation != self._generation:
             return
         is_large = self._is_large(judging.records)
         written = [self._storing.begin(batch) if is_large else None for batch in outcome.batches]
         states = self._states() if self._is_due(len(judging.records)) else None
-        self._taken = Taken(judging.records, outcome, written, states, judging.generation, judging.began)
+        self._taken.append(Taken(judging.records, outcome, written, states, judging.generation, judging.began))
 
-    def _finish(self) -> None:
-        """Stores, tells and gathers what was taken last, unless its partitions are gone: then it is replayed there."""
-        taken, self._taken = self._taken, None
-        if taken is None or taken.generation != self._generation:
+    def _finish(self, *, but: int = 0) -> None:
+        """Has all that was taken stored, tells and gathers it, but for so many of the newest."""
+        while len(self._taken) > but:
+            self._keep(self._taken.popleft())
+
+    def _keep(self, taken: Taken) -> None:
+        """Unless its partitions are gone: then it is replayed there."""
+        if taken.generation != self._generation:
             return
         with self._busy(), self._timed("store"):
             kept = self._storing.keep(
@@ -321,7 +325,9 @@ class Runner:
 
     def _is_due(self, n_more: int = 0) -> bool:
         """Whether what is gathered, with so many messages more, is to be saved."""
-        n_unsaved = self.gathered.n_messages + (len(self._taken.records) if self._taken else 0) + n_more
+        if any(taken.states is not None for taken in self._taken):
+            return False  # its save begins once it is stored
+        n_unsaved = self.gathered.n_messages + sum(len(taken.records) for taken in self._taken) + n_more
         passed = self.clock() - self._slow_at
         # A large fleet's states take seconds to save: not more often than leaves the path most of its time.
         is_many = n_unsaved >= self.pace.slow_cycle_readings and passed >= RARELY * self._save_s
@@ -456,7 +462,7 @@ class Runner:
 
     def _on_revoke(self, partitions: Sequence[int]) -> None:
         log.info("revoked", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)
-        is_idle = not self._is_busy and self._judging is None and self._taken is None
+        is_idle = not self._is_busy and self._judging is None and not self._taken
         if is_idle and not self.patiently.stop.is_set():
             try:
                 with self.patiently.not_now():

@@ -25,6 +25,7 @@ from sensors.readings import Batch, concat
 from sensors.stores import HotStore, StoreRefused
 
 log = structlog.get_logger(__name__)
+AT_ONCE = 2  # batches being written: while a store takes one, the lines of the next are made
 MOST_REFUSALS = 64  # of one batch; a store that refuses everything must not be asked row by row
 
 Written = Future[pl.DataFrame]  # the table that was written
@@ -43,7 +44,7 @@ class Storing:
 
     def __init__(self, hot: HotStore, topic: str) -> None:
         self.hot, self.topic = hot, topic
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="hot-write")
+        self._writer = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hot-write")
 
     def shutdown(self) -> None:
         self._writer.shutdown()

@@ -1,4 +1,4 @@
-"""The hot store on InfluxDB 2: measurement = profile, the only tag = mote, everything else fields of a fixed type.
+"""The hot store on InfluxDB 2: measurement = profile, the only tag = mote, a field a channel and one text for the rest.
 
 Written as line protocol that Polars builds. Read by InfluxQL, whose CSV has one row a reading and instants as integers:
 a mote's day takes 9 ms, and 42 ms by Flux, which keeps a row a field and has to pivot.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 from urllib.parse import urlencode
 
 import polars as pl
@@ -35,10 +35,15 @@ SETTINGS = {
     404: "check INFLUXDB_V2_ORG and INFLUXDB_V2_BUCKET",
 }
 REFUSALS = {400, 413, 422}
-# Where a reading came from and who judged it, in one text field: the server's effort grows with the number of fields,
-# and of the seven whole numbers none is ever asked for alone. A third of its time for a reading.
+# How a reading was judged and where it came from, in one text field that every reading has: the server's effort grows
+# with the number of fields, and of these none is ever asked for alone. Half of its time for a reading.
 ORIGIN = "origin"
-PACKED = ("votes", "event_id", "model_version", "profile_version", "partition", "offset", "received_at")
+PACKED = (
+    "votes", "event_id", "model_version", "profile_version", "partition", "offset", "received_at",
+    "flags", "surprise", "is_anomaly",
+)  # fmt: skip
+WRITTEN_AS = {"surprise": pl.Float64}  # the others as whole numbers
+ONCE_FIELDS = PACKED[-3:]  # SIEIS 0.1's first readings have them as fields of their own, and a shorter text
 SELECT = 'SELECT {what} FROM {measurement} WHERE {where} GROUP BY "mote"'
 
 
@@ -62,11 +67,12 @@ class InfluxStore:
 
     def write(self, profile: Profile, table: pl.DataFrame) -> None:
         table = conform(profile, table).unique(KEYS, keep="last", maintain_order=True)
-        for _ in self._posts.map(self._post, [lines(profile, chunk) for chunk in table.iter_slices(CHUNK)]):
+        deed = partial(self._post_lines, profile)
+        for _ in self._posts.map(deed, table.iter_slices(CHUNK)):
             pass
 
     def latest(self, profile: Profile, motes: Sequence[int]) -> pl.DataFrame:
-        # Flags, which every reading has, say where the newest are; LIMIT 1 over all the fields takes twice as long.
+        # Origins, which every reading has, say where the newest are; LIMIT 1 over all the fields takes twice as long.
         newest = self._newest(profile, motes)
         found = self._readings(
             profile,
@@ -108,7 +114,7 @@ class InfluxStore:
     def count(self, profile: Profile, start: datetime, end: datetime, *, motes: Sequence[int] | None = None) -> int:
         within = f"time >= {micros(start)}u AND time < {micros(end)}u"
         wheres = [within] if motes is None else [f"{_of(some)} AND {within}" for some in _some(motes)]
-        found = self._query(_select(profile, 'count("flags")', where) for where in wheres)
+        found = self._query(_select(profile, f'count("{ORIGIN}")', where) for where in wheres)
         return sum(int(n) for n in found.get_column("count", default=pl.Series([0])))
 
     def counts(self, profile: Profile, motes: Sequence[int], start: datetime, end: datetime) -> pl.DataFrame:
@@ -116,7 +122,7 @@ class InfluxStore:
             return hourly([])
         within = f"time >= {micros(start)}u AND time < {micros(end)}u"
         wheres = [f"{_of(some)} AND {within}" for some in _some(motes)]
-        found = self._query(_select(profile, 'count("flags")', where, ", time(1h) fill(none)") for where in wheres)
+        found = self._query(_select(profile, f'count("{ORIGIN}")', where, ", time(1h) fill(none)") for where in wheres)
         if not len(found):
             return hourly([])
         return hourly(found.select(pl.col("at").cast(pl.Int64), "mote", pl.col("count").cast(pl.Int64)).rows())
@@ -138,18 +144,20 @@ class InfluxStore:
 
     # ---- the server -----------------------------------------------------------------------------------------
 
+    def _post_lines(self, profile: Profile, table: pl.DataFrame) -> None:
+        self._post(lines(profile, table))
+
     def _post(self, body: str) -> None:
         self._call("/api/v2/write", {**self._place, "precision": "us"}, body, "text/plain; charset=utf-8")
 
     def _newest(self, profile: Profile, motes: Sequence[int]) -> dict[int, int]:
         """Each mote's newest instant in microseconds."""
-        newest = self._query(_select(profile, 'last("flags")', _of(some)) for some in _some(motes))
+        newest = self._query(_select(profile, f'last("{ORIGIN}")', _of(some)) for some in _some(motes))
         return dict(newest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows())
 
     def _readings(self, profile: Profile, wheres: Sequence[str], rest: str = "") -> pl.DataFrame:
         """The stored rows of some conditions, each a statement of its own, in one answer."""
-        kept = [name for name in stored_schema(profile) if name not in (*KEYS, *PACKED)]
-        fields = ", ".join(map(_identifier, (*kept, ORIGIN)))
+        fields = ", ".join(map(_identifier, (*profile.names, *ONCE_FIELDS, ORIGIN)))
         found = _unpacked(self._query(_select(profile, fields, where, rest) for where in wheres))
         return with_schema(profile, _typed(profile, found)).sort(KEYS)
 
@@ -200,26 +208,16 @@ class InfluxStore:
 
 def lines(profile: Profile, table: pl.DataFrame) -> str:
     """A conforming table in line protocol, one line a reading; null fields are left out."""
-    fields = {name: dtype for name, dtype in stored_schema(profile).items() if name not in (*KEYS, *PACKED, "flags")}
-    line = pl.concat_str(
-        pl.lit(f"{_escaped(profile.code, ', ')},mote="),
-        pl.col("mote"),
-        pl.lit(" ") + _field("flags", pl.Int64),  # first, for it is never null and so needs no comma
-        *(pl.lit(",") + _field(name, dtype) for name, dtype in fields.items()),
-        pl.lit(f',{ORIGIN}="'),
-        pl.concat_str([pl.col(name).cast(pl.Int64).cast(pl.String).fill_null("") for name in PACKED], separator=" "),
-        pl.lit('" '),
-        pl.col("at").cast(pl.Int64),
-        ignore_nulls=True,
-    )
-    return "\n".join(table.select(line).to_series().to_list())
-
-
-def _field(name: str, dtype: Any) -> pl.Expr:
-    value = pl.col(name)
-    if dtype in (pl.Int64, INSTANT):
-        value = value.cast(pl.Int64).cast(pl.String) + "i"
-    return pl.lit(f"{_escaped(name, ', =')}=") + value.cast(pl.String)
+    parts = [pl.lit(f"{_escaped(profile.code, ', ')},mote="), pl.col("mote")]
+    for i, name in enumerate(PACKED):  # a null adds nothing here
+        parts += [pl.lit(" " if i else f' {ORIGIN}="'), pl.col(name).cast(WRITTEN_AS.get(name, pl.Int64))]
+    parts.append(pl.lit('"'))
+    for name in profile.names:
+        field = pl.lit(f",{_escaped(name, ', =')}=")
+        # Two parts are quicker than one that has to be made first, but of an absent value the name must go, too.
+        parts += [field + pl.col(name).cast(pl.String)] if table[name].null_count() else [field, pl.col(name)]
+    parts += [pl.lit(" "), pl.col("at").cast(pl.Int64)]
+    return str(table.select(pl.concat_str(parts, ignore_nulls=True).str.join("\n")).item() or "")
 
 
 def _escaped(name: str, marks: str) -> str:
@@ -290,16 +288,21 @@ def _rows(answer: bytes) -> pl.DataFrame:
 
 
 def _unpacked(found: pl.DataFrame) -> pl.DataFrame:
+    """The text field's parts as columns, all of them text."""
     if ORIGIN not in found.columns:
         return found
     parts = pl.col(ORIGIN).str.split_exact(" ", len(PACKED) - 1).struct.rename_fields(PACKED)
-    return found.with_columns(parts).unnest(ORIGIN).with_columns(pl.col(PACKED).replace("", None))
+    table = found.drop(ONCE_FIELDS).with_columns(parts).unnest(ORIGIN)
+    is_short = table["flags"].is_null()  # in a whole text it is never empty
+    if is_short.any():
+        table = table.with_columns(found[name].zip_with(is_short, table[name]) for name in ONCE_FIELDS)
+    return table.with_columns(pl.col(PACKED).replace("", None))
 
 
 def _typed(profile: Profile, found: pl.DataFrame) -> pl.DataFrame:
     """Text fields as what they are: Polars knows no cast from text to a switch or an epoch."""
     return found.with_columns(
-        pl.col(name) == "true" if dtype == pl.Boolean else pl.col(name).cast(pl.Int64).cast(INSTANT)
+        pl.col(name).is_in(["1", "true"]) if dtype == pl.Boolean else pl.col(name).cast(pl.Int64).cast(INSTANT)
         for name, dtype in stored_schema(profile).items()
         if dtype in (pl.Boolean, INSTANT) and name in found.columns and name != "at"
     )

@@ -389,9 +389,25 @@ def test_influx_set_up_wrongly_names_the_setting_to_mend(addresses, indoor, chan
 @pytest.mark.service
 def test_influx_refuses_a_field_of_another_type_in_its_own_words(addresses, indoor):
     store = influx(addresses)
-    store._post(f"{indoor.code},mote=1 flags=0i,temperature=5i {micros(NOON)}")
+    store._post(f"{indoor.code},mote=1 temperature=5i {micros(NOON)}")
 
     with pytest.raises(StoreRefused, match=r"field type conflict.*temperature"):
         store.write(indoor, readings(indoor, 21.5, 21.6))
 
+    store.forget(indoor, [1], LATER)
+
+
+@pytest.mark.service
+def test_influx_answers_readings_that_an_older_version_wrote_beside_new_ones(addresses, indoor):
+    store, table = influx(addresses), readings(indoor, 21.5, 21.6, 21.7)
+    verdict = 'flags=8i,surprise=4.5,is_anomaly=true,origin="7 5 3 1 0 17 9000000"'
+    store._post("\n".join(f"{indoor.code},mote=1 temperature=20.5,{verdict} {at}" for at in table["at"].cast(pl.Int64)))
+
+    store.write(indoor, table[1:])
+
+    found = store.between(indoor, [1], NOON, LATER)
+    assert found[1:].equals(table[1:])
+    assert found.select("flags", "surprise", "is_anomaly", "votes", "offset").row(0) == (8, 4.5, True, 7, 17)
+    assert store.count(indoor, NOON, LATER) == 3
+    assert store.latest(indoor, [1])["temperature"].to_list() == [21.7]
     store.forget(indoor, [1], LATER)

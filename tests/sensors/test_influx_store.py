@@ -60,8 +60,7 @@ def readings(*values, mote=7):
 
 def test_a_reading_is_one_line_with_its_mote_as_only_tag_and_no_empty_field():
     assert lines(INDOOR, readings((21.5, float("nan")))) == (
-        "indoor,mote=7 flags=0i,temperature=21.5,is_anomaly=false,"
-        f'origin="0 0 0 1 0 0 {micros(NOON) + 50_000}" {micros(NOON)}'
+        f'indoor,mote=7 origin="0 0 0 1 0 0 {micros(NOON) + 50_000} 0  0",temperature=21.5 {micros(NOON)}'
     )
 
 
@@ -106,13 +105,31 @@ def test_a_query_that_fails_while_it_runs_is_no_empty_answer(store, server):
 
 
 def test_answers_of_several_statements_are_read_as_one_table(store, server):
-    rows = [f"indoor,mote={mote},{micros(NOON)},21.5,,5,,true,-9 0 3 1 0 17 {micros(LATER)}" for mote in (8, 7)]
+    rows = [f"indoor,mote={mote},{micros(NOON)},21.5,,,,,-9 0 3 1 0 17 {micros(LATER)} 5  1" for mote in (8, 7)]
     server.answer = 200, f"{HEAD}\n{rows[0]}\n\n{HEAD}\n{rows[1]}\n"
 
     found = store.between(INDOOR, [7, 8], NOON, LATER)
 
     assert found.select("mote", "at", "temperature", "humidity", "votes", "is_anomaly", "received_at").rows() == [
         (mote, NOON, 21.5, None, -9, True, LATER) for mote in (7, 8)
+    ]
+
+
+def test_what_was_written_with_fields_of_its_own_for_the_verdict_is_read_beside_what_has_it_in_the_text(store, server):
+    whole, short = f"0 0 3 1 0 17 {micros(LATER)} 5 0.25 0", f"0 0 3 1 0 16 {micros(LATER)}"
+    server.answer = (
+        200,
+        (
+            f"{HEAD}\nindoor,mote=7,{micros(NOON)},21.5,,9,4.5,true,{short}\n"
+            f"indoor,mote=7,{micros(LATER)},21.5,,9,4.5,true,{whole}\n"
+        ),
+    )
+
+    found = store.between(INDOOR, [7], NOON, LATER)
+
+    assert found.select("offset", "flags", "surprise", "is_anomaly").rows() == [
+        (16, 9, 4.5, True),
+        (17, 5, 0.25, False),
     ]
 
 
