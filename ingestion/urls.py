@@ -3,9 +3,10 @@
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
-from django.views.generic import TemplateView
+from django.views.generic import RedirectView, TemplateView
 
 from ingestion import (
+    account_page,
     alert_page,
     alerts_page,
     audit_page,
@@ -74,6 +75,9 @@ urlpatterns = [
     path("profiles/<slug:code>/", profile_pages.profile, name="profile"),
     path("profiles/<slug:code>/pack.toml", profile_pages.profile_pack, name="profile-pack"),
     path("audit/", audit_page.audit_log, name="audit"),
+    path("account/", account_page.account_page, name="account"),
+    path("account/sessions/end", account_page.end_logins, name="account-end"),
+    path("profile/", RedirectView.as_view(pattern_name="account")),
     path("account/tokens/", token_pages.tokens, name="tokens"),
     path("login/", views.Login.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(next_page="logged_out"), name="logout"),

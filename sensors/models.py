@@ -362,3 +362,25 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.user}"
+
+
+class Preferences(models.Model):
+    """How a person wants the pages. Who has none sees the site's zone and the browser's theme."""
+
+    class Theme(models.TextChoices):
+        SYSTEM = "", "as the system"
+        LIGHT = "light"
+        DARK = "dark"
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="preferences")
+    time_zone = models.CharField(
+        max_length=64, blank=True, validators=[valid_time_zone], help_text="Empty: that of the site"
+    )
+    theme = models.CharField(max_length=8, choices=Theme, blank=True, default=Theme.SYSTEM)
+    toured_at = models.DateTimeField(null=True, blank=True, help_text="When the tour was taken or declined")
+
+    class Meta:
+        verbose_name_plural = "preferences"
+
+    def __str__(self) -> str:
+        return f"preferences of {self.user}"

@@ -25,6 +25,7 @@ from mlops import api as mlops
 from mlops import ml_urls
 from mlops import root_cause_api as root_cause
 from mlops import watch_urls as watch
+from sensors import account_api as account
 from sensors import analytics_api as summaries
 from sensors import api as sensors
 from sensors import audit_api as audit
@@ -128,6 +129,8 @@ urlpatterns = [
     path("quality/reports/<int:pk>/readings", quality.FailingReadings.as_view(), name="quality-readings"),
     path("audit", audit.Audit.as_view(), name="audit"),
     path("audit/export", audit.AuditExport.as_view(), name="audit-export"),
+    path("account", account.Account.as_view(), name="account"),
+    path("account/sessions", account.Logins.as_view(), name="account-sessions"),
     path("tokens", tokens.Tokens.as_view(), name="tokens"),
     path("tokens/<int:pk>", tokens.OneToken.as_view(), name="token"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

@@ -22,7 +22,10 @@ def version() -> str:
 
 def site(request: HttpRequest) -> dict[str, Any]:
     """`waiting` is asked for where the header shows it, and costs nothing elsewhere."""
+    wants = getattr(request, "preferences", None)
     return {
+        "zone": timezone.get_current_timezone_name(),
+        "account_theme": wants.theme if wants is not None and wants.pk else None,
         "sieis_version": version(),
         "is_demo": settings.SIEIS_DEMO,
         "waiting": lambda: waiting(timezone.now()),

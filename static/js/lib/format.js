@@ -1,5 +1,7 @@
 /** Numbers, instants and words as people read them. Pure. The server's first paint says the same (ingestion/words.py). */
 
+import { wall } from "./zone.js";
+
 export const NOTHING = "–";
 
 /** Digits behind the point that a sensor of this resolution deserves; more than two only make a table restless. */
@@ -38,30 +40,30 @@ export function ago(seconds) {
 
 const two = (part) => String(part).padStart(2, "0");
 
-/** The time of day where the reader is: 09:05:03, or 09:05 without seconds. */
+/** The time of day on the page's wall clock: 09:05:03, or 09:05 without seconds. */
 export function clock(ms, { seconds = true } = {}) {
-  const at = new Date(ms);
-  const minutes = `${two(at.getHours())}:${two(at.getMinutes())}`;
-  return seconds ? `${minutes}:${two(at.getSeconds())}` : minutes;
+  const at = wall(ms);
+  const minutes = `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}`;
+  return seconds ? `${minutes}:${two(at.getUTCSeconds())}` : minutes;
 }
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** A tick of an axis that is so many milliseconds long: with the day where one alone would not do. */
 export function tick(ms, spanMs) {
-  const at = new Date(ms);
-  const day = `${at.getDate()} ${MONTHS[at.getMonth()]}`;
+  const at = wall(ms);
+  const day = `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]}`;
   if (spanMs < 180_000) return clock(ms);
   if (spanMs <= 43_200_000) return clock(ms, { seconds: false });
-  const isMidnight = at.getHours() === 0 && at.getMinutes() === 0;
+  const isMidnight = at.getUTCHours() === 0 && at.getUTCMinutes() === 0;
   if (spanMs <= 259_200_000) return isMidnight ? day : clock(ms, { seconds: false });
-  return isMidnight ? day : `${day} ${two(at.getHours())} h`;
+  return isMidnight ? day : `${day} ${two(at.getUTCHours())} h`;
 }
 
 /** Day and time: 2026-03-02 09:05:03. */
 export function instant(ms) {
-  const at = new Date(ms);
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(ms)}`;
+  const at = wall(ms);
+  return `${at.getUTCFullYear()}-${two(at.getUTCMonth() + 1)}-${two(at.getUTCDate())} ${clock(ms)}`;
 }
 
 /** The word for a score; the borders are those of sensors/readings.py. */

@@ -1,4 +1,5 @@
 /** From values to pixels and colours. Pure. */
+import { offsetMs } from "./zone.js";
 
 export function linear([low, high], [start, end]) {
   const span = high - low || 1;
@@ -111,10 +112,10 @@ export function field(points, { width, height, columns, rows, reach }) {
 const STEPS_S = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 432_000,
   864_000, 2_592_000];
 
-/** Round times of the reader's day between two instants, `most` at most. */
-export function timeTicks(low, high, most, offsetMs = new Date(low).getTimezoneOffset() * -60_000) {
+/** Round times of the page's day between two instants, `most` at most. */
+export function timeTicks(low, high, most, ahead = offsetMs(low)) {
   const stepMs = 1000 * (STEPS_S.find((step) => (high - low) / 1000 / step <= most) ?? STEPS_S.at(-1));
   const ticks = [];
-  for (let at = Math.ceil((low + offsetMs) / stepMs) * stepMs - offsetMs; at <= high; at += stepMs) ticks.push(at);
+  for (let at = Math.ceil((low + ahead) / stepMs) * stepMs - ahead; at <= high; at += stepMs) ticks.push(at);
   return ticks;
 }

@@ -1,5 +1,5 @@
 /** What every page has: theme, menus, toasts, times. */
-import { find, findAll, tellTimes } from "../parts/page.js";
+import { find, findAll, send, tellTimes, toast } from "../parts/page.js";
 
 const NEXT = { "": "light", light: "dark", dark: "" };
 const NAMES = { "": "as the system", light: "light", dark: "dark" };
@@ -21,8 +21,9 @@ function changeTheme() {
     if (theme) localStorage.setItem("sieis-theme", theme);
     else localStorage.removeItem("sieis-theme");
   } catch {
-    // Storage may be forbidden; the choice then lasts as long as the page.
+    // Storage may be forbidden; the choice then lasts as long as the page, or is the account's.
   }
+  if (root.dataset.account) send("PATCH", "/api/v1/account", { theme }).catch((refused) => toast(refused.message, "error"));
 }
 
 for (const button of findAll("[data-theme-toggle]")) {

@@ -1,5 +1,6 @@
 /** The alert budget: the slider moves along the curve, a look asks the server, and a question comes before a deed. */
 import { chosen } from "../lib/budget.js";
+import { submitsAfterAQuestion } from "../parts/deeds.js";
 import { find, findAll, say } from "../parts/page.js";
 
 const look = find("[data-look]");
@@ -40,16 +41,4 @@ look?.elements.profile.addEventListener("change", () => {
   look.requestSubmit();
 });
 
-const dialog = document.getElementById("sure");
-let asking = null;
-for (const form of findAll("form[data-sure]")) {
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    asking = form;
-    say(find("h2", dialog), form.dataset.question);
-    say(find("p", dialog), form.dataset.consequence);
-    say(find(".primary", dialog), form.dataset.verb);
-    dialog.showModal();
-  });
-}
-find(".primary", dialog)?.addEventListener("click", () => asking.submit());
+submitsAfterAQuestion();

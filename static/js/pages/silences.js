@@ -1,5 +1,6 @@
 /** The Silences page: what a silence would do is shown while it is written; it is added, and lifted after a question. */
 import { instant } from "../lib/format.js";
+import { fieldOf, instantOf } from "../lib/local-time.js";
 import { find, post, say } from "../parts/page.js";
 import { removesAfterAQuestion, submits, weekly } from "../parts/deeds.js";
 
@@ -8,11 +9,7 @@ const shown = find("#preview");
 const HOUR_MS = 3_600_000;
 let waits = null;
 
-/** A moment as a datetime-local field writes it, in the reader's own time. */
-function local(ms) {
-  const at = new Date(ms - new Date(ms).getTimezoneOffset() * 60_000);
-  return at.toISOString().slice(0, 16);
-}
+const local = (ms) => fieldOf(ms).slice(0, 16);
 
 function body() {
   const { scope, kind, starts_at: starts, ends_at: ends, reason, is_maintenance: isMaintenance } = Object.fromEntries(new FormData(form));
@@ -20,8 +17,8 @@ function body() {
   return {
     ...(what && { [what]: name.join(" ") }),
     kind,
-    starts_at: new Date(starts).toISOString(),
-    ends_at: ends ? new Date(ends).toISOString() : null,
+    starts_at: instantOf(starts),
+    ends_at: instantOf(ends),
     weekly: weekly(form, "weekly"),
     is_maintenance: Boolean(isMaintenance),
     reason: reason || "not said yet",

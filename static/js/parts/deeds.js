@@ -57,6 +57,23 @@ export function removesAfterAQuestion() {
   });
 }
 
+/** Forms with data-sure ask the person first, in the dialog #sure. */
+export function submitsAfterAQuestion() {
+  const dialog = document.getElementById("sure");
+  let asking = null;
+  for (const form of findAll("form[data-sure]")) {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      asking = form;
+      say(find("h2", dialog), form.dataset.question);
+      say(find("p", dialog), form.dataset.consequence);
+      say(find(".primary", dialog), form.dataset.verb);
+      dialog.showModal();
+    });
+  }
+  find(".primary", dialog)?.addEventListener("click", () => asking.submit());
+}
+
 /** Hours of the week from a form's fields `<name>-day` (checked ones), `-from`, `-to` and `-zone`; null without days. */
 export function weekly(form, name) {
   const days = findAll(`[name="${name}-day"]:checked`, form).map((box) => Number(box.value));

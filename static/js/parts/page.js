@@ -1,5 +1,9 @@
 /** What every page's module needs of its page: data, the API, the time, words to the person. */
 import { ago, clock, instant } from "../lib/format.js";
+import { useZone } from "../lib/zone.js";
+
+const { zone } = document.documentElement.dataset;
+useZone(zone);
 
 export const find = (selector, within = document) => within.querySelector(selector);
 export const findAll = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -77,13 +81,13 @@ const TIMES = {
   instant: (ms) => instant(ms),
 };
 
-/** Tells all instants below an element in the reader's own time; ages are told anew at each call. */
+/** Tells all instants below an element by the page's wall clock; ages are told anew at each call. */
 export function tellTimes(within = document, now = Date.now()) {
   for (const element of findAll("time[data-as]", within)) {
     const ms = Date.parse(element.dateTime);
     if (!Number.isFinite(ms)) continue;
     say(element, TIMES[element.dataset.as](ms, now));
-    if (element.dataset.as === "ago" && !element.title) element.title = instant(ms);
+    if (!element.title) element.title = element.dataset.as === "instant" ? zone : `${instant(ms)} ${zone}`;
   }
 }
 
