@@ -103,7 +103,7 @@ def raise_system_alert(
     return active
 
 
-def clear_system_alert(*, subject: str, kind: str, now: datetime) -> list[Alert]:
+def clear_system_alert(*, subject: str, kind: str, now: datetime, why: str = "its cause is gone") -> list[Alert]:
     """Resolves the alert whose cause is gone; answers what was resolved."""
     standing = Alert.objects.active().filter(subject=subject, kind=kind)
     if not standing.exists():  # asked often, and mostly in vain: no write lock for nothing
@@ -112,5 +112,5 @@ def clear_system_alert(*, subject: str, kind: str, now: datetime) -> list[Alert]
         active = list(standing.select_for_update())
         for alert in active:
             alert.last_seen_at = now
-            _end(alert, at=now, now=now, why="its cause is gone")
+            _end(alert, at=now, now=now, why=why)
     return active

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from mlops import api, budget_api, calibration_api, predict_api, tracing_api
+from mlops.forecasts import record_api
 
 urlpatterns = [
     path("models/rollback", api.RollBack.as_view(), name="model-rollback"),
@@ -14,6 +15,8 @@ urlpatterns = [
     path("ml/alert-budget", budget_api.AlertBudget.as_view(), name="alert-budget"),
     path("ml/alert-budget/undo", budget_api.UndoBudget.as_view(), name="alert-budget-undo"),
     path("ml/alert-budget/history", budget_api.BudgetStory.as_view(), name="alert-budget-history"),
+    path("risks", record_api.Risks.as_view(), name="risks"),
+    path("ml/forecast/accuracy", record_api.ForecastAccuracy.as_view(), name="forecast-accuracy"),
     path("ml/scored", tracing_api.ScoredBy.as_view(), name="scored-by"),
     path("ml/train", api.Retrain.as_view(), name="train"),
     path("ml/retrain", api.Retrain.as_view(), name="retrain"),

@@ -13,8 +13,10 @@ from django.utils import timezone
 
 from mlops import children, keeping, retraining, shadowing, training, validating
 from mlops.drift import watching
+from mlops.forecasts import issuing
 from sensors.lake import lake
 from sensors.registry import current_fleet
+from sensors.stores import hot
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +91,25 @@ def compact_lake() -> None:
             failed.append(f"{table}: {error}")
     if failed:
         raise RuntimeError(f"Not compacted: {'; '.join(failed)}")
+
+
+@shared_task
+def issue_forecasts() -> None:
+    """Forecasts the fleet; a mote that fails stops no other, and is named in the end."""
+    done = issuing.issue(timezone.now(), lake=lake(), fleet=current_fleet())
+    if done is None:
+        log.info("forecasts_being_issued_already")
+        return
+    log.info("forecasts_issued", n=len(done.forecasts), n_refused=len(done.refused))
+    if done.failed:
+        raise RuntimeError(f"Not forecast: {'; '.join(done.failed)}")
+
+
+@shared_task
+def score_forecasts() -> None:
+    """Holds forecasts and warnings whose time has passed to what came."""
+    n = issuing.score(timezone.now(), store=hot(), fleet=current_fleet())
+    log.info("forecasts_scored", n=n)
 
 
 @worker_ready.connect

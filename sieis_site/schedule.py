@@ -19,6 +19,7 @@ HOURLY = "50 * * * *"
 NIGHTLY = "30 2 * * *"
 EARLY = "30 4 * * *"  # when the hot store has forgotten what is old
 HOURLY = "7 * * * *"
+AFTER_THE_HOUR, WHEN_SCORED = "10 * * * *", "12 * * * *"
 WEEKLY = "0 3 * * 1"  # Monday 03:00, when a site sleeps
 
 
@@ -48,6 +49,8 @@ def install_schedule() -> list[str]:
         "Forget old quarantine": {"task": "ingestion.tasks.forget_old_quarantine", "crontab": _crontab(NIGHTLY)},
         "Measure capability": {"task": "ingestion.tasks.measure_capability", "crontab": _crontab(HOURLY)},
         "Tidy judged files": {"task": "ingestion.tasks.tidy_judged_files", "interval": every_minute},
+        "Score forecasts": {"task": "mlops.tasks.score_forecasts", "crontab": _crontab(AFTER_THE_HOUR)},
+        "Issue forecasts": {"task": "mlops.tasks.issue_forecasts", "crontab": _crontab(WHEN_SCORED)},
         "Back up the models": {"task": "mlops.tasks.back_up_models", "crontab": _crontab(EARLY)},
         "Compact the lake": {"task": "mlops.tasks.compact_lake", "crontab": _crontab(NIGHTLY)},
         "Follow shadows": {"task": "mlops.tasks.follow_shadows", "interval": every_minute, "expire_seconds": SOON_S},

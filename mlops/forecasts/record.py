@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Window
+from django.db.models import F, Max, Window
 from django.db.models.functions import RowNumber
 
 from mlops.forecasting.intervals import LEVELS
@@ -55,21 +55,21 @@ class Said:
 # ---- keeping ------------------------------------------------------------------------------------------------
 
 
-def keep(said: Sequence[Said], *, lake: Lake, now: datetime) -> list[IssuedForecast]:
-    """Keeps those that were not kept yet; answers them. StoreUnavailable leaves them to be brought to the lake next."""
-    issued_at = max(now, _instant(lake.recorded(TABLE, APP) or 0))  # a clock set back shall lose nothing
-    with transaction.atomic():
-        fresh = _unkept([_row(one, issued_at) for one in said])
-        IssuedForecast.objects.bulk_create(fresh)
-    to_lake(lake)
-    return fresh
+@transaction.atomic
+def keep(said: Sequence[Said], *, now: datetime) -> list[IssuedForecast]:
+    """Keeps at hand those that were not kept yet; answers them. `to_lake` brings them on."""
+    newest = IssuedForecast.objects.aggregate(at=Max("issued_at"))["at"]
+    # A clock that was set back shall keep nothing out of the lake, which is told until when it has all.
+    issued_at = now if newest is None else max(now, newest + timedelta(microseconds=1))
+    fresh = _unkept([_row(one, issued_at) for one in said])
+    return IssuedForecast.objects.bulk_create(fresh)
 
 
 def _row(one: Said, issued_at: datetime) -> IssuedForecast:
-    origin_at, n = _instant(one.origin_at), one.values.shape[1]
+    ends_at = (one.origin_at // one.step + one.values.shape[1] + 1) * one.step  # steps are those of the panel's grid
     return IssuedForecast(
-        mote_id=one.mote, channel=one.channel, version=one.version, issued_at=issued_at, origin_at=origin_at,
-        ends_at=_instant(one.origin_at + n * one.step), step_s=one.step / 1e6,
+        mote_id=one.mote, channel=one.channel, version=one.version, issued_at=issued_at,
+        origin_at=_instant(one.origin_at), ends_at=_instant(ends_at), step_s=one.step / 1e6,
         values=np.ascontiguousarray(one.values, dtype="<f4").tobytes(), risks=list(one.risks),
     )  # fmt: skip
 
@@ -182,16 +182,21 @@ class Came:
 
     def outcome(self, row: IssuedForecast) -> tuple[float, Floats]:
         """The value that was known last, and the mean of each step; NaN where nothing was measured."""
-        at, values = self.readings[row.mote_id]
-        column = values[:, self.profile.names.index(row.channel)] if row.channel in self.profile.names else at * np.nan
-        step, n = round(row.step_s * 1e6), row.rows.shape[1]
-        place = np.rint((at - micros(row.origin_at)) / step).astype(np.int64)
-        there = np.isfinite(column) & (place >= 0) & (place <= n)
+        means = self.means(row.mote_id, row.channel, row.origin_at, row.step_s, row.rows.shape[1])
+        return float(means[0]), means[1:]
+
+    def means(self, mote: int, channel: str, origin_at: datetime, step_s: float, n: int) -> Floats:
+        """Of the origin's own step, as far as it was known, and of the n that follow: whole steps since 1970."""
+        if channel not in self.profile.names:
+            return np.full(n + 1, np.nan)
+        at, values = self.readings[mote]
+        column, origin, step = values[:, self.profile.names.index(channel)], micros(origin_at), round(step_s * 1e6)
+        place = at // step - origin // step
+        there = np.isfinite(column) & ((place > 0) & (place <= n) | (place == 0) & (at <= origin))
         total = np.bincount(place[there], column[there], minlength=n + 1)
         count = np.bincount(place[there], minlength=n + 1)
         with np.errstate(invalid="ignore"):
-            means = total / count
-        return float(means[0]), means[1:]
+            return np.asarray(total / count)
 
 
 def came_between(profile: Profile, motes: Sequence[int], start: datetime, end: datetime, store: HotStore) -> Came:

@@ -28,6 +28,12 @@ def mote() -> Mote:
     return Mote.objects.get()
 
 
+def keep(said, *, now):
+    kept = record.keep(said, now=now)
+    record.to_lake(lake())
+    return kept
+
+
 def score(now):
     return record.score(now, store=hot(), fleet=current_fleet())
 
@@ -35,9 +41,9 @@ def score(now):
 def test_a_forecast_told_twice_is_kept_once_at_hand_and_in_the_lake(mote):
     first = said(NOON, np.full(12, 21.0))
 
-    assert len(record.keep([first, first], lake=lake(), now=NOON)) == 1
-    assert record.keep([first], lake=lake(), now=NOON + HOUR) == []
-    record.keep([said(NOON + HOUR, np.full(12, 22.0))], lake=lake(), now=NOON + HOUR)
+    assert len(keep([first, first], now=NOON)) == 1
+    assert keep([first], now=NOON + HOUR) == []
+    keep([said(NOON + HOUR, np.full(12, 22.0))], now=NOON + HOUR)
 
     table = lake().scan("forecasts").sort("origin_at", "step").collect()
     assert len(table) == 24
@@ -47,12 +53,10 @@ def test_a_forecast_told_twice_is_kept_once_at_hand_and_in_the_lake(mote):
 
 
 def test_what_did_not_reach_the_lake_gets_there_with_the_next_forecast(mote):
-    record.keep([said(NOON, np.full(3, 21.0))], lake=lake(), now=NOON)
-    last = IssuedForecast.objects.get()
-    last.pk, last.origin_at, last.issued_at = None, NOON + STEP, NOON + STEP
-    last.save(force_insert=True)  # as a process leaves it that dies between the two
+    keep([said(NOON, np.full(3, 21.0))], now=NOON)
+    record.keep([said(NOON + STEP, np.full(3, 21.0))], now=NOON + STEP)  # and the lake is away
 
-    record.keep([said(NOON + HOUR, np.full(3, 21.0))], lake=lake(), now=NOON + HOUR)
+    keep([said(NOON + HOUR, np.full(3, 21.0))], now=NOON + HOUR)
     record.to_lake(lake())
 
     kept = lake().scan("forecasts").select("origin_at").collect()["origin_at"].value_counts()
@@ -60,9 +64,9 @@ def test_what_did_not_reach_the_lake_gets_there_with_the_next_forecast(mote):
 
 
 def test_a_clock_that_was_set_back_keeps_no_forecast_out_of_the_lake(mote):
-    record.keep([said(NOON + HOUR, np.full(3, 21.0))], lake=lake(), now=NOON + HOUR)
+    keep([said(NOON + HOUR, np.full(3, 21.0))], now=NOON + HOUR)
 
-    record.keep([said(NOON, np.full(3, 21.0))], lake=lake(), now=NOON)
+    keep([said(NOON, np.full(3, 21.0))], now=NOON)
 
     assert lake().scan("forecasts").select(pl.col("origin_at").n_unique()).collect().item() == 2
 
@@ -70,10 +74,10 @@ def test_a_clock_that_was_set_back_keeps_no_forecast_out_of_the_lake(mote):
 def test_a_forecast_is_scored_by_what_came_when_its_time_has_passed(mote):
     measured(NOON, [20.0, *np.linspace(20.0, 24.0, 12)])
     told = said(NOON, np.full(12, 21.0), spread=1.0, risks=[risk(23.5, 0.3), risk(28.0, 0.1)])
-    record.keep([told], lake=lake(), now=NOON)
+    keep([told], now=NOON)
 
-    assert score(NOON + timedelta(minutes=59)) == 0
-    assert score(NOON + timedelta(minutes=66)) == 1
+    assert score(NOON + timedelta(minutes=69)) == 0
+    assert score(NOON + timedelta(minutes=70)) == 1
     assert score(NOON + 2 * HOUR) == 0
 
     kept = IssuedForecast.objects.get()
@@ -92,7 +96,7 @@ def test_a_forecast_is_scored_by_what_came_when_its_time_has_passed(mote):
 
 def test_silence_is_no_outcome(mote):
     measured(NOON, [20.0, 20.0])
-    record.keep([said(NOON, np.full(12, 21.0), risks=[risk(28.0, 0.4)])], lake=lake(), now=NOON)
+    keep([said(NOON, np.full(12, 21.0), risks=[risk(28.0, 0.4)])], now=NOON)
 
     assert score(NOON + 2 * HOUR) == 1
 
@@ -104,7 +108,7 @@ def test_silence_is_no_outcome(mote):
 def test_the_last_ones_stay_at_hand_and_those_that_wait_for_their_outcome(mote, settings):
     settings.SIEIS_FORECASTS_KEPT = 2
     for i in range(5):
-        record.keep([said(NOON + i * HOUR, np.full(3, 21.0))], lake=lake(), now=NOON + i * HOUR)
+        keep([said(NOON + i * HOUR, np.full(3, 21.0))], now=NOON + i * HOUR)
 
     score(NOON + 3 * HOUR)  # the first three are over
 

@@ -1,0 +1,205 @@
+"""The Forecast page: the fleet by risk, and of one mote how each channel goes on, with what was said a day ago."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from ingestion import words
+from mlops.forecasts import fleet_risks, record
+from mlops.forecasts.fleet_risks import FleetRisk
+from mlops.forecasts.issued_models import IssuedForecast
+from mlops.forecasts.record import Came
+from mlops.models import Kind, ModelVersion
+from sensors.fleet import Fleet, MoteRef
+from sensors.readings import Channel, Floats, micros
+from sensors.registry import current_fleet
+from sensors.roles import role_required
+from sensors.stores import HotStore, StoreUnavailable, hot
+
+DAY = timedelta(days=1)
+ROWS = 24  # of a table behind a chart
+MARGIN = timedelta(hours=1)  # a clock that is ahead
+
+
+@dataclass(frozen=True, slots=True)
+class MoteRow:
+    """A mote of the fleet with the limit that it is likeliest to pass."""
+
+    mote: MoteRef
+    worst: FleetRisk | None
+    is_chosen: bool
+
+    @property
+    def key(self) -> str:
+        return f"{self.mote.site}/{self.mote.code}"
+
+    @property
+    def level(self) -> str:
+        return self.worst.level if self.worst else "unknown"
+
+    @property
+    def chance(self) -> str:
+        return f"{self.worst.risk['probability']:.0%}".replace("%", " %") if self.worst else words.NOTHING
+
+
+@dataclass(frozen=True)
+class Fan:
+    """How a channel goes on."""
+
+    channel: Channel
+    forecast: IssuedForecast
+    risks: Sequence[FleetRisk]
+    record: record.TrackRecord
+    past: list[tuple[float, float | None]]  # milliseconds, value
+    earlier: IssuedForecast | None
+    came: Floats  # at the steps of the earlier one
+
+    @property
+    def worst(self) -> FleetRisk | None:
+        return self.risks[0] if self.risks else None
+
+    @property
+    def table(self) -> list[tuple[datetime, list[str]]]:
+        """At some of the steps: mean, and both intervals."""
+        return [(at, [self._text(one) for one in self.forecast.rows[:, i].tolist()]) for i, at in _some(self.forecast)]
+
+    @property
+    def compared(self) -> list[tuple[datetime, list[str], str]]:
+        """At some of the steps of the earlier one: mean and interval, what came, and whether it lay within."""
+        if self.earlier is None:
+            return []
+        found = []
+        for i, at in _some(self.earlier):
+            mean, _, low, _, high, _ = self.earlier.rows[:, i].tolist()
+            came = float(self.came[i])
+            is_in = "nothing measured" if came != came else "yes" if low <= came <= high else "no"
+            found.append((at, [self._text(one) for one in (mean, low, high, came)], is_in))
+        return found
+
+    def _text(self, value: float) -> str:
+        return words.number(value, words.decimals_of(self.channel.resolution))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """For the page's module; instants are milliseconds."""
+        limits = {(one.risk["value"], one.risk["is_upper"]): one.risk["limit"] for one in self.risks}
+        return {
+            "code": self.channel.code, "label": self.channel.label, "unit": self.channel.unit,
+            "resolution": self.channel.resolution, "past": self.past, "forecast": drawn(self.forecast),
+            "earlier": drawn(self.earlier) if self.earlier else None,
+            "limits": [{"value": value, "name": name} for (value, _), name in limits.items()],
+        }  # fmt: skip
+
+
+def drawn(forecast: IssuedForecast) -> dict[str, Any]:
+    """A forecast for a chart: instants are milliseconds."""
+    names = ("mean", "q025", "q10", "q50", "q90", "q975")
+    rows = np.round(forecast.rows, 4).tolist()
+    return {
+        "origin": micros(forecast.origin_at) / 1000, "step": forecast.step_s * 1000,
+        **dict(zip(names, rows, strict=True)),
+    }  # fmt: skip
+
+
+def _some(forecast: IssuedForecast) -> list[tuple[int, datetime]]:
+    """Every so manieth step, the last among them."""
+    instants = forecast.instants
+    every = max(len(instants) // ROWS, 1)
+    return [(i, instants[i]) for i in range(len(instants) - 1, -1, -every)][::-1]
+
+
+# ---- one mote -----------------------------------------------------------------------------------------------
+
+
+def fans(mote: MoteRef, risks: Sequence[FleetRisk], *, fleet: Fleet, store: HotStore, now: datetime) -> list[Fan]:
+    """Of all channels that have a forecast, the likeliest to pass a limit first. StoreUnavailable."""
+    profile = fleet.profiles[mote.profile]
+    known = {one.code: one for one in profile.channels}
+    kept = IssuedForecast.objects.filter(mote=mote.id, channel__in=known)
+    last = {row.channel: row for row in kept.order_by("origin_at")}
+    earlier = {code: _a_day_before(row) for code, row in last.items()}
+    if not last:
+        return []
+    starts = [row.origin_at - 2 * row.step - (row.ends_at - row.origin_at) for row in last.values()]
+    starts += [row.origin_at - row.step for row in earlier.values() if row]
+    came = record.came_between(profile, [mote.id], min(starts), now + MARGIN, store)
+    records = record.track_records([(mote.id, code) for code in last])
+    found = [
+        _fan(known[code], row, [one for one in risks if one.mote == mote and one.channel.code == code],
+             records[mote.id, code], earlier[code], came)
+        for code, row in last.items()
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: risks.index(one.worst) if one.worst else len(risks))
+
+
+def _a_day_before(row: IssuedForecast) -> IssuedForecast | None:
+    """The forecast that was made a day before, or as long before as this one looks ahead."""
+    until = row.origin_at - min(DAY, row.ends_at - row.origin_at)
+    of_it = IssuedForecast.objects.filter(mote=row.mote_id, channel=row.channel)
+    return of_it.filter(origin_at__lte=until, origin_at__gt=until - DAY).order_by("-origin_at").first()
+
+
+def _fan(
+    channel: Channel, row: IssuedForecast, risks: Sequence[FleetRisk], kept: record.TrackRecord,
+    earlier: IssuedForecast | None, came: Came,
+) -> Fan:  # fmt: skip
+    n = row.rows.shape[1]
+    start = row.origin_at - n * row.step
+    until = came.readings[row.mote_id][0].max(initial=micros(row.origin_at))
+    means = came.means(
+        row.mote_id, row.channel, start, row.step_s, n + int((until - micros(row.origin_at)) // (row.step_s * 1e6))
+    )
+    at = micros(start) / 1000 + np.arange(len(means)) * row.step_s * 1000
+    past = [(x, None if y != y else round(y, 4)) for x, y in zip(at.tolist(), means.tolist(), strict=True)]
+    outcome = came.outcome(earlier)[1] if earlier else np.zeros(0)
+    return Fan(channel, row, risks, kept, past, earlier, outcome)
+
+
+# ---- the page -----------------------------------------------------------------------------------------------
+
+
+@require_safe
+@role_required()
+def forecast(request: HttpRequest) -> HttpResponse:
+    fleet, now = current_fleet(), timezone.now()
+    risks = fleet_risks.fleet_risks(fleet)
+    rows = _rows(fleet, risks, request.GET)
+    chosen = next((row.mote for row in rows if row.is_chosen), None)
+    found: list[Fan] = []
+    fault: StoreUnavailable | None = None
+    try:
+        found = fans(chosen, risks, fleet=fleet, store=hot(), now=now) if chosen else []
+    except StoreUnavailable as away:
+        fault = away
+    shown = {
+        "rows": rows, "chosen": chosen, "fans": found, "store_fault": fault,
+        "counts": {name: sum(row.level == name for row in rows) for name in ("beyond", "high", "medium", "low")},
+        "issued_at": max((one.forecast.issued_at for one in found), default=None),
+        "serving": ModelVersion.every.filter(kind=Kind.FORECAST, stage=ModelVersion.Stage.PRODUCTION).exists(),
+        "profiles": sorted(fleet.profiles),
+        "data": {"channels": [one.data for one in found]},
+    }  # fmt: skip
+    return render(request, "forecast.html", shown)
+
+
+def _rows(fleet: Fleet, risks: Sequence[FleetRisk], asked: Mapping[str, str]) -> list[MoteRow]:
+    """The motes that have a forecast, the worst first; chosen is who was asked for, else the first."""
+    worst: dict[int, FleetRisk | None] = {}
+    for one in risks:
+        worst.setdefault(one.mote.id, one)
+    for row in fleet_risks.newest(fleet):
+        worst.setdefault(row.mote_id, None)
+    motes = [fleet.by_id[mote] for mote in worst if not fleet.by_id[mote].is_retired]
+    keys = [f"{mote.site}/{mote.code}" for mote in motes]
+    wanted = asked.get("mote", "")
+    chosen = wanted if wanted in keys else next(iter(keys), "")
+    return [MoteRow(mote, worst[mote.id], key == chosen) for mote, key in zip(motes, keys, strict=True)]

@@ -1,0 +1,68 @@
+"""Where the fleet stands with its limits: the newest forecast of each mote's channel, the likeliest to pass first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Max
+
+from mlops.forecasts import record, risks
+from mlops.forecasts.issued_models import IssuedForecast
+from mlops.forecasts.record import TrackRecord
+from sensors.fleet import Fleet, MoteRef
+from sensors.readings import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRisk:
+    """One limit of a mote's channel."""
+
+    mote: MoteRef
+    channel: Channel
+    forecast: IssuedForecast
+    risk: Mapping[str, Any]
+    record: TrackRecord
+
+    @property
+    def level(self) -> str:
+        """beyond, high, medium or low."""
+        return "beyond" if self.risk["is_beyond"] else risks.level(self.risk["probability"])
+
+    @property
+    def at(self) -> datetime | None:
+        """When it is passed in half of the ways in which it is."""
+        return datetime.fromisoformat(self.risk["at"]) if self.risk["at"] else None
+
+    @property
+    def words(self) -> str:
+        said = risks.words(self.risk, self.channel)
+        return said[0].upper() + said[1:]
+
+
+def newest(fleet: Fleet) -> list[IssuedForecast]:
+    """Of each mote's channel, without its values."""
+    last = IssuedForecast.objects.filter(mote__in=list(fleet.by_id)).order_by().values("mote", "channel")
+    keys = last.annotate(last=Max("origin_at")).values_list("mote", "channel", "last")
+    wanted = set(keys)
+    rows = IssuedForecast.objects.filter(origin_at__in={at for _, _, at in wanted}).defer("values")
+    return [row for row in rows if (row.mote_id, row.channel, row.origin_at) in wanted]
+
+
+def fleet_risks(fleet: Fleet) -> list[FleetRisk]:
+    """All limits that have a risk: what is passed already first, then by chance, then by time."""
+    rows = newest(fleet)
+    records = record.track_records([(row.mote_id, row.channel) for row in rows]) if rows else {}
+    found = [one for row in rows for one in _of(row, fleet, records[row.mote_id, row.channel])]
+    return sorted(found, key=lambda one: (
+        not one.risk["is_beyond"], -one.risk["probability"], one.risk["at"] or "~", one.mote.id, one.channel.code,
+    ))  # fmt: skip
+
+
+def _of(row: IssuedForecast, fleet: Fleet, kept: TrackRecord) -> Iterator[FleetRisk]:
+    mote = fleet.by_id[row.mote_id]
+    channel = next((one for one in fleet.profiles[mote.profile].channels if one.code == row.channel), None)
+    if channel is not None and not mote.is_retired:
+        yield from (FleetRisk(mote, channel, row, one, kept) for one in row.risks)
