@@ -22,7 +22,7 @@ from mlops.detection.tails import inverse, line, rising
 from sensors import quality
 from sensors.readings import Batch, Bools, Floats, Ints, Profile, concat
 
-SCHEMA = 3
+SCHEMA = 4
 CLOSED_AT_ONCE = 256  # events that may close before the loop hands them over
 NOBODY = np.zeros((0, 0))
 BANDED = ("jump", "series", "shift", "peers")  # they bring the middle that they measure from; else the level does
@@ -190,6 +190,7 @@ class FittedEngine:
             high=high,
             bends=_exact(self.bends, np.float64),
             is_settled=np.array([layer.IS_SETTLED for layer in LAYERS]),
+            any_day=np.array([layer.ANY_DAY for layer in LAYERS]),
             level=VOTES.index("level"),
             stuck=VOTES.index("stuck"),
             peers=VOTES.index("peers"),
@@ -265,6 +266,7 @@ class FittedEngine:
             odd_raw=of_level["raw"],
             odd_surprise=of_level["surprise"],
             is_known=np.full(len(mote), "level" not in self.models),  # which alone can tell a stranger
+            is_shown=np.ones(len(mote), dtype=np.bool_),
             run_us=np.zeros(shape, dtype=np.int64),
             noisy=np.zeros(shape),
             calm=np.ones(shape, dtype=np.bool_),
@@ -383,6 +385,8 @@ class Engine:
             raw = _raw_of(parts, calibrating.below_onset(drafted, whole.profile.onset))
             drafted, measured, combined = calibrating.calibrate(arrays, raw, least, whole.profile.onset)
         arrays = drafted
+        if level.NAME in arrays:
+            arrays[level.NAME] = level.wide_open(arrays[level.NAME])
         names = whole.profile.names
         as_whole = {name for name, said in raw.items() if said.shape[1] < len(names)}
         card = calibrating.card(measured, combined, names, as_whole)
@@ -410,7 +414,7 @@ def fallback(profile: Profile) -> FittedEngine:
 def _parts(arrays: dict[str, Arrays], rows: History) -> list[tuple[dict[str, Arrays], History]]:
     """The history in stretches; what knows single days by heart is learnt anew without the days it judges."""
     return [
-        ({name: own | _anew(name, rest) for name, own in arrays.items()}, inside)
+        ({name: own | _anew(name, own, rest) for name, own in arrays.items()}, inside)
         for inside, rest in calibrating.folds(rows)
     ] or [(arrays, rows)]
 
@@ -438,9 +442,13 @@ def _silenced(own: Arrays) -> Arrays:
     return silent | ({"limit": np.full_like(own["limit"], np.inf)} if "limit" in own else {})
 
 
-def _anew(name: str, rest: History) -> Arrays:
+def _anew(name: str, own: Arrays, rest: History) -> Arrays:
     layer = LAYERS[VOTES.index(name)]
-    return layer.fit(rest) if layer.BY_HEART else {}
+    learnt = layer.fit(rest) if layer.BY_HEART else {}
+    if "doubt" in learnt:  # as it will live, not as much as the stretch is missing
+        place = np.searchsorted(own["motes"], learnt["motes"])
+        learnt |= {"shown": own["shown"], "doubt": own["doubt"][np.append(0, place + 1)]}
+    return learnt
 
 
 def _features(profile: Profile, of_forest: Arrays) -> list[str]:

@@ -18,6 +18,8 @@ ENDED_AT = 12  # only in the record of a closed event
 PEAK, PEAK_VALUE, PEAK_LOW, PEAK_HIGH = range(4)
 N_FLOATS = 4
 
+HUSHED = 0.49  # of onset: what a layer says of a kind of day that it has not seen begins no event and prolongs none
+
 NAME = "engine"
 MEMORY = {
     "ints": Field("mote", np.int64, width=N_INTS),
@@ -56,6 +58,7 @@ class Tables(NamedTuple):
     high: Array
     bends: Array
     is_settled: Array  # (layers): at onset it has waited long enough
+    any_day: Array  # (layers): what it learnt holds on kinds of days that history has not shown
     level: int  # places of layers that are told differently
     stuck: int
     peers: int
@@ -168,6 +171,8 @@ def conclude(
                 if np.isnan(raw[i, c]):
                     continue
                 s = interpolate(tables.raw[layer], tables.surprise[layer], c, raw[i, c])
+                if not (rows.is_shown[i] or tables.any_day[layer]):
+                    s = min(s, HUSHED * onset)
                 loudest = max(loudest, s)
                 if raw.shape[1] == n_channels and s > out.by_channel[i, c]:
                     out.by_channel[i, c] = s

@@ -46,6 +46,7 @@ class Rows(NamedTuple):
     odd_raw: Array  # the level's own table, for asking about other values
     odd_surprise: Array
     is_known: Array  # (rows): the mote was in the history
+    is_shown: Array  # (rows): so was this kind of day at this hour
     # stuck, noise, jump
     run_us: Array  # (rows, channels): for how long the value has been the same
     noisy: Array  # (rows, channels): the surprise of its trembling

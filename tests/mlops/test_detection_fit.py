@@ -106,7 +106,7 @@ def test_a_model_survives_joblib_and_judges_as_before():
 def test_a_model_of_another_schema_is_refused_in_words():
     state = {**trained().__getstate__(), "schema": 99}
 
-    with pytest.raises(ValueError, match="schema 99, this version loads 3: train it again"):
+    with pytest.raises(ValueError, match="schema 99, this version loads 4: train it again"):
         FittedEngine.__new__(FittedEngine).__setstate__(state)
 
 

@@ -20,6 +20,7 @@ MEMORY: Mapping[str, Field] = {}
 TAIL = 1e-3
 BY_HEART = False
 IS_SETTLED = False
+ANY_DAY = False
 N_TREES = 100
 MAX_SAMPLES = 256
 MAX_ROWS = 100_000

@@ -17,6 +17,7 @@ MEMORY: Mapping[str, Field] = {}
 TAIL = None
 BY_HEART = False
 IS_SETTLED = False
+ANY_DAY = True
 
 
 def prior(profile: Profile) -> Arrays:

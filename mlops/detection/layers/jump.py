@@ -36,6 +36,7 @@ MEMORY = {
 TAIL = 0.02
 BY_HEART = False
 IS_SETTLED = False
+ANY_DAY = True
 LAGS = tuple(2**k for k in range(13))  # steps; the longest is 34 hours of 30 s, beyond it a mote begins anew
 MARGIN = 1.2
 RARE = 0.9999
@@ -62,7 +63,8 @@ def prior(profile: Profile) -> Arrays:
     onset = profile.onset
     raw, surprise = line([(0.0, 0.0), (0.8, 0.3 * onset), (1.0, onset), (2.0, 2 * onset), (4.0, 12.0)], len(rate))
     return {
-        "allowed": np.maximum(allowed, np.maximum(quanta, 1e-9)[:, None]),
+        "allowed": (allowed := np.maximum(allowed, np.maximum(quanta, 1e-9)[:, None])),
+        "allowed_ever": allowed,
         "limit": np.ones(len(rate)),
         "margin": np.ones(1),
         "natural_us": stuck.prior(profile)["flat_us"],  # resting for longer is no sign of life
@@ -88,8 +90,10 @@ def fit(history: History) -> Arrays:
                     largest[c, place] = np.fmax(largest[c, place], rare)
     known = np.isfinite(largest)
     limits = np.where(known, MARGIN * np.maximum(largest, quanta[:, None] / MARGIN), allowed)
+    limits = np.maximum.accumulate(np.maximum(limits, 1e-9), axis=1)
     return {
-        "allowed": np.maximum.accumulate(np.maximum(limits, 1e-9), axis=1),
+        "allowed": limits,
+        "allowed_ever": np.maximum(limits, allowed),
         "natural_us": _natural(history),
         "margin": np.array([max(1.0, history.margin / MARGIN)]),
     }
@@ -116,6 +120,7 @@ def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) ->
 
 class Learnt(NamedTuple):
     allowed: Array  # (channels, lags 1, 2, 4, ... steps)
+    allowed_ever: Array  # on kinds of days that history has not shown: no less than the pack's rate
     limit: Array
     margin: Array  # for motes that were not in the history
     natural_us: Array
@@ -160,10 +165,10 @@ def is_astray(rows: Rows, i: int, c: int, value: float) -> bool:
 
 
 @inlined
-def from_past(rows: Rows, kept: Kept, learnt: Learnt, i: int, c: int, is_ordinary: bool, most: float) -> float:
+def from_past(rows: Rows, kept: Kept, allowed: Array, i: int, c: int, is_ordinary: bool, most: float) -> float:
     """The largest of `most` and the changes since remembered accepted values, in units of what is allowed: ramps."""
     slot, x, at = rows.slot[i], rows.values[i, c], rows.at[i]
-    last = learnt.allowed.shape[1] - 1
+    last = allowed.shape[1] - 1
     for k in range(N_PAST):
         if kept.past_at[slot, c, k] == NO_TIME:
             break
@@ -173,9 +178,9 @@ def from_past(rows: Rows, kept: Kept, learnt: Learnt, i: int, c: int, is_ordinar
             place += 1
         while place > 0 and age < rows.step_us << place:
             place -= 1
-        if off <= most * learnt.allowed[c, place]:
+        if off <= most * allowed[c, place]:
             continue
-        ratio = off / allowed_change(learnt.allowed, c, age / rows.step_us)
+        ratio = off / allowed_change(allowed, c, age / rows.step_us)
         if ratio > most and not (is_ordinary and is_astray(rows, i, c, kept.past[slot, c, k])):
             most = ratio
     return most
@@ -219,6 +224,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
         if slot < 0:
             continue
         margin = 1.0 if rows.is_known[i] else learnt.margin[0]
+        table = learnt.allowed if rows.is_shown[i] else learnt.allowed_ever
         hour = rows.local_s[i] // 3600 % HOURS
         for c in range(rows.values.shape[1]):
             x = rows.values[i, c]
@@ -240,10 +246,10 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     is_held = False
                     forget(kept, slot, c)
                 else:
-                    allowed = allowed_change(learnt.allowed, c, lag)
+                    allowed = allowed_change(table, c, lag)
                     ratio = abs(x - accepted) / allowed
                     wide = margin * habitual(kept.habit, slot, c, hour)
-                    ratio = from_past(rows, kept, learnt, i, c, is_ordinary, ratio) / wide
+                    ratio = from_past(rows, kept, table, i, c, is_ordinary, ratio) / wide
                     middle[i, c], scale[i, c] = accepted, allowed * wide
             is_bad = ratio > learnt.limit[c] or is_noisy
 
@@ -254,7 +260,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
             is_plausible, is_over, stepped_back, is_alive = False, False, False, False
             if is_held or is_odd:
                 lag = (at - kept.step_at[slot, c]) / step_us if kept.step_at[slot, c] != NO_TIME else 1.0
-                before, in_step = kept.step_value[slot, c], margin * allowed_change(learnt.allowed, c, lag)
+                before, in_step = kept.step_value[slot, c], margin * allowed_change(table, c, lag)
                 moved = abs(x - before)
                 is_alive = (
                     rows.calm[i, c] and moved <= in_step * learnt.limit[c] and rows.run_us[i, c] <= learnt.natural_us[c]

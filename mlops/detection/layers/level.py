@@ -10,19 +10,22 @@ from mlops.detection.compiled import Array, compiled, interpolate
 from mlops.detection.history import Arrays, History, grouped_median
 from mlops.detection.rows import Field, Rows, Said
 from mlops.detection.tails import inverse, line
-from sensors.readings import Bools, Floats, Ints, Profile
+from sensors.readings import Bools, Channel, Floats, Ints, Profile
 
 NAME = "level"
 MEMORY: Mapping[str, Field] = {}
 TAIL = 0.25
 BY_HEART = True
 IS_SETTLED = False
+ANY_DAY = True  # by itself: what a kind of day has not shown, it judges by a wide band
 HOURS = 24
 MAD = 1.4826  # of a normal distribution: the median absolute deviation as a standard deviation
 FLOOR = 0.5  # an hour is at least half as restless as the whole day: a dark night is not infinitely precise
 ENOUGH = 0.25  # of an hour's readings, for a bin to speak for itself
 YOUNG_S = 12 * 3600.0  # what a mote said in less than this is no norm yet: the pack's band widens it
 BAND_SCALES = 6.0  # of half the normal band's width
+DAYS = 2  # that show an hour of a kind of day, for what lies between days to be known
+HALF_A_DAY = 0.5  # of its hours: before, a kind of day counts as not shown
 FEW = 30  # readings of an hour from which its own scale counts
 
 
@@ -39,6 +42,8 @@ def prior(profile: Profile) -> Arrays:
         "motes": np.zeros(0, dtype=np.int64),
         "center": np.broadcast_to((low + high) / 2.0, (1, 2, HOURS, n)).astype(np.float32),
         "scale": np.broadcast_to(half, (1, HOURS, n)).astype(np.float32),
+        "doubt": np.zeros((1, 2, HOURS, n), dtype=np.float32),
+        "shown": np.ones((2, HOURS), dtype=np.bool_),
         "raw": raw,
         "surprise": surprise,
         "limit": np.ones(n),
@@ -66,6 +71,8 @@ def fit(history: History) -> Arrays:
     center = np.tile(start["center"].astype(np.float64), (n_motes + 1, 1, 1, 1))
     scale = np.tile(start["scale"].astype(np.float64), (n_motes + 1, 1, 1))
     enough = max(1.0, ENOUGH * 3600.0 / history.profile.step_s)
+    days = _days(readings, bins, enough)
+    doubt = np.zeros(center.shape)
     for c, channel in enumerate(history.profile.channels):
         values = readings.values[:, c]
         if not np.isfinite(values).any():
@@ -79,12 +86,41 @@ def fit(history: History) -> Arrays:
         youth = np.maximum(0.0, 1.0 - seen * history.profile.step_s / YOUNG_S)[:, None] * half / BAND_SCALES
         scale[1:, :, c] = np.maximum(np.where(np.isfinite(own), own, np.nanmedian(own, axis=0)) + youth, least)
         scale[0, :, c] = np.maximum(_fleet_scale(own, center[1:, :, :, c], fleet, seen) + youth.min(), least)
+        doubt[:, :, :, c] = np.where(days < DAYS, _doubt(center[:, :, :, c], channel) / BAND_SCALES, 0.0)
     return {
         "motes": readings.ids.astype(np.int64),
         "center": center.astype(np.float32),
         "scale": scale.astype(np.float32),
+        "doubt": doubt.astype(np.float32),
+        "shown": (days > 0) & ((days > 0).mean(axis=1, keepdims=True) >= HALF_A_DAY),
         **learnt_tables(history.profile, np.asarray(np.isfinite(readings.values).any(axis=0))),
     }
+
+
+def _doubt(centers: Floats, channel: Channel) -> Floats:
+    """How far from its middle a channel may be at an hour of which this kind of day has shown too little.
+
+    The middle is borrowed, from a working day for a weekend, or is that of a single day: whatever the mote has shown at
+    any hour may be usual there, and whatever the pack calls normal.
+    """
+    low = np.minimum(centers.min(axis=(1, 2), keepdims=True), channel.normal[0])
+    high = np.maximum(centers.max(axis=(1, 2), keepdims=True), channel.normal[1])
+    return np.maximum(centers - low, high - centers)
+
+
+def wide_open(own: Arrays) -> Arrays:
+    """With all of the doubt inside what is expected at hours that were never shown; the limit is known by now."""
+    times = np.where(own["shown"][:, :, None], 1.0, BAND_SCALES / own["limit"])
+    return own | {"doubt": (own["doubt"] * times).astype(np.float32)}
+
+
+def _days(readings: History, bins: Ints, enough: float) -> Ints:
+    """(weekend, hour): on how many days some mote was heard at that hour."""
+    day = readings.local_s // 86_400
+    heard = np.stack([day * 2 * HOURS + bins, readings.place], axis=1)
+    cells, count = np.unique(heard, axis=0, return_counts=True)
+    shown = np.unique(cells[count >= enough, 0])
+    return np.bincount(shown % (2 * HOURS), minlength=2 * HOURS).reshape(2, HOURS)
 
 
 def _bins(local_s: Ints) -> Ints:
@@ -137,7 +173,8 @@ def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) ->
     raw = np.full(rows.values.shape, np.nan)
     place = _places(model["motes"], rows.mote)
     rows.is_known[:] = place > 0
-    measure(rows, place, model["center"], model["scale"], model["raw"], model["surprise"], raw)
+    rows.is_shown[:] = model["shown"].reshape(-1)[_bins(rows.local_s)]
+    measure(rows, place, model["center"], model["scale"], model["doubt"], model["raw"], model["surprise"], raw)
     return Said(raw, rows.usual, rows.spread)
 
 
@@ -150,7 +187,9 @@ def _places(known: Ints, mote: Ints) -> Ints:
 
 
 @compiled
-def measure(rows: Rows, place: Array, center: Array, scale: Array, knots: Array, heights: Array, raw: Array) -> None:
+def measure(
+    rows: Rows, place: Array, center: Array, scale: Array, doubt: Array, knots: Array, heights: Array, raw: Array
+) -> None:
     """Distance from the line between the two hours whose middles lie around each instant: midnight is no cliff."""
     for i in range(len(place)):
         row = place[i]
@@ -163,7 +202,8 @@ def measure(rows: Rows, place: Array, center: Array, scale: Array, knots: Array,
         for c in range(rows.values.shape[1]):
             here, there = center[row, kind, this_hour, c], center[row, next_kind, next_hour, c]
             rows.usual[i, c] = here + toward * (there - here)
-            here, there = scale[row, this_hour, c], scale[row, next_hour, c]
+            here = scale[row, this_hour, c] + doubt[row, kind, this_hour, c]
+            there = scale[row, next_hour, c] + doubt[row, next_kind, next_hour, c]
             rows.spread[i, c] = here + toward * (there - here)
             x = rows.values[i, c]
             if not np.isnan(x):

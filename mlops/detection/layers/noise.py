@@ -29,6 +29,7 @@ MEMORY = {
 TAIL = 0.1
 BY_HEART = False
 IS_SETTLED = False
+ANY_DAY = True
 PATIENCE = 3  # leaps in a row that are passed over: spikes; a fourth is where the channel now is
 LEAP = 1.2  # of the fleet's rarest changes within a step
 RARE = 0.9999

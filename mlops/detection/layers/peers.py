@@ -34,6 +34,7 @@ MEMORY = {
 TAIL = None
 BY_HEART = False
 IS_SETTLED = True
+ANY_DAY = False
 NEAR = 24  # neighbours that are known of each mote; a stream's partition holds only some of them
 HEARD = 8  # of these, whose median counts
 FEWEST = 3  # motes that history must have, for one of them to have neighbours
@@ -46,6 +47,7 @@ MEMORY_S = 6000.0  # of readings: what the distance from the neighbours is avera
 LASTS_S = 1800.0  # so long must it be far, or near again
 FAR, NEARER = 8.0, 2.5  # in the fleet's usual distances
 HOLD_S = 14 * 86_400.0  # unconditional release: the mote now stands elsewhere
+DAYS = 3  # that show an hour, for a mote's distance at that hour to be its habit
 NOBODY = np.iinfo(np.int64).min
 LARGEST = 400  # motes among which neighbours are looked for
 
@@ -97,7 +99,7 @@ def _of_group(history: History) -> tuple[Ints, Floats, Floats]:
     near[:, : order.shape[1]] = history.ids[order]
     usual, scale = np.zeros((n_motes, HOURS, n_channels)), np.full(n_channels, np.inf)
     for c in judged:
-        usual[:, :, c] = _by_hour(cells[:, :, c] - _middle(cells[:, :, c])[:, None], hours % HOURS)
+        usual[:, :, c] = _by_hour(cells[:, :, c] - _middle(cells[:, :, c])[:, None], hours)
         alike = cells[:, :, c] - usual[:, hours % HOURS, c].T
         left = np.stack([alike[:, m] - _middle(alike[:, order[m, :HEARD]]) for m in range(n_motes)], axis=1)
         if np.isfinite(left).any() and _spread(left) <= AGREED * wander[c]:
@@ -150,15 +152,19 @@ def _middle(cells: Floats) -> Floats:
     return middle
 
 
-def _by_hour(distance: Floats, hour: Ints) -> Floats:
-    """(motes, hours) medians; of an hour never seen the mote's whole."""
+def _by_hour(distance: Floats, hours: Ints) -> Floats:
+    """(motes, hours) medians; of an hour that was seen on too few days the mote's whole.
+
+    A day's own hours would be taken for its habit, and the next day for a departure from it.
+    """
     n_motes = distance.shape[1]
-    group = np.arange(n_motes) * HOURS + hour[:, None]
+    seen = np.bincount(np.unique(hours[np.isfinite(distance).any(axis=1)]) % HOURS, minlength=HOURS)
+    group = np.arange(n_motes) * HOURS + hours[:, None] % HOURS
     own, _ = grouped_median(distance.ravel(), group.ravel(), n_motes * HOURS)
     whole, _ = grouped_median(distance.ravel(), np.tile(np.arange(n_motes), len(distance)), n_motes)
     whole = np.where(np.isfinite(whole), whole, 0.0)
     own = own.reshape(n_motes, HOURS)
-    return np.where(np.isfinite(own), own, whole[:, None])
+    return np.where(np.isfinite(own) & (seen >= DAYS), own, whole[:, None])
 
 
 def _smoothed(left: Floats, cell_s: float) -> Floats:

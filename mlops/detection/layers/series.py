@@ -42,6 +42,7 @@ MEMORY = {
 TAIL = None
 BY_HEART = False
 IS_SETTLED = True
+ANY_DAY = False
 
 # Weights of a step in moving means.
 QUICK, SLOW, ROUGH, PLACE = 0.5, 0.05, 0.02, 1 / 8000

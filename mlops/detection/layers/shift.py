@@ -35,6 +35,7 @@ MEMORY = {
 TAIL = None
 BY_HEART = False
 IS_SETTLED = True
+ANY_DAY = False
 WIDE = 0.9  # of the fleet's motes wander less
 BLOCK = 20  # steps whose mean the baseline has to foretell
 WARM = 100  # steps until a baseline counts

@@ -22,6 +22,7 @@ MEMORY = {
 TAIL = None
 BY_HEART = False
 IS_SETTLED = False
+ANY_DAY = True
 MARGIN = 1.5
 RESTING = 0.5  # a channel that rests for this share of its history cannot be called stuck
 FLAG, SHIFT = quality.STUCK, quality.CHANNEL_SHIFT
