@@ -20,7 +20,7 @@ from sensors.aggregates import Aggregates
 from sensors.fleet import Fleet
 from sensors.readings import Channel, micros
 from sensors.stores import StoreUnavailable
-from sensors.tiers import Tiers
+from sensors.tiers import LAKE, Tiers
 
 SHADES = 9
 EVERY = {"raw": "every reading", "1h": "an hour", "1d": "a day", "1w": "a week"}
@@ -75,6 +75,7 @@ def context(
         "n_expected_days": max(round(n_days + 0.49), 1),
         "quality": words.percent(totals.quality),
         "missing": missing,
+        "is_lake_alone": found.tier == LAKE,
         "every_words": EVERY[question.every],
         "hours": range(24),
         "shades": range(SHADES),

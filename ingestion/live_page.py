@@ -24,6 +24,7 @@ from sensors.presence import patience
 from sensors.readings import Channel, Profile
 from sensors.spoken import Spoken, spoken_table
 from sensors.stores import HotStore, StoreUnavailable
+from sensors.tiers import Tiers
 
 SHOWN_ALERTS = 100
 RATE_S = 10
@@ -102,11 +103,11 @@ class SitePlan:
     rows: Sequence[Row]
 
 
-def context(*, store: HotStore, now: datetime, may_act: bool) -> dict[str, Any]:
-    """All the page needs; a store that is away leaves the readings out and is said so."""
+def context(*, tiers: Tiers, now: datetime, may_act: bool) -> dict[str, Any]:
+    """All the page needs; where the hot store is away the lake tells the last known values, and the page says so."""
     fleet = registry.current_fleet()
     motes = list(Mote.objects.on_page().annotate(worst_grade=Max("grades__grade")))
-    latest, rate, fault = _heard(store, fleet, now)
+    latest, rate, fault = _heard(tiers, fleet, now)
     plans = {site: lay_out([_spot(mote) for mote in motes if mote.site.code == site]) for site in _sites(motes)}
     rows = [_row(mote, fleet, latest.get(mote.pk), plans[mote.site.code], now) for mote in motes]
     active = Alert.objects.active().with_grades().select_related("mote__site", "acknowledged_by")
@@ -125,20 +126,20 @@ def context(*, store: HotStore, now: datetime, may_act: bool) -> dict[str, Any]:
     }
 
 
-def _heard(
-    store: HotStore, fleet: Fleet, now: datetime
-) -> tuple[dict[int, Spoken], float | None, StoreUnavailable | None]:
-    """Each mote's last reading, and the readings a second just now."""
+def _heard(tiers: Tiers, fleet: Fleet, now: datetime) -> tuple[dict[int, Spoken], float | None, StoreUnavailable | str]:
+    """Each mote's last reading, the readings a second just now, and what could not be asked."""
     latest: dict[int, Spoken] = {}
     count = 0
+    fault: StoreUnavailable | str = ""
     try:
         for code, members in _members(fleet).items():
-            table = corrections.latest(store, fleet.profiles[code], members)
-            latest |= zip(table["mote"].to_list(), spoken_table(table, code, fleet), strict=True)
-            count += store.count(fleet.profiles[code], now - timedelta(seconds=RATE_S), now)
+            found = tiers.latest(fleet.profiles[code], members, now=now)
+            latest |= zip(found.table["mote"].to_list(), spoken_table(found.table, code, fleet), strict=True)
+            fault = fault or found.fault
+            count += 0 if fault else tiers.hot.count(fleet.profiles[code], now - timedelta(seconds=RATE_S), now)
     except StoreUnavailable as error:
         return latest, None, error
-    return latest, count / RATE_S, None
+    return latest, None if fault else count / RATE_S, fault
 
 
 def _members(fleet: Fleet) -> dict[str, list[int]]:

@@ -25,6 +25,7 @@ from ingestion import (
 from sensors.models import Profile
 from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.stores import StoreUnavailable, hot
+from sensors.tiers import tiers
 
 WINDOWS = (("300", "5 min"), ("900", "15 min"), ("3600", "1 h"), ("21600", "6 h"))
 DEMO_ROLES = {"viewer": "looks", "operator": "acts on alerts", "engineer": "owns the models", "admin": "runs it"}
@@ -43,7 +44,7 @@ class Login(LoginView):
 @require_safe
 @role_required()
 def live(request: HttpRequest) -> HttpResponse:
-    shown = live_page.context(store=hot(), now=timezone.now(), may_act=may(request.user, OPERATE))
+    shown = live_page.context(tiers=tiers(), now=timezone.now(), may_act=may(request.user, OPERATE))
     back = {"hours_back": floor_past.HOURS, "steps_back": floor_past.STEPS}
     return render(request, "live.html", {**shown, **back, "windows": WINDOWS})
 

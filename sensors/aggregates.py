@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from sensors.lake import Lake, NoSuchTable, lake
 from sensors.models import Mote
 from sensors.readings import Profile
 from sensors.stores import HotStore, StoreUnavailable, hot
+from sensors.tiers import BOTH, LAKE, readings_of
 
 FRESH_S = 10.0
 SHARE = 20.0  # at most one part in so many of a process's time goes into keeping up
@@ -32,10 +33,11 @@ KEYS = ["mote", "channel", "hour"]
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """The table has the columns of gold; `missing` says in words what could not be read."""
+    """The table has the columns of gold; `missing` says in words what could not be read, `tier` who told it."""
 
     table: pl.DataFrame
     missing: tuple[str, ...] = ()
+    tier: str = BOTH
 
 
 def _nothing() -> pl.DataFrame:
@@ -49,6 +51,7 @@ class _Kept:
     since: datetime | None = None  # from here on the tail is fresher than gold
     tail: pl.DataFrame = field(default_factory=_nothing)
     missing: tuple[str, ...] = ()
+    tier: str = BOTH
     stale_at: float = float("-inf")
 
 
@@ -69,7 +72,7 @@ class Aggregates:
             is_past = pl.col("hour") < kept.since
             past = pl.concat([past.filter(is_past), past.filter(~is_past).join(tail, on=KEYS, how="anti")])
             past = pl.concat([past, tail]).sort(KEYS)
-        return Hours(past, kept.missing)
+        return Hours(past, kept.missing, kept.tier)
 
     def ends(self, profile: Profile, motes: Collection[int], *, now: datetime) -> tuple[datetime, datetime] | None:
         """The first and the last hour in which any of them was heard; None where none ever was."""
@@ -112,14 +115,26 @@ class Aggregates:
         since = max(known, now - TAIL) if known is not None else now - TAIL
         since = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         motes = list(Mote.objects.filter(profile__code=profile.code, is_probe=False).values_list("pk", flat=True))
+        if not motes:
+            return ""
         try:
-            rows = self._store.between(profile, motes, since, now + AHEAD) if motes else None
+            rows, words = self._stored(kept, profile, motes, since, now + AHEAD)
         except StoreUnavailable as error:
             kept.tail = kept.tail.clear()
-            return f"The hot store cannot be read, so what was measured lately is missing here: {error}"
-        if rows is not None:
-            kept.tail, kept.since = gold.aggregated(profile, rows, standing(motes, since, now + AHEAD)), since
-        return ""
+            return f"Neither store can be read, so what was measured lately is missing here: {error}"
+        kept.tail, kept.since = gold.aggregated(profile, rows, standing(motes, since, now + AHEAD)), since
+        return words
+
+    def _stored(
+        self, kept: _Kept, profile: Profile, motes: Sequence[int], start: datetime, end: datetime
+    ) -> tuple[pl.DataFrame, str]:
+        """From the hot store, or from the lake where that is away, and then in words so."""
+        try:
+            rows, kept.tier, words = self._store.between(profile, motes, start, end), BOTH, ""
+        except StoreUnavailable as error:
+            rows, kept.tier = readings_of(self._lake, profile, motes, start, end), LAKE
+            words = f"The hot store does not answer, so the lake tells what it has kept up to its last save: {error}"
+        return rows, words
 
 
 _aggregates: Aggregates | None = None

@@ -43,6 +43,7 @@ from sensors.serializers import (
 )
 from sensors.spoken import Spoken, spoken_table
 from sensors.stores import hot
+from sensors.tiers import HOT, tiers
 
 Answer = TypeVar("Answer")
 
@@ -157,7 +158,8 @@ class LatestOfAll(APIView):
 
     @extend_schema(responses=ReadingsOut)
     def get(self, request: Request) -> Response:
-        return Response({"readings": latest_of_all(registry.current_fleet())})
+        readings, tier = latest_of_all(registry.current_fleet())
+        return Response({"readings": readings, "tier": tier})
 
 
 @extend_schema(tags=["readings"])
@@ -170,20 +172,23 @@ class LatestOfMote(APIView):
         query.is_valid(raise_exception=True)
         fleet = registry.current_fleet()
         found = known_mote(fleet, mote, query.validated_data.get("site"))
-        newest = corrections.latest(hot(), fleet.profiles[found.profile], [found.id])
+        newest = tiers().latest(fleet.profiles[found.profile], [found.id], now=timezone.now()).table
         if newest.is_empty():
             raise NotFound(f"Mote “{mote}” of site “{found.site}” has no reading yet.")
         return Response(spoken_table(newest, found.profile, fleet)[0])
 
 
-def latest_of_all(fleet: Fleet) -> list[Spoken]:
-    """One query of the hot store a profile, whatever the number of motes."""
+def latest_of_all(fleet: Fleet) -> tuple[list[Spoken], str]:
+    """One query a profile, whatever the number of motes, and the store that told them."""
     found: list[Spoken] = []
+    tier = HOT
     for code, profile in fleet.profiles.items():
         motes = [mote.id for mote in fleet.motes if mote.profile == code]
         if motes:
-            found += spoken_table(corrections.latest(hot(), profile, motes), code, fleet)
-    return found
+            newest = tiers().latest(profile, motes, now=timezone.now())
+            found += spoken_table(newest.table, code, fleet)
+            tier = newest.tier
+    return found, tier
 
 
 def known_mote(fleet: Fleet, code: str, site: str | None) -> MoteRef:

@@ -20,6 +20,7 @@ from sensors.stores.tables import with_schema
 
 log = structlog.get_logger(__name__)
 HOT, LAKE, BOTH = "hot", "lake", "hot and lake"
+LAST_KNOWN = timedelta(hours=6)  # how far the lake is searched for a mote's newest reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,22 @@ class Tiers:
             near = self.hot.between(profile, motes, start, end, limit=limit)
         except StoreUnavailable as error:
             log.warning("hot_store_away", error=str(error))
-            table = self._far(profile, motes, start, end, limit)
+            table = readings_of(self.lake, profile, motes, start, end, limit)
             return Found(self._corrected(profile, motes, table, start, end), LAKE, str(error))
         if start >= now - self.keep:
             return Found(self._corrected(profile, motes, near, start, end), HOT)
         return self._with_lake(profile, motes, near, start, end, limit)
+
+    def latest(self, profile: Profile, motes: Sequence[int], *, now: datetime) -> Found:
+        """Each mote's newest reading; StoreUnavailable only where neither store can be asked."""
+        try:
+            newest, tier, fault = self.hot.latest(profile, motes), HOT, ""
+        except StoreUnavailable as error:
+            log.warning("hot_store_away", error=str(error))
+            known = readings_of(self.lake, profile, motes, now - LAST_KNOWN, now)
+            newest = known.group_by("mote", maintain_order=True).last().select(known.columns)
+            tier, fault = LAKE, str(error)
+        return Found(overlay.corrected(profile, newest, standing(motes)), tier, fault)
 
     def _with_lake(
         self,
@@ -77,7 +89,7 @@ class Tiers:
         until: Any = firsts.max() if len(firsts) == len(set(motes)) else end
         far, fault = near.clear(), ""
         try:
-            far = self._far(profile, motes, start, until, limit).join(near, on=KEYS, how="anti")
+            far = readings_of(self.lake, profile, motes, start, until, limit).join(near, on=KEYS, how="anti")
         except StoreUnavailable as error:
             fault = str(error)
         both = pl.concat([near, far]).sort(KEYS)
@@ -86,30 +98,32 @@ class Tiers:
             self._corrected(profile, motes, both if limit is None else both.head(limit), start, end), tier, fault
         )
 
-    def _far(
-        self, profile: Profile, motes: Sequence[int], start: datetime, end: datetime, limit: int | None
-    ) -> pl.DataFrame:
-        schema = stored_schema(profile)
-        try:
-            silver = self.lake.scan(f"silver/{profile.code}")
-            known = set(silver.collect_schema().names())
-            days = pl.col("date").is_between(start.astimezone(UTC).date(), end.astimezone(UTC).date())
-            at = pl.col("at").cast(INSTANT)
-            rows = silver.filter(days & pl.col("mote").is_in(list(motes)) & (at >= start) & (at < end))
-            columns = [name for name in schema if name in known]
-            order = [name for name in ("partition", "offset") if name in known]
-            lazy = rows.select(columns).sort(*KEYS, *order).unique(KEYS, keep="first", maintain_order=True)
-            found = (lazy if limit is None else lazy.head(limit)).collect()
-        except NoSuchTable:
-            return pl.DataFrame(schema=schema)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise StoreUnavailable(f"the lake {self.lake.root} cannot be read: {error}") from error
-        return with_schema(profile, found)
-
     def _corrected(
         self, profile: Profile, motes: Sequence[int], table: pl.DataFrame, start: datetime, end: datetime
     ) -> pl.DataFrame:
         return overlay.corrected(profile, table, standing(motes, start, end))
+
+
+def readings_of(
+    lake: Lake, profile: Profile, motes: Sequence[int], start: datetime, end: datetime, limit: int | None = None
+) -> pl.DataFrame:
+    """The lake's readings with start <= at < end by mote and time, as they were stored. StoreUnavailable."""
+    schema = stored_schema(profile)
+    try:
+        silver = lake.scan(f"silver/{profile.code}")
+        known = set(silver.collect_schema().names())
+        days = pl.col("date").is_between(start.astimezone(UTC).date(), end.astimezone(UTC).date())
+        at = pl.col("at").cast(INSTANT)
+        rows = silver.filter(days & pl.col("mote").is_in(list(motes)) & (at >= start) & (at < end))
+        columns = [name for name in schema if name in known]
+        order = [name for name in ("partition", "offset") if name in known]
+        lazy = rows.select(columns).sort(*KEYS, *order).unique(KEYS, keep="first", maintain_order=True)
+        found = (lazy if limit is None else lazy.head(limit)).collect()
+    except NoSuchTable:
+        return pl.DataFrame(schema=schema)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StoreUnavailable(f"the lake {lake.root} cannot be read: {error}") from error
+    return with_schema(profile, found)
 
 
 def tiers() -> Tiers:

@@ -165,6 +165,7 @@ def test_without_the_hot_store_the_lake_answers_and_the_page_says_so(write, show
 
     assert '<dd class="value" id="n-readings">100</dd>' in page
     assert "influxdb at 10.0.0.9 does not answer" in page
+    assert ">from the lake</span>" in page
 
 
 def test_before_the_first_mote_and_before_the_first_reading_the_page_says_what_to_do(db, charlie_client, monkeypatch):

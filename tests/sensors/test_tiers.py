@@ -29,6 +29,8 @@ class Away:
     def between(self, *args: object, **kwargs: object) -> pl.DataFrame:
         raise StoreUnavailable("influxdb at 10.0.0.9 does not answer")
 
+    latest = between
+
 
 @pytest.fixture
 def motes():
@@ -99,6 +101,18 @@ def test_with_the_hot_store_away_the_lake_answers_with_corrections_and_says_so(m
     found = between([motes["7"]], NOON - 2 * DAY, NOON, store=Away())
 
     assert found.table["temperature"].to_list() == [21.5] * 5
+    assert found.tier == "lake"
+    assert "10.0.0.9" in found.fault
+
+
+def test_each_motes_newest_reading_comes_from_the_lake_while_the_hot_store_is_away(motes, write):
+    write("7", NOON - DAY / 24, 5)
+    write("8", NOON - DAY / 12, 3)
+
+    found = Tiers(Away(), lake(), KEEP).latest(profiles()["indoor"], list(motes.values()), now=NOON)
+
+    newest = hot().latest(profiles()["indoor"], list(motes.values()))
+    assert found.table.select(newest.columns).sort("mote").rows() == newest.sort("mote").rows()
     assert found.tier == "lake"
     assert "10.0.0.9" in found.fault
 
