@@ -268,7 +268,11 @@ CHANNEL_LAYERS = {
 }
 CACHES = {
     "default": (
-        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _redis(2)}
+        {
+            "BACKEND": "sieis_site.cache.ForgetfulCache",
+            "LOCATION": _redis(2),
+            "OPTIONS": {"socket_connect_timeout": 1.0, "socket_timeout": 2.0},
+        }
         if HAS_REDIS
         else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     )

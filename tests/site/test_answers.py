@@ -6,9 +6,11 @@ import gzip
 import json
 
 import pytest
+from django.core.cache import cache
 
 from tests import builders
 from tests.people import *  # noqa: F403
+from tests.stack import free_port
 
 pytestmark = pytest.mark.django_db
 BOARD = "https://board.example.com"
@@ -47,3 +49,13 @@ def test_pages_of_other_origins_may_call_the_api_only_where_they_are_named(fleet
     settings.CORS_ALLOWED_ORIGINS = [BOARD]
     assert allowed("/api/v1/motes") == BOARD
     assert allowed("/motes/") is None
+
+
+def test_while_the_cache_is_away_the_api_answers_and_nobody_gets_a_lock(fleet, charlie_client, settings):
+    settings.CACHES = {
+        "default": {"BACKEND": "sieis_site.cache.ForgetfulCache", "LOCATION": f"redis://127.0.0.1:{free_port()}/0"}
+    }
+
+    assert charlie_client.get("/api/v1/motes").status_code == 200
+    assert not cache.add("lock", True)
+    assert cache.get("lock", "nothing") == "nothing"
