@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -21,11 +20,11 @@ from rest_framework.views import APIView
 
 from ingestion.models import DeviceKey
 from sensors import audit
-from sensors.keys import is_right, new_secret, public_id_of
+from sensors.holding import end, held, note_use
+from sensors.keys import new_secret
 from sensors.models import Mote, Site
 
 SCHEME = "sieis"
-NOTED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +57,17 @@ def make_key(*, name: str, site: Site, mote: Mote | None, who: User | None, now:
 @transaction.atomic
 def revoke_key(key: DeviceKey, *, who: User | None, now: datetime) -> bool:
     """Ends it at once; False where it had ended already."""
-    is_done = DeviceKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now, revoked_by=who)
+    is_done = end(key, now, revoked_by=who)
     if is_done:
         audit.record(
             deed="revoke_device_key", subject=f"device:{key.public_id}", who=who, now=now, detail={"name": key.name}
         )
-    key.refresh_from_db()
-    return bool(is_done)
+    return is_done
 
 
 def key_of(text: str) -> DeviceKey | None:
     """The standing key that a device's text stands for."""
-    found = DeviceKey.objects.select_related("site", "mote__site").filter(revoked_at=None)
-    key = found.filter(public_id=public_id_of(text)).first()
-    return key if is_right(text, SCHEME, key.secret_sha256 if key else None) else None
-
-
-def note_use(key: DeviceKey, now: datetime) -> None:
-    """Once a minute at most: a device that sends each second shall not write each second."""
-    is_old = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
-    DeviceKey.objects.filter(is_old, pk=key.pk).update(last_used_at=now)
+    return held(DeviceKey.objects.select_related("site", "mote__site").filter(revoked_at=None), text, SCHEME)
 
 
 # ---- at the API's door --------------------------------------------------------------------------------------

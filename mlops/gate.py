@@ -23,6 +23,7 @@ WORSE_BY = 1.25
 GOOD_FALSE_EVENTS = 1.0
 GOOD_FLAGGED = 0.01
 FOUND_WORSE_BY = 0.05
+SHARES = ("flagged_share", "found_share", "precision", "coverage80")  # told in percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,11 @@ class Rule:
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
     def sentence(self) -> str:
-        shown = "unknown" if self.value is None else f"{self.value:.3g}"
-        return f"{self.words} {shown}, {'at most' if self.at_most else 'at least'} {self.limit:.3g} wanted"
+        shown = "unknown" if self.value is None else self._said(self.value)
+        return f"{self.words} {shown}, {'at most' if self.at_most else 'at least'} {self._said(self.limit)} wanted"
+
+    def _said(self, value: float) -> str:
+        return f"{100 * value:.3g} %" if self.figure in SHARES else f"{value:.3g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,9 @@ class ByToken(BaseAuthentication):
     """`Authorization: Bearer sieisapi_…`: a program in a person's name, within its token's scope."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        from sensors import tokens  # settings name this module before models can be imported
+        # Settings name this module before models can be imported.
+        from sensors import tokens
+        from sensors.holding import note_use
 
         kind, _, text = get_authorization_header(request).decode("latin-1").partition(" ")
         if kind.lower() != "bearer":
@@ -55,7 +57,7 @@ class ByToken(BaseAuthentication):
             raise AuthenticationFailed(f"This token ended at {token.expires_at:%Y-%m-%d %H:%M} UTC. Make a new one.")
         if not token.user.is_active:
             raise AuthenticationFailed("The account of this token is closed.")
-        tokens.note_use(token, now)
+        note_use(token, now)
         token.user.token_allows = tokens.SCOPES[token.scope]  # type: ignore[attr-defined]
         return token.user, token
 

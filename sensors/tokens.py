@@ -8,15 +8,14 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q
 
 from sensors import audit
-from sensors.keys import is_right, new_secret, public_id_of
+from sensors.holding import end, held
+from sensors.keys import new_secret
 from sensors.models import ApiToken
 from sensors.roles import ENGINEERING, OPERATE, VIEW
 
 SCHEME = "sieisapi"
-NOTED_EVERY = timedelta(minutes=1)
 SHORTEST, LONGEST = 1, 366  # days
 # What a token may at most; less where its person may less.
 SCOPES: dict[str, frozenset[str]] = {
@@ -55,21 +54,13 @@ def make_token(user: User, *, name: str, scope: str, days: int, now: datetime) -
 @transaction.atomic
 def revoke_token(token: ApiToken, *, who: User | None, now: datetime) -> bool:
     """Ends it at once; False where it had been revoked already."""
-    is_done = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now)
+    is_done = end(token, now)
     if is_done:
         detail = {"name": token.name, "of": token.user.username}
         audit.record(deed="revoke_api_token", subject=f"token:{token.public_id}", who=who, now=now, detail=detail)
-    token.refresh_from_db()
-    return bool(is_done)
+    return is_done
 
 
 def token_of(text: str) -> ApiToken | None:
     """The token that a program's text stands for, whether it still holds or not."""
-    token = ApiToken.objects.select_related("user").filter(public_id=public_id_of(text)).first()
-    return token if is_right(text, SCHEME, token.secret_sha256 if token else None) else None
-
-
-def note_use(token: ApiToken, now: datetime) -> None:
-    """Once a minute at most: a program that asks each second shall not write each second."""
-    is_old = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
-    ApiToken.objects.filter(is_old, pk=token.pk).update(last_used_at=now)
+    return held(ApiToken.objects.select_related("user"), text, SCHEME)

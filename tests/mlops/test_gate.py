@@ -24,8 +24,8 @@ def test_a_first_model_with_sane_figures_passes():
     ("figure", "value", "words"),
     [
         ("false_events_per_mote_week", 9.0, "false events a mote and week: 9, at most 5 wanted"),
-        ("flagged_share", 0.2, "share of clean readings flagged: 0.2, at most 0.05 wanted"),
-        ("found_share", 0.1, "share of planted faults found: 0.1, at least 0.5 wanted"),
+        ("flagged_share", 0.2, "share of clean readings flagged: 20 %, at most 5 % wanted"),
+        ("found_share", 0.1, "share of planted faults found: 10 %, at least 50 % wanted"),
         ("flagged_share", None, "share of clean readings flagged: unknown"),
     ],
 )
