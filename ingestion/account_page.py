@@ -33,6 +33,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **options)
         zones = ((name, name) for name in sorted(known_time_zones()))
         self.fields["time_zone"].choices = [("", f"the site's: {settings.TIME_ZONE}"), *zones]  # type: ignore[attr-defined]
+        self.fields["time_zone"].widget.attrs["data-site"] = settings.TIME_ZONE
         for field in self.fields.values():
             field.widget.attrs["class"] = "field"
 

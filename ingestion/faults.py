@@ -6,7 +6,7 @@ slot, so the faults of a range are those of its slots, whoever asked before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -130,6 +130,8 @@ class Schedule:
     """All faults of a fleet, for ever."""
 
     def __init__(self, plan: Plan, profile: Profile, places: Places, seed: int) -> None:
+        # Beside what chance brings: what somebody asks for. The answer for an instant that was asked must stay.
+        self.asked: Callable[[], Sequence[Incident]] = tuple
         self.n_channels = len(profile.channels)
         self.slots = [
             (slots, {facet: noise.keys(seed, f"fault/{i}/{facet}", places.codes) for facet in FACETS})
@@ -143,6 +145,7 @@ class Schedule:
         found = [
             incident for slots, streams in self.slots for incident in self._drawn(slots, streams, start_us, end_us)
         ]
+        found += [one for one in self.asked() if one.starts_us < end_us and one.ends_us > start_us]
         return sorted(found, key=lambda incident: (incident.starts_us, incident.mote))
 
     def _drawn(self, slots: Slots, streams: Mapping[str, noise.Words], start_us: int, end_us: int) -> list[Incident]:

@@ -20,6 +20,7 @@ from ingestion import machines_api as machines
 from ingestion import quarantine_api as quarantine
 from ingestion import report_api as quality
 from ingestion import rules_api as backtests
+from ingestion import tour_api as tour
 from mlops import analytics_api as patterns
 from mlops import api as mlops
 from mlops import ml_urls
@@ -121,6 +122,7 @@ urlpatterns = [
     path("ingest", intake.Ingest.as_view(), name="ingest"),
     path("devices", intake.DeviceKeys.as_view(), name="devices"),
     path("devices/<int:pk>", intake.OneDeviceKey.as_view(), name="device"),
+    path("demo/fault", tour.DemoFault.as_view(), name="demo-fault"),
     path("books", books.Books.as_view(), name="books"),
     path("reconciliations", books.Reconciliations.as_view(), name="reconciliations"),
     path("reconciliations/<int:pk>", books.OneReconciliation.as_view(), name="reconciliation"),

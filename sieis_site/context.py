@@ -11,6 +11,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from alerts.notifying.waiting import waiting
+from ingestion import tour
+from sensors.models import Preferences
+from sensors.roles import OPERATE, may
 
 
 @lru_cache(maxsize=1)
@@ -26,7 +29,15 @@ def site(request: HttpRequest) -> dict[str, Any]:
     return {
         "zone": timezone.get_current_timezone_name(),
         "account_theme": wants.theme if wants is not None and wants.pk else None,
+        "tour": lambda: _tour(request, wants),
         "sieis_version": version(),
         "is_demo": settings.SIEIS_DEMO,
         "waiting": lambda: waiting(timezone.now()),
     }
+
+
+def _tour(request: HttpRequest, wants: Preferences | None) -> str:
+    """Whether the page offers the tour: not at all, by a button, or, to whom it is new, in words."""
+    if not tour.is_there() or not request.user.is_authenticated or not may(request.user, OPERATE):
+        return ""
+    return "again" if wants is None or wants.toured_at else "new"

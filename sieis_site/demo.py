@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.utils import timezone
 
-from ingestion import simulation
+from ingestion import simulation, tour
 from ingestion.running import build_label_reader, build_runner
 from ingestion.simulator import Simulator
 from ingestion.streams import stream
@@ -44,8 +45,10 @@ def _site() -> Site:
 def simulate(stop: threading.Event) -> None:
     """Sends what the demo's motes report, once a second, until `stop`."""
     site = _site()
+    simulator = _simulator(site, is_history=False)
+    simulator.schedule.asked = partial(tour.asked_faults, simulator)
     simulation.simulate_live(
-        simulator=_simulator(site, is_history=False),
+        simulator=simulator,
         stream=stream("readings"),
         labels=stream("labels"),
         site=site.code,

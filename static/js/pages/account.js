@@ -7,7 +7,8 @@ const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const offer = find("#own-zone");
 
 function showOffer() {
-  offer.hidden = zones.value === own || ![...zones.options].some((option) => option.value === own);
+  const told = zones.value || zones.dataset.site;
+  offer.hidden = told === own || ![...zones.options].some((option) => option.value === own);
 }
 
 say(offer, `Take this browser’s: ${own}`);
