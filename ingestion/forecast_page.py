@@ -48,7 +48,10 @@ class MoteRow:
 
     @property
     def chance(self) -> str:
-        return f"{self.worst.risk['probability']:.0%}".replace("%", " %") if self.worst else words.NOTHING
+        if self.worst is None:
+            return words.NOTHING
+        chance = self.worst.risk["probability"]
+        return "< 1 %" if chance < 0.01 else f"{min(chance, 0.99) * 100:.0f} %"
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,7 @@ def fans(mote: MoteRef, risks: Sequence[FleetRisk], *, fleet: Fleet, store: HotS
     """Of all channels that have a forecast, the likeliest to pass a limit first. StoreUnavailable."""
     profile = fleet.profiles[mote.profile]
     known = {one.code: one for one in profile.channels}
-    kept = IssuedForecast.objects.filter(mote=mote.id, channel__in=known)
-    last = {row.channel: row for row in kept.order_by("origin_at")}
+    last = {row.channel: row for row in fleet_risks.newest().filter(mote=mote.id, channel__in=known)}
     earlier = {code: _a_day_before(row) for code, row in last.items()}
     if not last:
         return []
@@ -196,9 +198,9 @@ def _rows(fleet: Fleet, risks: Sequence[FleetRisk], asked: Mapping[str, str]) ->
     worst: dict[int, FleetRisk | None] = {}
     for one in risks:
         worst.setdefault(one.mote.id, one)
-    for row in fleet_risks.newest(fleet):
-        worst.setdefault(row.mote_id, None)
-    motes = [fleet.by_id[mote] for mote in worst if not fleet.by_id[mote].is_retired]
+    for mote in IssuedForecast.objects.order_by("mote").values_list("mote", flat=True).distinct():
+        worst.setdefault(mote, None)
+    motes = [fleet.by_id[mote] for mote in worst if mote in fleet.by_id and not fleet.by_id[mote].is_retired]
     keys = [f"{mote.site}/{mote.code}" for mote in motes]
     wanted = asked.get("mote", "")
     chosen = wanted if wanted in keys else next(iter(keys), "")

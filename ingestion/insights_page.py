@@ -23,6 +23,8 @@ from ingestion.capability.models import CapabilityTable
 from ingestion.capability.telling import Line, cannot, lines
 from ingestion.models_page import VersionRow, row_of
 from mlops import calibrations, patterns
+from mlops.forecasts.accuracy import DAYS as FORECAST_DAYS
+from mlops.forecasts.accuracy import Accuracy, accuracy
 from mlops.models import ModelVersion
 from sensors.aggregates import aggregates
 from sensors.fleet import Fleet
@@ -244,6 +246,15 @@ def _numbers(kind: Kind, query: Mapping[str, str]) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
+# ---- how good forecasts were --------------------------------------------------------------------------------
+
+
+def forecast_accuracy(fleet: Fleet, now: datetime) -> list[tuple[Kind, Accuracy]]:
+    """Of the profiles of which any forecast is over."""
+    found = [(kind, accuracy(code, FORECAST_DAYS, now=now)) for code, kind in sorted(fleet.profiles.items())]
+    return [(kind, one) for kind, one in found if one.stretches]
+
+
 # ---- the page -----------------------------------------------------------------------------------------------
 
 
@@ -266,7 +277,8 @@ def insights(request: HttpRequest) -> HttpResponse:
         "tries": tries,
         "capability": capability_cards(),
         "may_judge_files": may(request.user, OPERATE),
-        "extras": ["insights/_calibration.html", "insights/_seasonality.html"],
+        "extras": ["insights/_calibration.html", "insights/_forecasts.html", "insights/_seasonality.html"],
+        "forecast_accuracy": forecast_accuracy(fleet, now),
         **calibrations.context(),
         **patterns.context(request.GET, fleet=fleet, aggregates=aggregates(), now=now),
     }

@@ -15,9 +15,11 @@ from alerts.models import Alert, Event
 from ingestion import words
 from ingestion.floor_plan import Plan, Spot, lay_out
 from ingestion.flow.skew import direction
+from ingestion.forecast_page import drawn
 from ingestion.mote_battery import Power, powers
 from ingestion.mote_series import Point, Series, imputed_lines, series
 from ingestion.motes_page import own_label
+from mlops.forecasts.fleet_risks import newest
 from mlops.models import Label
 from sensors import corrections, imputing, quality, registry
 from sensors.models import AuditEntry, Correction, Mote, Profile, SensorGrade
@@ -205,7 +207,7 @@ def context(mote: Mote, asked: Mapping[str, str], *, tiers: Tiers, now: datetime
         "other_profiles": Profile.objects.exclude(pk=mote.profile_id) if newest is None else (),
         "may_act": may(user, OPERATE),
         "may_register": may(user, ENGINEERING),
-        "data": _data(mote, profile, shown, found, imputed, events),
+        "data": _data(mote, profile, shown, found, imputed, events) | _foretold(mote, shown),
     }
 
 
@@ -279,6 +281,14 @@ def _plan(mote: Mote) -> dict[str, Any] | None:
     plan: Plan = lay_out([Spot(code, x, y) for code, (x, y) in places.items()])
     here = plan.places[mote.code]
     return {"plan": plan, "here": here, "others": [place for code, place in plan.places.items() if code != mote.code]}
+
+
+def _foretold(mote: Mote, shown: Stretch) -> dict[str, Any]:
+    """The newest forecasts, if they begin within what is shown; the charts go on by half of it at most."""
+    rows = list(newest().filter(mote=mote, origin_at__gte=shown.start, origin_at__lte=shown.end))
+    ahead = max((row.ends_at for row in rows), default=shown.end)
+    until = min(ahead, shown.end + shown.span / 2)
+    return {"until": micros(max(until, shown.end)) / 1000, "forecasts": {row.channel: drawn(row) for row in rows}}
 
 
 def _data(

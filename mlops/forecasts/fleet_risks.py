@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Max
+from django.db.models import Exists, OuterRef, QuerySet
 
 from mlops.forecasts import record, risks
 from mlops.forecasts.issued_models import IssuedForecast
@@ -42,18 +42,17 @@ class FleetRisk:
         return said[0].upper() + said[1:]
 
 
-def newest(fleet: Fleet) -> list[IssuedForecast]:
-    """Of each mote's channel, without its values."""
-    last = IssuedForecast.objects.filter(mote__in=list(fleet.by_id)).order_by().values("mote", "channel")
-    keys = last.annotate(last=Max("origin_at")).values_list("mote", "channel", "last")
-    wanted = set(keys)
-    rows = IssuedForecast.objects.filter(origin_at__in={at for _, _, at in wanted}).defer("values")
-    return [row for row in rows if (row.mote_id, row.channel, row.origin_at) in wanted]
+def newest() -> QuerySet[IssuedForecast]:
+    """Of each mote's channel."""
+    later = IssuedForecast.objects.filter(
+        mote=OuterRef("mote"), channel=OuterRef("channel"), origin_at__gt=OuterRef("origin_at")
+    )
+    return IssuedForecast.objects.filter(~Exists(later))
 
 
 def fleet_risks(fleet: Fleet) -> list[FleetRisk]:
     """All limits that have a risk: what is passed already first, then by chance, then by time."""
-    rows = newest(fleet)
+    rows = list(newest().filter(mote__in=list(fleet.by_id)).defer("values"))
     records = record.track_records([(row.mote_id, row.channel) for row in rows]) if rows else {}
     found = [one for row in rows for one in _of(row, fleet, records[row.mote_id, row.channel])]
     return sorted(found, key=lambda one: (

@@ -39,7 +39,8 @@ WITH_MORE = {
     "retention-half-a-day": "/quality/retention/?days=0.5",
 }
 ALWAYS = {
-    "live", "machines", "motes", "mote", "history", "insights", "alerts", "system", "quality", "models", "profile",
+    "live", "machines", "motes", "mote", "forecast", "history", "insights", "alerts", "system", "quality", "models",
+    "profile",
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 /** The page of one mote: its charts, the range, and what people correct and change. */
+import { steps } from "../lib/fan.js";
 import { decimalsOf, flagWords, instant, number } from "../lib/format.js";
 import { fieldOf, instantOf } from "../lib/local-time.js";
 import { alertList } from "../parts/alert-list.js";
@@ -27,12 +28,13 @@ function openCharts() {
     const hasTimes = i === all.length - 1 || all.length > 3;
     const chart = new ChannelChart(find("canvas", figure), channel, { hasTimes, palette: colours, gapMs: data.gapMs });
     const points = { line: channel.line.map(xy), flagged: channel.flagged.map(xy), imputed: channel.imputed.map(xy) };
-    const nBeyond = chart.fill({ ...points, events: data.events, start: data.start, end: data.end });
+    const forecast = data.forecasts[channel.code] ?? null;
+    const nBeyond = chart.fill({ ...points, forecast, events: data.events, start: data.start, end: data.until });
     const beyond = find(".beyond", figure);
     beyond.hidden = nBeyond === 0;
     say(beyond, `${nBeyond} flagged lie beyond the scale, drawn at its edge`);
     find("details", figure).addEventListener("toggle", (event) => {
-      if (event.target.open) find(".scroll", figure).replaceChildren(tableOf(channel, points));
+      if (event.target.open) find(".scroll", figure).replaceChildren(tableOf(channel, points, forecast));
     });
     return { figure, channel, chart, now: find(".now", figure) };
   });
@@ -43,8 +45,11 @@ function openCharts() {
   return drawn;
 }
 
-function tableOf(channel, { line, flagged, imputed }) {
+function tableOf(channel, { line, flagged, imputed }, forecast) {
+  const told = (value) => number(value, decimalsOf(channel.resolution));
+  const ahead = forecast ? steps(forecast, forecast.mean).filter(({ x }) => x <= data.until) : [];
   const rows = [
+    ...ahead.map((point, i) => ({ ...point, words: `forecast, 80 of 100 between ${told(forecast.q10[i])} and ${told(forecast.q90[i])}` })),
     ...line.filter(({ y }) => Number.isFinite(y)).map((point) => ({ ...point, words: "" })),
     ...flagged.map((point) => ({ ...point, words: kindWords(point.kinds) || "follows from a flagged value" })),
     ...imputed.filter(({ y }) => Number.isFinite(y)).map((point) => ({ ...point, words: "imputed" })),

@@ -2,10 +2,11 @@
  * One channel's line over time, by Chart.js: normal band and events behind it, anomalies as triangles, flagged points
  * hollow, gaps as gaps, imputed values dashed.
  */
+import { steps } from "../lib/fan.js";
 import { number, tick } from "../lib/format.js";
 import { calmDomain, timeTicks } from "../lib/scale.js";
 import { nearest, parted, spaced, thin, within, withGaps } from "../lib/series.js";
-import { colour } from "./page.js";
+import { colour, seenThrough } from "./page.js";
 
 const MOST_POINTS = 900;
 const MOST_MARKS = 30;
@@ -63,6 +64,26 @@ const spans = {
   },
 };
 
+/** Where the readings end and a forecast begins. */
+const origin = {
+  id: "origin",
+  afterDatasetsDraw({ ctx, chartArea, scales, options, shaded }) {
+    if (shaded.origin === null) return;
+    const x = scales.x.getPixelForValue(shaded.origin);
+    ctx.save();
+    ctx.strokeStyle = options.palette.cursor;
+    ctx.fillStyle = options.palette.ink;
+    ctx.font = `11px ${options.palette.font}`;
+    ctx.beginPath();
+    ctx.moveTo(x, chartArea.top);
+    ctx.lineTo(x, chartArea.bottom);
+    ctx.stroke();
+    const width = ctx.measureText("last reading").width;
+    ctx.fillText("last reading", x + width + 8 > chartArea.right ? x - width - 4 : x + 4, chartArea.bottom - 4);
+    ctx.restore();
+  },
+};
+
 const cursor = {
   id: "cursor",
   afterDatasetsDraw({ ctx, chartArea, scales, options }) {
@@ -88,7 +109,7 @@ export class ChannelChart {
     this.chart = new globalThis.Chart(canvas, {
       type: "line",
       data: { datasets: looks(colours).map((look) => ({ data: [], ...look })) },
-      plugins: [{ id: "shaded", beforeInit: (chart) => (chart.shaded = { events: [], chosen: null }) }, band, spans, cursor],
+      plugins: [{ id: "shaded", beforeInit: (chart) => (chart.shaded = { events: [], chosen: null, origin: null }) }, band, spans, origin, cursor],
       options: this.options(hasTimes, colours),
     });
   }
@@ -160,19 +181,22 @@ export class ChannelChart {
   }
 
   /** What was thinned already, with its gaps in it; answers how many flagged points lie beyond the scale. */
-  fill({ line, odd = [], marks = [], flagged = [], imputed = [], events = [], start, end }) {
+  fill({ line, odd = [], marks = [], flagged = [], imputed = [], forecast = null, events = [], start, end }) {
     const { datasets } = this.chart.data;
     const { normal, physical } = this.channel;
-    const seen = [...line, ...imputed].map(({ y }) => y).filter(Number.isFinite);
+    const column = (name) => (forecast ? steps(forecast, forecast[name]).filter(({ x }) => x <= end) : []);
+    const fan = ["q025", "q975", "q10", "q90", "mean"].map(column);
+    const seen = [...line, ...imputed, ...fan[2], ...fan[3]].map(({ y }) => y).filter(Number.isFinite);
     const plausible = flagged.map(({ y }) => y).filter((y) => y >= physical[0] && y <= physical[1]);
     const known = seen.length ? [...seen, ...plausible] : plausible;
     const [low, high] = known.length ? calmDomain(known, this.least, physical) : normal;
     const { shown, nBeyond } = within(flagged, [low, high]);
-    [line, odd, marks, shown, imputed].forEach((points, i) => {
+    [line, odd, marks, shown, imputed, ...fan].forEach((points, i) => {
       datasets[i].data = points;
     });
     this.points = [...line, ...flagged].filter(({ y }) => Number.isFinite(y)).sort((a, b) => a.x - b.x);
     this.chart.shaded.events = events;
+    this.chart.shaded.origin = forecast?.origin ?? null;
     Object.assign(this.chart.options.scales.x, { min: start, max: end });
     Object.assign(this.chart.options.scales.y, { suggestedMin: low, suggestedMax: high });
     this.chart.update("none");
@@ -205,9 +229,13 @@ export class ChannelChart {
   }
 }
 
-/** The line, what of it is anomalous, the marks that say so without colour, what is flagged, what is imputed. */
+/**
+ * The line, what of it is anomalous, the marks that say so without colour, what is flagged, what is imputed; then a
+ * forecast: 95 and 80 of 100 as bands, and its mean.
+ */
 function looks({ line, bad, ink }) {
   const drawn = { borderWidth: 1.5, pointRadius: 0, spanGaps: false };
+  const edge = { pointRadius: 0, borderWidth: 0, order: 1 };
   const mark = { showLine: false, backgroundColor: bad, borderWidth: 0 };
   return [
     // A point between two gaps would be no line at all.
@@ -216,6 +244,11 @@ function looks({ line, bad, ink }) {
     { ...mark, pointStyle: "triangle", pointRadius: 4 },
     { ...mark, pointStyle: "circle", pointRadius: 2.5, backgroundColor: "transparent", borderColor: ink, borderWidth: 1 },
     { ...drawn, borderColor: ink, borderDash: [4, 3] },
+    edge,
+    { ...edge, fill: "-1", backgroundColor: seenThrough(line, 0.14) },
+    edge,
+    { ...edge, fill: "-1", backgroundColor: seenThrough(line, 0.24) },
+    { ...drawn, borderColor: line, borderDash: [6, 3] },
   ];
 }
 

@@ -2,7 +2,7 @@
 import { steps, scaleWith } from "../lib/fan.js";
 import { tick } from "../lib/format.js";
 import { timeTicks } from "../lib/scale.js";
-import { colour } from "./page.js";
+import { colour, seenThrough } from "./page.js";
 
 /** Where the readings end, and the limits that are near, with their names. */
 const lines = {
@@ -81,8 +81,8 @@ export class FanChart {
     ];
     const said = earlier ? steps(earlier, earlier.mean) : [];
     this.chart.data.datasets = [
-      ...band("q025", "q975", faint(ink.fan, 0.14)),
-      ...band("q10", "q90", faint(ink.fan, 0.24)),
+      ...band("q025", "q975", seenThrough(ink.fan, 0.14)),
+      ...band("q10", "q90", seenThrough(ink.fan, 0.24)),
       { ...plain, order: 2, data: said, borderColor: ink.said, borderWidth: 1.5, borderDash: [2, 3] },
       { ...plain, order: 1, data: measured, borderColor: ink.line, borderWidth: 1.5 },
       { ...plain, order: 1, data: column("mean"), borderColor: ink.fan, borderWidth: 2, borderDash: [6, 3] },
@@ -104,9 +104,4 @@ export class FanChart {
   destroy() {
     this.chart.destroy();
   }
-}
-
-/** A painted colour, seen through. */
-function faint(painted, alpha) {
-  return painted.replace(/^rgba?\(([^)]+)\)$/, (_, inside) => `rgba(${inside.split(/[ ,/]+/).slice(0, 3).join(", ")}, ${alpha})`);
 }

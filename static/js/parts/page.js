@@ -102,6 +102,12 @@ export function colour(name) {
   return painted;
 }
 
+/** A painted colour with so much of it left. */
+export function seenThrough(painted, alpha) {
+  const parts = painted.match(/[\d.]+/g).slice(0, 3);
+  return `rgba(${parts.join(", ")}, ${alpha})`;
+}
+
 /** Calls `deed` whenever the theme changes, by the toggle or by the system. */
 export function onTheme(deed) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", deed);
