@@ -23,7 +23,7 @@ class _Engineered(ReadOnlyAdmin):
 @admin.register(ModelVersion)
 class ModelVersionAdmin(_Engineered):
     list_display = ("name", "kind", "profile", "mote", "stage", "number", "created_at", "promoted_at")
-    list_filter = ("stage", "profile")
+    list_filter = ("kind", "stage", "profile")
     list_select_related = ("profile", "mote__site")
     search_fields = ("name", "sha256")
     date_hierarchy = "created_at"
@@ -74,6 +74,7 @@ class ModelVersionAdmin(_Engineered):
 class TrainingJobAdmin(_Engineered):
     list_display = (
         "id",
+        "kind",
         "profile",
         "status",
         "progress",
@@ -83,7 +84,7 @@ class TrainingJobAdmin(_Engineered):
         "finished_at",
         "result",
     )
-    list_filter = ("status", "profile", "trigger")
+    list_filter = ("kind", "status", "profile", "trigger")
     list_select_related = ("profile", "requested_by", "result")
     search_fields = ("message", "result__name")
     date_hierarchy = "queued_at"

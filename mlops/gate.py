@@ -16,7 +16,7 @@ LEAST_FOUND = 0.5
 MOST_FALSE_ALARMS = 1.0  # an hour
 LEAST_PRECISION = 0.5
 # Of forecasts.
-LEAST_WITHIN, MOST_WITHIN = 0.65, 0.95  # of the outcomes in an 80 % interval
+LEAST_WITHIN = 0.65  # of the outcomes in an 80 % interval; one that is too wide costs its CRPS
 CRPS_WORSE_BY = 1.05
 # What a candidate may be worse by than what serves; below these figures both are good enough.
 WORSE_BY = 1.25
@@ -95,11 +95,8 @@ def judge_classifier(candidate: Mapping[str, Any], serving: Mapping[str, Any] | 
 
 def judge_forecasts(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None, wish: str = "gate") -> Judgement:
     """The same for forecasts; `serving` are the figures of what serves, on the same held-out days."""
-    within = candidate.get("coverage80")
-    rules = [
-        Rule("coverage80", within, LEAST_WITHIN, False, "share of outcomes within the 80 % intervals:"),
-        Rule("coverage80", within, MOST_WITHIN, True, "share of outcomes within the 80 % intervals:"),
-    ]
+    words = "share of outcomes within the 80 % intervals:"
+    rules = [Rule("coverage80", candidate.get("coverage80"), LEAST_WITHIN, False, words)]
     if serving is not None and serving.get("crps") is not None:
         limit = CRPS_WORSE_BY * serving["crps"]
         rules.append(Rule("crps", candidate.get("crps"), limit, True, "CRPS, in spreads of each series:"))

@@ -3,11 +3,13 @@
 from django.urls import path
 
 from mlops import api, budget_api, calibration_api, predict_api, tracing_api
+from mlops.forecasts import api as forecasts_api
 from mlops.forecasts import record_api
 
 urlpatterns = [
     path("models/rollback", api.RollBack.as_view(), name="model-rollback"),
     path("models/<path:name>/bundle", api.Bundle.as_view(), name="model-bundle"),
+    path("ml/forecast", forecasts_api.OwnForecast.as_view(), name="own-forecast"),
     path("ml/predict/anomaly", predict_api.Predict.as_view(), name="predict"),
     path("ml/predict/batch", predict_api.PredictMany.as_view(), name="predict-batch"),
     path("ml/model/info", predict_api.ModelInfo.as_view(), name="model-info"),

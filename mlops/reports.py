@@ -79,7 +79,9 @@ def _engine(metrics: Mapping[str, Any]) -> str:
 
 def forecasts(metrics: Mapping[str, Any]) -> str:
     """What was chosen how often, and the figures that say how good that was."""
-    chosen = Counter({name: n for one in metrics["channels"].values() for name, n in one["models"].items()})
+    chosen: Counter[str] = Counter()
+    for one in metrics["channels"].values():
+        chosen.update(one["models"])
     return f"{metrics['n_series']} series by {_models(chosen)}; {_figures(metrics)}"
 
 

@@ -28,13 +28,9 @@ def train_job(job_id: int) -> None:
 
 @shared_task
 def retrain(profile: str) -> None:
-    """Asks for a training unless the profile is being trained already."""
-    try:
-        job = training.request(profile, trigger="schedule", who=None, now=timezone.now())
-    except training.AlreadyTraining as error:
-        log.info("retrain_not_needed", profile=profile, reason=str(error))
-        return
-    training.dispatch(job)
+    """Asks for the trainings that are due, unless they run already."""
+    for job in retraining.by_schedule(profile, timezone.now()):
+        training.dispatch(job)
 
 
 @shared_task

@@ -28,7 +28,6 @@ from mlops.children import STOPPING, Child
 from mlops.classifying import SMOKE
 from mlops.detection import Engine, FittedEngine, held_out
 from mlops.forecasts import training as forecasting
-from mlops.forecasts.learnt import FittedForecasts
 from mlops.models import Kind, ModelVersion, TrainingJob
 from mlops.parameters import BadParameters, Parameters, refuse_two_ranges
 from mlops.policies import wishes
@@ -421,8 +420,10 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[...,
         return _registered(job, classifier, data, found, judgement, began, tell, now)
     past = _history(job, asked, now, tell.part(0.0, 0.3))
     if job.kind == Kind.FORECAST:
-        forecasts, found, judgement = _train_forecasts(job, asked, past, tell)
-        return _registered(job, forecasts, past.card(), found, judgement, began, tell, now)
+        forecasts, held, found = forecasting.learn(past, asked, fleet=current_fleet(), tell=tell)
+        judgement, compared = _judge_forecasts(job, asked, past, held, found)
+        data = {**past.card(), "parts": forecasting.parts(held)}
+        return _registered(job, forecasts, data, found | compared, judgement, began, tell, now)
     tell(0.3, f"Fitting {len(past.train):,} readings")
     fitted = engine(seed=asked.seed).fit(past.train, calibration=past.calibrate)
     if serving := registry.serving(job.profile.code, job.mote):
@@ -436,16 +437,14 @@ def _train(job: TrainingJob, now: datetime, tell: _Teller, engine: Callable[...,
     return _registered(job, fitted, past.card(), metrics, judgement, began, tell, now)
 
 
-def _train_forecasts(
-    job: TrainingJob, asked: Parameters, past: history.History, tell: _Teller
-) -> tuple[FittedForecasts, dict[str, Any], gate.Judgement]:
-    forecasts, held, found = forecasting.learn(past, asked, fleet=current_fleet(), tell=tell)
-    tell(0.9, "Asking the gate")
+def _judge_forecasts(
+    job: TrainingJob, asked: Parameters, past: history.History, held: Sequence[forecasting.Held], found: dict[str, Any]
+) -> tuple[gate.Judgement, dict[str, Any]]:
+    """What the gate says, and how the version that serves did on the same days."""
     serving, learnt = _comparable(job, past)
     before = forecasting.of_serving(learnt, held) if learnt else None
-    if serving and before:
-        found |= {"comparison_with": serving.name, "serving": before}
-    return forecasts, found, gate.judge_forecasts(found, before, asked.promote)
+    compared = {"comparison_with": serving.name, "serving": before} if serving and before else {}
+    return gate.judge_forecasts(found, before, asked.promote), compared
 
 
 def _registered(

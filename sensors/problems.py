@@ -22,7 +22,8 @@ SHOWN_OF_A_VALUE = 200
 TROUBLES = (
     HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND,
     HTTPStatus.NOT_ACCEPTABLE, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
 )  # fmt: skip
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 PROBLEM = {
@@ -62,6 +63,12 @@ class Unavailable(APIException):
     """A server behind this one does not answer."""
 
     status_code = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class Unprocessable(APIException):
+    """The question is well put, and what is there does not suffice to answer it; the words say what would."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class CookieSessionScheme(SessionScheme):

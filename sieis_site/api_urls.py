@@ -26,6 +26,7 @@ from mlops import api as mlops
 from mlops import ml_urls
 from mlops import root_cause_api as root_cause
 from mlops import watch_urls as watch
+from mlops.forecasts import api as forecasts
 from sensors import account_api as account
 from sensors import analytics_api as summaries
 from sensors import api as sensors
@@ -44,6 +45,7 @@ urlpatterns = [
     path("motes", sensors.Motes.as_view(), name="motes"),
     path("motes/import", fleets.MotesImport.as_view(), name="motes-import"),
     path("motes/export", fleets.MotesExport.as_view(), name="motes-export"),
+    path("motes/<str:code>/forecast", forecasts.MoteForecast.as_view(), name="mote-forecast"),
     path("motes/<slug:site>/<str:mote>", sensors.OneMote.as_view(), name="mote"),
     path("motes/<slug:site>/<str:mote>/grades", sensors.Grades.as_view(), name="mote-grades"),
     path("machines", machines.Machines.as_view(), name="machines"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import polars as pl
 from django.conf import settings
 
 from mlops.classifying import Profiled
-from mlops.forecasting import CannotForecast, Fitted, Panel
+from mlops.forecasting import CannotForecast, Fitted, Forecaster, Panel
 from mlops.forecasting.choosing import Tried, best, measured, offered, tried
 from mlops.forecasting.file import AUTO
 from mlops.forecasting.fitting import MOST_STEPS
@@ -28,6 +30,10 @@ from sensors.readings import Profile
 
 USUAL_STEP_S = 300.0
 LEAST_STEPS = 6
+# Of the steps, to learn from and to validate on. The rest, held out, is the largest part of a short past: intervals
+# need 40 hours of forecasts that are over before the first origin that can be judged.
+SHARES = (0.4, 0.25)
+DAY_US = 86_400_000_000
 TOLD = ("mae", "rmse", "mase", "crps", "coverage80", "coverage95", "width80", "r2", "mape")
 
 Tell = Callable[[float, str], None]
@@ -84,27 +90,35 @@ def _held(past: History, channel: str, profile: Profile, step: float, fleet: Fle
     grid = gridded(rows, [channel], us)
     motes = sorted(rows["mote"].unique().to_list())
     panel = panel_of_grid(grid, motes, profile, channel, us, fleet)
-    first = panel.start // us
-    begins = [int(part.at[0]) // us - first for part in (past.calibrate, past.held_out)]
-    return Held(channel, panel, begins[0], begins[1] - begins[0])
+    n_train, n_validate = (int(share * len(panel)) for share in SHARES)
+    return Held(channel, panel, n_train, n_validate)
 
 
 def _horizon(parts: Sequence[Held], asked: int) -> int:
-    """The farthest that these days can hold a forecast to: halved until they can."""
+    """The farthest that these days can hold a forecast to: halved until they can, from every hour of a day."""
     horizon, why = asked, ""
     while horizon >= min(LEAST_STEPS, asked):
         for part in parts:
-            (found,) = tried(part.panel, part.n_train, part.n_validate, horizon, NAIVES[:1])
-            if any(one["crps"] is not None for one in found.figures.values()):
-                return horizon
-            why = found.why or why
+            try:
+                if _n_held(part, horizon) >= DAY_US / part.panel.step:
+                    return horizon
+            except CannotForecast as too_little:
+                why = str(too_little)
         horizon //= 2
     hours = len(parts[0].panel) * parts[0].panel.step / 3.6e9
     raise TooLittleData(
         f"{hours:,.1f} hours of clean readings are too few for a forecast of {asked:,} steps of "
         f"{parts[0].panel.step / 1e6:g} s, or of fewer: it has to be held to days that it has not learnt from. "
-        f"{why or 'Three days are enough for some hours ahead, ten for a day'}."
+        f"{why or 'Five days are enough for some hours ahead, ten for a day'}."
     )
+
+
+def _n_held(part: Held, horizon: int) -> float:
+    """From how many held-out origins a series can be forecast with intervals: the most of any."""
+    naive = Forecaster(NAIVES[0], horizon, part.n_train, part.n_validate).fit(part.panel)
+    first = part.n_train + part.n_validate
+    n = [measured(naive, part.panel, k, part.n_train, first).n_crps for k in range(len(part.panel.names))]
+    return max(n) / horizon
 
 
 def _chosen(part: Held) -> dict[str, str]:
@@ -124,6 +138,22 @@ def _remembering(part: Held) -> dict[str, Fitted]:
     rows = max((one.member.needs + REMEMBERED * one.every + 2 * one.horizon for one in fits), default=0)
     memory = part.panel.tail(rows)
     return {one.name: replace(one, memory=memory) for one in fits}
+
+
+def parts(held: Sequence[Held]) -> dict[str, Any]:
+    """Which days were learnt from, validated on and held out; readings are means over a step of a channel."""
+    panel, n_train, n_validate = held[0].panel, held[0].n_train, held[0].n_validate
+    at = [datetime.fromtimestamp(one / 1e6, UTC).isoformat() for one in panel.at.tolist()]
+    first = {"train": 0, "calibrate": n_train, "held_out": n_train + n_validate}
+    last = {"train": n_train, "calibrate": n_train + n_validate, "held_out": len(panel)}
+    return {
+        name: {
+            "readings": sum(int(np.isfinite(part.panel.values[first[name] : last[name]]).sum()) for part in held),
+            "first_at": at[first[name]],
+            "last_at": at[last[name] - 1],
+        }
+        for name in first
+    }
 
 
 # ---- figures --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from mlops import registry
+from mlops.models import Kind
 from sensors.models import Profile
 
 
@@ -17,6 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("profile")
+        parser.add_argument("--kind", choices=Kind.values, default=Kind.DETECTOR, help="Which of its models")
         parser.add_argument("--why", default="manage.py rollback", help="The reason that the audit keeps")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -25,7 +27,9 @@ class Command(BaseCommand):
             known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet"
             raise CommandError(f"There is no profile “{options['profile']}”; there are: {known}.")
         try:
-            version = registry.roll_back(profile, who=None, why=options["why"], now=timezone.now())
+            version = registry.roll_back(
+                profile, who=None, why=options["why"], now=timezone.now(), kind=Kind(options["kind"])
+            )
         except (
             registry.NothingToRollBackTo,
             registry.ModelUnloadable,

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import timedelta
+from io import StringIO
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
+from django.test import override_settings
 
-from mlops.forecasts.serving import Refusal, forecasts_of
-from mlops.models import Kind
+from mlops import registry, retraining, training
+from mlops.forecasts.serving import Foreteller, Refusal, forecasts_of
+from mlops.history import TooLittleData
+from mlops.models import Kind, ModelVersion
+from sensors.models import Mote
 from sensors.registry import current_fleet
 from tests.conftest import NOON
-from tests.mlops.forecasts.world import install, trained
+from tests.mlops.forecasts.world import FIGURES, install, trained
+from tests.people import *  # noqa: F403
 
 pytestmark = pytest.mark.django_db
 
@@ -30,6 +39,9 @@ def test_a_forecast_version_is_held_to_days_it_had_not_learnt_from_and_goes_on_f
     first = said[0]
     assert first.last_reading_at == NOON - timedelta(minutes=5)
     assert first.at[0] == NOON
+    assert version.metrics["n_series"] == 4
+    assert version.metrics["crps"] < version.metrics["naive_crps"]
+    assert list(version.data["parts"]) == ["train", "calibrate", "held_out"]
     assert len(first.at) == 36  # of the 72 asked for: five days cannot hold more to account
     assert np.all(np.diff(first.quantiles, axis=1) >= 0)
     assert first.model_version == version.name
@@ -43,3 +55,107 @@ def test_nothing_answers_for_a_profile_without_a_version_and_the_command_is_name
 
     assert isinstance(said, Refusal)
     assert "manage.py train --profile indoor --kind forecast" in said.reason
+
+
+def test_a_version_promoted_in_the_middle_of_a_run_forecasts_the_next_one(serving, version):
+    fleet = current_fleet()
+    teller = Foreteller()
+    run = teller.forecasts_of(fleet.motes, ["temperature"], None, now=NOON)
+    before = next(run)
+
+    registry.promote(version(), who=None, why="test", now=NOON)
+    teller.serving.refresh(NOON)
+
+    assert {one.model_version for one in (before, *run)} == {serving.name}
+    (of_next, _) = teller.forecasts_of(fleet.motes, ["temperature"], None, now=NOON)
+    assert of_next.model_version != serving.name
+
+
+def test_forecasts_and_the_engine_of_a_mote_are_promoted_and_rolled_back_apart(serving, version):
+    successor = registry.promote(version(), who=None, why="test", now=NOON)
+
+    back = registry.roll_back(serving.profile, who=None, why="test", now=NOON, kind=Kind.FORECAST)
+
+    assert back == serving
+    assert registry.production("indoor") is None
+    assert ModelVersion.every.get(pk=successor.pk).stage == "archived"
+
+
+def test_a_mote_may_have_forecasts_of_its_own_beside_those_of_its_profile(serving, learnt):
+    mote = Mote.objects.select_related("site", "profile").get(code="8")
+    own = registry.register(learnt, profile=mote.profile, mote=mote, data={}, metrics=FIGURES, job=None, now=NOON)
+    registry.promote(own, who=None, why="test", now=NOON)
+
+    seven, eight = Foreteller().forecasts_of(current_fleet().motes, ["humidity"], None, now=NOON)
+
+    assert (seven.model_version, eight.model_version) == (serving.name, own.name)
+
+
+def test_a_member_that_was_not_learnt_is_refused_with_the_way_to_have_it(serving):
+    (said,) = forecasts_of(current_fleet().motes[:1], ["humidity"], now=NOON, member="arima")
+
+    assert "has naive, seasonal_naive, linear. Train with --model arima" in said.reason
+
+
+def test_two_days_are_too_few_and_the_job_says_so(fleet_of_rooms):
+    job = training.request(
+        "indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST, parameters={"days": 2.0}
+    )  # fmt: skip
+    training.claim(job, now=NOON)
+
+    with pytest.raises(TooLittleData):
+        training.train(job, now=NOON)
+
+    job.refresh_from_db()
+    assert job.status == "failed"
+    assert "48.0 hours of clean readings are too few for a forecast" in job.message
+
+
+def test_a_worker_killed_while_it_learns_leaves_the_reason_and_the_version_that_serves(serving):
+    job = training.request("indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST)
+    suicide = "import os, signal; print('Learning humidity', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+
+    done = training.run_in_process(job.pk, command=[sys.executable, "-c", suicide])
+
+    assert done.status == "failed"
+    assert "SIGKILL" in done.message
+    assert registry.production("indoor", kind=Kind.FORECAST) == serving
+
+
+def test_the_week_s_training_asks_for_forecasts_only_where_some_serve_that_are_a_week_old(serving):
+    soon, later = NOON + timedelta(days=1), NOON + timedelta(days=7)
+
+    assert [job.kind for job in retraining.by_schedule("indoor", soon)] == [Kind.DETECTOR]
+    assert [job.kind for job in retraining.by_schedule("indoor", later)] == [Kind.FORECAST]
+
+
+def test_the_card_and_the_models_page_say_how_good_the_forecasts_were(serving, alice_client):
+    card = alice_client.get(f"/models/card/{serving.name}/").content.decode()
+    models = alice_client.get("/models/").content.decode()
+
+    assert "3 hours in 36 steps of 5 min" in card
+    assert "4 series by linear 4; MASE 0.500, CRPS 0.200 (best naive 0.300)" in card
+    assert '<span class="badge">forecasts</span>' in models
+
+
+@override_settings(SIEIS_FORECAST_STALE_HOURS=1e6)
+def test_the_command_tells_one_series_by_its_steps_and_all_by_a_line_each(serving):
+    one = said("forecast", "--mote", "7", "--channel", "humidity", "--horizon", "1h")
+    every = said("forecast", "--all")
+    whole = json.loads(said("forecast", "--all", "--channel", "humidity", "--json"))
+
+    assert "main/7, Humidity in %, after the reading of 2026-03-02 11:55:00" in one
+    assert "2026-03-02 12:55" in one
+    assert every.count("main/8") == 2
+    assert [len(told["quantiles"]["q90"]) for told in whole] == [36, 36]
+
+
+def test_the_command_names_a_mote_that_is_not_there(serving):
+    with pytest.raises(CommandError, match="There is no mote “99”"):
+        said("forecast", "--mote", "99")
+
+
+def said(*command: str) -> str:
+    out = StringIO()
+    call_command(*command, stdout=out)
+    return out.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ from mlops import training
 from mlops.models import Kind, ModelVersion
 from sensors.lake import lake
 from sensors.models import Mote
-from sensors.readings import Profile, concat, micros
+from sensors.readings import Batch, Profile, concat, micros
 from sensors.stores import hot
 from tests import builders
 from tests.conftest import NOON
@@ -19,6 +20,10 @@ from tests.conftest import NOON
 STEP_S = 300.0
 DAYS = 5.0
 START = NOON - timedelta(days=DAYS)
+SHOWN = {"mase": 0.5, "crps": 0.2, "naive_crps": 0.3, "coverage80": 0.8, "score": 0.9}
+FIGURES = {**SHOWN, "n_series": 4, "n_without_mape": 0, "channels": {
+    code: {**SHOWN, "models": {"linear": 2}, "not_tried": {}} for code in ("temperature", "humidity")
+}}  # fmt: skip
 
 
 def rooms() -> Profile:
@@ -36,18 +41,26 @@ def measured(random: np.random.Generator, days: float = DAYS) -> np.ndarray:
     return np.column_stack([22 + 2 * np.sin(day), 45 - 5 * np.sin(day)]) + noise - noise.mean(axis=0)
 
 
-def install(motes: tuple[str, ...] = ("7", "8")) -> list[Mote]:
-    profile, random = rooms(), np.random.default_rng(7)
-    builders.install_fleet(motes=motes, profile=profile)
-    fleet = list(Mote.objects.order_by("code"))
-    said = [
-        builders.batch(profile, measured(random), mote=mote.pk, start_us=micros(START), step_s=STEP_S) for mote in fleet
+def said_by(motes: Sequence[int]) -> list[Batch]:
+    random = np.random.default_rng(7)
+    return [
+        builders.batch(rooms(), measured(random), mote=mote, start_us=micros(START), step_s=STEP_S) for mote in motes
     ]
-    table = concat(said).to_table()
+
+
+def install(motes: tuple[str, ...] = ("7", "8")) -> list[Mote]:
+    builders.install_fleet(motes=motes, profile=rooms())
+    fleet = list(Mote.objects.order_by("code"))
+    fill(fleet)
+    return fleet
+
+
+def fill(fleet: Sequence[Mote]) -> None:
+    """What they said, into the lake and the hot store that are configured."""
+    table = concat(said_by([mote.pk for mote in fleet])).to_table()
     table = table.with_columns(pl.int_range(len(table), dtype=pl.Int64).alias("offset"))
     lake().append("silver/indoor", table, app_ids={0: "sensor-readings/0"}, next_offsets={0: len(table)})
-    hot().write(profile, table)
-    return fleet
+    hot().write(rooms(), table)
 
 
 def trained(mote: Mote | None = None, **parameters: object) -> ModelVersion:
