@@ -7,6 +7,7 @@ from ingestion.api import HealthView, metrics_page
 from mlops.ml_urls import smoke_urlpatterns
 from sieis_site.docs import Docs
 
+handler500 = "sieis_site.troubles.failed"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("ingestion.urls")),

@@ -45,14 +45,19 @@ def small_fleet(folder: Path) -> Iterator[Stack]:
     redis = urlsplit(ADDRESSES["REDIS_URL"])._replace(path="/11").geturl()
     settings = {"SIEIS_SLOW_CYCLE_S": "1", "SIEIS_CANARY": "0", "REDIS_URL": redis}
     with stack.on_servers(folder, ADDRESSES, **settings) as running:
-        running.manage("migrate", "-v0")
-        running.manage("collectstatic", "-v0", "--noinput")
-        running.manage("setup")
-        running.manage("shell", "-c", SET_UP)
+        prepare(running)
         running.start("consumer", "consume")
         running.serve()
         has_read(running, simulate_past(running))
         yield running
+
+
+def prepare(running: Stack) -> None:
+    """Tables, files, Alice, Bob and their motes."""
+    running.manage("migrate", "-v0")
+    running.manage("collectstatic", "-v0", "--noinput")
+    running.manage("setup")
+    running.manage("shell", "-c", SET_UP)
 
 
 def simulate_past(sieis: Stack) -> int:

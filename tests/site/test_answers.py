@@ -7,6 +7,7 @@ import json
 
 import pytest
 from django.core.cache import cache
+from django.db import OperationalError, connection
 
 from tests import builders
 from tests.people import *  # noqa: F403
@@ -59,3 +60,18 @@ def test_while_the_cache_is_away_the_api_answers_and_nobody_gets_a_lock(fleet, c
     assert charlie_client.get("/api/v1/motes").status_code == 200
     assert not cache.add("lock", True)
     assert cache.get("lock", "nothing") == "nothing"
+
+
+@pytest.mark.parametrize("path", ["/alerts/", "/api/v1/alerts"])
+def test_a_database_that_is_away_is_said_and_no_fault_of_the_page(charlie_client, path):
+    charlie_client.raise_request_exception = False
+
+    with connection.execute_wrapper(gone):
+        answer = charlie_client.get(path)
+
+    assert answer.status_code == 503
+    assert b"database does not answer" in answer.content
+
+
+def gone(*_: object) -> None:
+    raise OperationalError("server closed the connection unexpectedly")
