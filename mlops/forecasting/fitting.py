@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,13 +10,16 @@ import polars as pl
 
 from mlops.forecasting import members
 from mlops.forecasting.intervals import LEAST, NAMES, REMEMBERED, bands, latest
-from mlops.forecasting.panel import NEVER, CannotForecast, Panel
+from mlops.forecasting.panel import NEVER, CannotForecast, Panel, carried
 from mlops.forecasting.seasons import season
 from sensors.readings import INSTANT, Bools, Floats, Ints
 
 MOST_STEPS = 2_000
 VALIDATED = 0.25  # of a history, to choose settings on and to begin the record with
-APART = 24  # remembered forecasts in a season, at most
+APART, SPARSE = 24, 6  # remembered forecasts in a season: at most, and where there are ENOUGH
+ENOUGH = 200
+CALM = 7  # seasons, by whose spread a forecast's errors are measured
+FLOOR = 0.1  # of a series' spread: a calmer week counts as calm as that
 MOST_MISSING = 10  # times its own length a memory may lie before what comes next
 
 
@@ -35,9 +39,15 @@ class Forecaster:
         member = members.make(self.member, self.horizon)
         history = history.head(n)
         member.fit(history, n_train)
-        every = max(season(history, n_train) // APART, 1)
-        memory = history.tail(member.needs + REMEMBERED * every + 2 * self.horizon)
-        return Fitted(self.member, member, memory, history.start + n_train * history.step, every)
+        cycle = season(history, n_train)
+        every = _apart(cycle, n - n_train - self.horizon)
+        window = min(max(CALM * cycle, LEAST), n_train // 2)
+        spread = [float(np.nanstd(each)) if np.isfinite(each).any() else 0.0 for each in history.values[:n_train].T]
+        floors = {name: FLOOR * each or 1.0 for name, each in zip(history.names, spread, strict=True)}
+        fitted = Fitted(
+            self.member, member, history, history.start + n_train * history.step, every, window, floors
+        )  # fmt: skip
+        return replace(fitted, memory=history.tail(fitted.rows))
 
     def _split(self, history: Panel) -> tuple[int, int]:
         n = len(history)
@@ -76,10 +86,22 @@ class Fitted:
     memory: Panel
     learnt_until: int  # nothing from this instant on was learnt from
     every: int  # steps from one remembered forecast to the next
+    window: int  # steps before an origin, whose spread is the unit of its errors
+    floors: Mapping[str, float]  # of that spread, by series
 
     @property
     def horizon(self) -> int:
         return self.member.horizon
+
+    @property
+    def rows(self) -> int:
+        """How many it looks back on, to say a forecast and how sure it is."""
+        return max(self.member.needs, self.window) + REMEMBERED * self.every + 2 * self.horizon
+
+    @property
+    def share(self) -> float:
+        """How much of a further forecast each remembered one is worth: they overlap."""
+        return self.every / self.horizon
 
     def forecast(
         self, recent: Panel, horizon: int | None = None, *, now: int | None = None, stale_s: float | None = None
@@ -117,7 +139,9 @@ class Fitted:
         return joined(self.memory.only(recent.names), recent)
 
     def record(self, panel: Panel, series: int, origin: int) -> tuple[Floats, Floats]:
-        """The forecast (horizon) from an origin, and the errors (forecasts, horizon) of those over by then."""
+        """The forecast (horizon) from an origin, and the errors (forecasts, horizon) of those over by then, as large as
+        they would be with the series as lively as it is now.
+        """
         if origin == 0:
             raise CannotForecast("nothing was measured")
         past = np.arange(self._first(panel), origin - self.horizon + 1)
@@ -125,12 +149,21 @@ class Fitted:
         mean = self.member.foretell(panel, series, np.append(past, origin))
         if not np.isfinite(mean[-1]).all():
             self._refuse(panel, series, origin)
-        return mean[-1], outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
+        units = self._units(panel, series, np.append(past, origin))
+        errors = outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
+        return mean[-1], errors * (units[-1] / units[:-1, None])
+
+    def _units(self, panel: Panel, series: int, origins: Ints) -> Floats:
+        """How far the series moved in the window before each origin."""
+        values = carried(panel.values[:, series])
+        padded = np.concatenate([np.full(self.window, values[0]), values])
+        before = np.lib.stride_tricks.sliding_window_view(padded, self.window)[origins]
+        return np.maximum(before.std(axis=1), self.floors.get(panel.names[series], 1.0))
 
     def _continued(self, panel: Panel, series: int, origin: int) -> Floats:
         """The mean and the quantiles of each step, side by side."""
         mean, errors = self.record(panel, series, origin)
-        quantiles, n = latest(errors)
+        quantiles, n = latest(errors, self.share)
         if n < LEAST:
             raise CannotForecast(
                 f"the outcome of {n} past forecasts is known, and {LEAST} are needed to say how sure one is; enough in "
@@ -148,7 +181,7 @@ class Fitted:
 
     def _first(self, panel: Panel) -> int:
         """The first origin whose outcome was not learnt from, and which has a past to look at."""
-        return max(-(-(self.learnt_until - panel.start) // panel.step), self.member.needs, 1)
+        return max(-(-(self.learnt_until - panel.start) // panel.step), self.member.needs, self.window)
 
     def _counts(self, panel: Panel, origins: Ints) -> Bools:
         return np.asarray((origins - round((self.learnt_until - panel.start) / panel.step)) % self.every == 0)
@@ -159,11 +192,20 @@ class Fitted:
         origins = np.arange(begin, last + 1)
         mean = np.clip(self.member.foretell(panel, series, origins), *panel.limits[series])
         outcome = outcomes(panel.values[:, series], origins, self.horizon)
-        offsets, crps = bands(outcome - mean, origins, self._counts(panel, origins))
+        units = self._units(panel, series, origins)[:, None]
+        offsets, crps = bands((outcome - mean) / units, origins, self._counts(panel, origins), self.share)
+        offsets, crps = offsets * units[:, :, None], crps * units
         asked = np.arange(len(origins)) >= first - begin
         offsets += mean[:, :, None]
         return Rolled(origins[asked], mean[asked], np.clip(offsets[asked], *panel.limits[series]),
                       crps[asked], outcome[asked])  # fmt: skip
+
+
+def _apart(cycle: int, n: int) -> int:
+    """Steps from one remembered forecast to the next, of n in a row: neighbours err alike, so few of a season tell as
+    much as many and reach further back. One step more than a part of the season: each hour has its turn.
+    """
+    return max(cycle // APART, min(cycle // SPARSE + 1, n // ENOUGH), 1)
 
 
 def outcomes(values: Floats, origins: Ints, horizon: int) -> Floats:

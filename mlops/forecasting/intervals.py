@@ -1,13 +1,17 @@
 """How sure a forecast is: quantiles of what the last forecasts of the same step missed by. Pure.
 
-At an origin only forecasts count whose whole outcome lies before it, the last 720 of them; where steps are shorter than
-a 24th of a season, one forecast in such a 24th, since its neighbours err alike. Quantiles are those of split conformal
-prediction: n errors promise their level up to 1 / (n + 1) if the future errs as the past did.
+At an origin only forecasts count whose whole outcome lies before it, the last 720 of them. Quantiles are those of split
+conformal prediction: n errors promise their level up to 1 / (n + 1) if the future errs as the past did. Forecasts that
+overlap are not as many as they look: of h steps, made every k steps, n are worth about n k / h + 1, and the quantiles
+are widened as Student's are for so few.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+from scipy.stats import norm, t
 
 from mlops.detection.compiled import compiled
 from sensors.readings import Bools, Floats, Ints
@@ -19,9 +23,9 @@ LEAST = 40  # errors; fewer cannot tell the outermost quantiles from the largest
 SCORED = 20  # levels in the middle of as many equal parts: their mean pinball loss is half the CRPS
 
 
-def bands(errors: Floats, origins: Ints, counts: Bools | None = None) -> tuple[Floats, Floats]:
+def bands(errors: Floats, origins: Ints, counts: Bools | None = None, share: float = 1.0) -> tuple[Floats, Floats]:
     """Of errors (origins, horizon) of forecasts in order, NaN where the outcome is not known; all are remembered, or
-    those that `counts` marks.
+    those that `counts` marks. `share` is how much each further one is worth.
 
     For each origin and step the quantiles (origins, horizon, levels) to add to its forecast, NaN where fewer than LEAST
     errors are known, and its continuous ranked probability score (origins, horizon).
@@ -32,17 +36,31 @@ def bands(errors: Floats, origins: Ints, counts: Bools | None = None) -> tuple[F
     # Of each origin how many forecasts before it are over.
     over = np.searchsorted(origins + horizon, origins, side="right")
     remembered = np.ones(n, dtype=bool) if counts is None else counts
-    _roll(np.ascontiguousarray(errors.T), over, remembered, LEVELS, REMEMBERED, LEAST, SCORED, quantiles, scores)
+    _roll(np.ascontiguousarray(errors.T), over, remembered, LEVELS, widths(share), REMEMBERED, LEAST, SCORED, quantiles,
+          scores)  # fmt: skip
     return quantiles, scores
 
 
-def latest(errors: Floats) -> tuple[Floats, int]:
+def latest(errors: Floats, share: float = 1.0) -> tuple[Floats, int]:
     """The quantiles (horizon, levels) of all these errors (origins, horizon), and how many the poorest step has."""
     ordered, n = np.sort(errors, axis=0), np.isfinite(errors).sum(axis=0)
     if not len(n) or n.min() < LEAST:
         return np.full((errors.shape[1], len(LEVELS)), np.nan), int(n.min(initial=len(errors)))
-    columns = [_places(ordered, n, float(level)) for level in LEVELS]
-    return np.column_stack(columns), int(n.min())
+    columns = np.column_stack([_places(ordered, n, float(level)) for level in LEVELS])
+    middle = columns[:, [len(LEVELS) // 2]]
+    return middle + (columns - middle) * widths(share)[n, : len(LEVELS)], int(n.min())
+
+
+@cache
+def widths(share: float) -> Floats:
+    """How much wider the quantiles of n errors (rows) are made at LEVELS, then at those of the score (columns)."""
+    n = np.arange(REMEMBERED + 1)
+    worth = np.minimum(np.maximum(n, 1), n * share + 1.0)[:, None]
+    level = np.concatenate([LEVELS, (np.arange(SCORED) + 0.5) / SCORED])
+    away = np.where(level < 0.5, level, 1.0 - level)
+    with np.errstate(invalid="ignore"):
+        wider = t.ppf(away, worth) / norm.ppf(away) * np.sqrt(1.0 + 1.0 / worth)
+    return np.where(level == 0.5, 1.0, wider)
 
 
 def _places(ordered: Floats, n: Ints, level: float) -> Floats:
@@ -55,7 +73,9 @@ def _places(ordered: Floats, n: Ints, level: float) -> Floats:
 
 
 @compiled
-def _roll(errors, over, counts, levels, remembered, least, scored, quantiles, scores):  # type: ignore[no-untyped-def]
+def _roll(  # type: ignore[no-untyped-def]
+    errors, over, counts, levels, widths, remembered, least, scored, quantiles, scores
+):
     horizon, n_origins = errors.shape
     ordered = np.empty(remembered)
     kept = np.empty(remembered)  # a ring, in order of time
@@ -82,14 +102,16 @@ def _roll(errors, over, counts, levels, remembered, least, scored, quantiles, sc
                 n += 1
             if n < least:
                 continue
+            middle = _quantile(ordered, n, 0.5)
             for k in range(len(levels)):
-                quantiles[row, step, k] = _quantile(ordered, n, levels[k])
+                quantiles[row, step, k] = middle + (_quantile(ordered, n, levels[k]) - middle) * widths[n, k]
             outcome = errors[step, row]
             if np.isfinite(outcome):
                 total = 0.0
                 for k in range(scored):
                     level = (k + 0.5) / scored
-                    miss = outcome - _quantile(ordered, n, level)
+                    wide = widths[n, len(levels) + k]
+                    miss = outcome - middle - (_quantile(ordered, n, level) - middle) * wide
                     total += level * miss if miss > 0.0 else (level - 1.0) * miss
                 scores[row, step] = 2.0 * total / scored
 

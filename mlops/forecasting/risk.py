@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from mlops.forecasting.fitting import Fitted
-from mlops.forecasting.intervals import LEAST
+from mlops.forecasting.intervals import LEAST, NAMES, widths
 from mlops.forecasting.panel import CannotForecast, Panel
 from sensors.readings import Floats
 
@@ -87,7 +87,10 @@ def paths(fitted: Fitted, recent: Panel, series: int = 0) -> Paths:
         raise CannotForecast(
             f"{len(whole)} past forecasts were followed by measurements all the way; {LEAST} are needed to say a risk"
         )
-    values = np.clip(mean + whole, *panel.limits[series])
+    # As wide as the intervals that the forecast says.
+    middle = np.median(whole, axis=0)
+    spread = widths(fitted.share)[len(whole), NAMES.index("q90")]
+    values = np.clip(mean + middle + (whole - middle) * spread, *panel.limits[series])
     last = float(panel.values[origin - 1, series])
     return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values)
 

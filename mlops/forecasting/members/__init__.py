@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol
 
 from mlops.forecasting.panel import CannotForecast, Panel
@@ -15,10 +16,12 @@ MEMBERS = {
     "seasonal_naive": "seasonal_naive.SeasonalNaive",
     "linear": "linear.Linear",
     "decomposed": "decomposed.Decomposed",
+    "blend": "blend.Blend",
     "ets": "ets.Ets",
     "arima": "arima.Arima",
 }
-DEEP = ("transformer", "telemanom")  # known to people, and answered for by nothing else
+# These need PyTorch; without it nothing else answers in their place.
+DEEP = {"transformer": "transformer.Transformer", "telemanom": "telemanom.Telemanom"}
 
 
 class Member(Protocol):
@@ -37,14 +40,15 @@ class Member(Protocol):
 
 def make(name: str, horizon: int) -> Member:
     """Raises CannotForecast for what is not there."""
-    if name in DEEP:
-        raise CannotForecast(f"“{name}” is not installed: this version of SIEIS does not have it; choose {_offered()}")
-    if name not in MEMBERS:
-        raise CannotForecast(f"there is no model “{name}”; choose {_offered()}")
-    module, _, made = MEMBERS[name].partition(".")
+    known = MEMBERS | DEEP
+    if name not in known:
+        raise CannotForecast(f"there is no model “{name}”; choose one of {', '.join(known)}")
+    if name in DEEP and not has_torch():
+        raise CannotForecast(f"“{name}” is not installed: it needs PyTorch; pip install -r requirements/deep.txt")
+    module, _, made = known[name].partition(".")
     member: Member = getattr(import_module(f"{__name__}.{module}"), made)(horizon)
     return member
 
 
-def _offered() -> str:
-    return "one of " + ", ".join(MEMBERS)
+def has_torch() -> bool:
+    return find_spec("torch") is not None

@@ -7,11 +7,9 @@ that wild stretches do not rule; each step's penalty is the one with which the v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from numpy.typing import NDArray
 
+from mlops.forecasting.members.windows import CHUNK, Singles, some, windows
 from mlops.forecasting.panel import CannotForecast, Panel, carried, is_known
 from sensors.readings import Bools, Floats, Ints
 
@@ -19,10 +17,8 @@ LAGS = 512
 LEAST_LAGS = 4
 PENALTIES = 10.0 ** np.arange(-4.0, 0.1, 0.5)  # for each window that was learnt from
 LEVEL = 1e-3  # of a series' spread: less than that is no spread of a window
-CHUNK = 2048  # windows at once
 MOST_WINDOWS = 80_000
 MOST_VALIDATED = 2_000
-Singles = NDArray[np.float32]  # moments are sums of products of windows of similar size: seven digits are enough
 
 
 class Linear:
@@ -39,34 +35,15 @@ class Linear:
                 f"{self.horizon + 3 * LEAST_LAGS:,} are needed"
             )
         plain, scaled = _Moments(lags, self.horizon), _Moments(lags, self.horizon)
-        every = -(-n_train * history.values.shape[1] // MOST_WINDOWS)
-        origins = np.arange(lags, n_train - self.horizon + 1, every)
-        for window, there in self._windows(history.head(n_train), origins):
+        origins = some(lags, n_train - self.horizon + 1, MOST_WINDOWS // history.values.shape[1])
+        for window, there in windows(history.head(n_train), origins, lags, self.horizon):
             plain.add(window, there)
             spread = window[:, :lags].std(axis=1, keepdims=True) + np.float32(LEVEL)
             scaled.add(window / spread, there)
-        origins = np.arange(n_train, len(history) - self.horizon + 1)
-        origins = origins[:: -(-len(origins) * history.values.shape[1] // MOST_VALIDATED) or 1]
-        validation = list(self._windows(history, origins))
+        origins = some(n_train, len(history) - self.horizon + 1, MOST_VALIDATED // history.values.shape[1])
+        validation = list(windows(history, origins, lags, self.horizon))
         self.weights_ = (plain.weights(validation) + scaled.weights(validation)) / 2.0
         return self
-
-    def _windows(self, panel: Panel, origins: Ints) -> Iterator[tuple[Singles, Bools]]:
-        """Each with its past and its future, around the mean of its past; which of its future was measured."""
-        for values in panel.values.T:
-            usable = origins[is_known(values, origins, self.needs)]
-            spread = float(np.nanstd(values)) if len(usable) else 0.0
-            if not spread > 0.0:
-                continue  # nothing moves: its mean says it all
-            filled = np.lib.stride_tricks.sliding_window_view(
-                ((carried(values) - np.nanmean(values)) / spread).astype(np.float32), self.needs + self.horizon
-            )
-            there = np.lib.stride_tricks.sliding_window_view(np.isfinite(values), self.needs + self.horizon)
-            for k in range(0, len(usable), CHUNK):
-                place = usable[k : k + CHUNK] - self.needs
-                window = filled[place]
-                window -= window[:, : self.needs].mean(axis=1, keepdims=True)
-                yield window, there[place, self.needs :]
 
     def foretell(self, panel: Panel, series: int, origins: Ints) -> Floats:
         values = panel.values[:, series]
@@ -74,12 +51,12 @@ class Linear:
         known = np.flatnonzero(is_known(values, origins, self.needs))
         if not len(known):
             return out
-        windows = np.lib.stride_tricks.sliding_window_view(carried(values), self.needs)
+        pasts = np.lib.stride_tricks.sliding_window_view(carried(values), self.needs)
         for k in range(0, len(known), CHUNK):
-            some = known[k : k + CHUNK]
-            past = windows[origins[some] - self.needs]
+            part = known[k : k + CHUNK]
+            past = pasts[origins[part] - self.needs]
             mean = past.mean(axis=1, keepdims=True)
-            out[some] = (past - mean) @ self.weights_ + mean
+            out[part] = (past - mean) @ self.weights_ + mean
         return out
 
 

@@ -136,7 +136,6 @@ def test_series_by_a_column_are_told_apart_and_one_that_is_empty_stops_no_other(
         (("--horizon", 24, "--rolling", "--train-rows", 900, "--validate-rows", 900), "the file has 960 steps"),
         (("--horizon", 700), "960 steps of 60 minutes are there, 1,440 are needed"),
         (("--train-rows", 0), "“0” is no number of rows; expected a whole number from 1"),
-        (("--model", "transformer"), "“transformer” is not installed"),
         (("--out", "/no/such/folder/f.csv"), "f.csv cannot be written: there is no folder /no/such/folder"),
         (("--time", "when"), "--time names “when”, but the file has the columns date, room, hall"),
     ],

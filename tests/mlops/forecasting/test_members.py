@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
 
 from mlops.forecasting import CannotForecast, Fitted, Forecaster
 from mlops.forecasting.intervals import NAMES
-from mlops.forecasting.members import DEEP, MEMBERS, make
+from mlops.forecasting.members import DEEP, MEMBERS, has_torch, make
 from tests.mlops.forecasting.world import HOUR, START, N, daily, panel
 
 HORIZON = 24
 
 
-@pytest.fixture(params=list(MEMBERS), scope="module")
+@pytest.fixture(params=[*MEMBERS, *(DEEP if has_torch() else ())], scope="module")
 def member(request) -> str:
     return request.param
 
@@ -144,8 +146,12 @@ def test_a_season_that_repeats_is_foretold_better_than_by_its_last_value(member)
 
 
 @pytest.mark.parametrize("name", DEEP)
-def test_what_is_not_installed_says_so_in_one_sentence_and_nothing_answers_for_it(name):
-    with pytest.raises(CannotForecast, match=f"^“{name}” is not installed: .* choose one of naive, .*linear"):
+def test_what_is_not_installed_says_so_in_one_sentence_and_nothing_answers_for_it(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    with pytest.raises(
+        CannotForecast, match=f"^“{name}” is not installed: it needs PyTorch; pip install -r requirements/deep"
+    ):
         make(name, HORIZON)
 
 
