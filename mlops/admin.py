@@ -8,11 +8,12 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from mlops import registry, training, watch_admin
+from mlops.forecasts import record_admin
 from mlops.models import Label, ModelVersion, ServingPeriod, TrainingJob, VersionCounter
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
 from sensors.roles import ENGINEERING, may, person
 
-__all__ = ["watch_admin"]
+__all__ = ["record_admin", "watch_admin"]
 
 
 class _Engineered(ReadOnlyAdmin):
