@@ -83,8 +83,6 @@ def sieis(tmp_path_factory: pytest.TempPathFactory, relays: dict[str, Relay]) ->
         direct.manage("train")
         direct.start("sensors", "simulate", "--motes", str(life.MOTES), "--interval", "1", "--anomaly-rate", "0")
         yield running
-        for relay in relays.values():
-            relay.open()
 
 
 def by_relays(environment: dict[str, str], relays: dict[str, Relay]) -> dict[str, str]:
