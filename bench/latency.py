@@ -15,6 +15,7 @@ import contextlib
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import websockets
 from tests import stack
 from tests.environment import ADDRESSES
 
+START_S = 300.0  # of processes, on a busy machine
 WARM_UP_S = 5.0
 PASSWORD = "latency-bench-password"  # pragma: allowlist secret
 
@@ -68,6 +70,8 @@ async def measure(sieis: stack.Stack, options: argparse.Namespace) -> dict[str, 
     async with websockets.connect(f"ws://127.0.0.1:{sieis.port}/ws/live/", additional_headers=headers) as socket:
         heard: dict[int, float] = {}
         listener = asyncio.create_task(listen(socket, heard))
+        await asyncio.to_thread(_send, sieis, options.rate, START_S, until=lambda: bool(heard))
+        assert heard, f"no reading was heard for {START_S:.0f} s; the consumer says:\n{sieis.tail('consumer')}"
         sent = await asyncio.to_thread(_send, sieis, options.rate, WARM_UP_S + options.seconds)
         await asyncio.sleep(3)
         listener.cancel()
@@ -97,7 +101,7 @@ async def listen(socket: Any, heard: dict[int, float]) -> None:
             heard.setdefault(int(at.timestamp()) * 1_000_000 + at.microsecond, now)
 
 
-def _send(sieis: stack.Stack, rate: float, seconds: float) -> list[int]:
+def _send(sieis: stack.Stack, rate: float, seconds: float, *, until: Callable[[], bool] = lambda: False) -> list[int]:
     """One reading at a time, the motes in turn; answers the instants, which also identify the readings."""
     from ingestion.streams.kafka import KafkaStream
     from ingestion.streams.segments import SegmentStream
@@ -112,7 +116,7 @@ def _send(sieis: stack.Stack, rate: float, seconds: float) -> list[int]:
     motes = [mote["mote"] for mote in sieis.get(session, "/api/v1/motes")]
     sent: list[int] = []
     began = time.perf_counter()
-    while (passed := time.perf_counter() - began) < seconds:
+    while (passed := time.perf_counter() - began) < seconds and not until():
         at = time.time_ns() // 1000
         values = {"temperature": 21.5, "humidity": 40.0, "light": 120.0, "voltage": 2.7}
         message = {"mote_id": motes[len(sent) % len(motes)], "timestamp": at, **values}

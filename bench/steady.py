@@ -29,7 +29,7 @@ TICK_S = 0.01
 ASK_EVERY_S = 0.2
 LOOK_EVERY_S = 1.0
 SETTLE_S = 10.0
-WAIT_S = 60.0
+WAIT_S = 300.0
 
 
 def main() -> None:
@@ -53,7 +53,9 @@ async def measure(stack: Stack, seconds: float, rate: float) -> dict[str, Any]:
         listening = asyncio.create_task(latency.listen(socket, heard))
         load = Load(stack, motes, rate)
         load.start()
+        await asyncio.to_thread(stack.wait_until, lambda: heard, "consumer", wait_s=latency.START_S)
         await asyncio.sleep(SETTLE_S)
+        since_us = time.time_ns() // 1000
         consumer = await asyncio.to_thread(_watch, stack, seconds)
         load.stop.set()
         await asyncio.to_thread(load.join)
@@ -63,7 +65,7 @@ async def measure(stack: Stack, seconds: float, rate: float) -> dict[str, Any]:
         )
         listening.cancel()
     booked = {name: n - before[name] for name, n in _books(stack).items()}
-    to_browser = [(now - at) / 1000 for at, now in heard.items() if at >= load.began_us + SETTLE_S * 1e6]
+    to_browser = [(now - at) / 1000 for at, now in heard.items() if at >= since_us]
     return {
         "minutes": round(seconds / 60, 2), "rate": rate, "sent": sent, "lost": sent - booked["stored"],
         "duplicated": booked["received"] - sent, "heard": len(to_browser),

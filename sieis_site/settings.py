@@ -249,6 +249,11 @@ def _redis(place: int) -> str:
     return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + place}").geturl()
 
 
+def _live_channel() -> dict[str, Any]:
+    """What is published reaches all databases of a server: the name keeps those apart that share one."""
+    return {"hosts": [_redis(1)], "prefix": f"sieis{urlsplit(_redis(1)).path.strip('/')}"}
+
+
 HAS_REDIS = bool(ENV["REDIS_URL"])
 CELERY_BROKER_URL = _redis(0) if HAS_REDIS else "memory://localhost"
 CELERY_TASK_IGNORE_RESULT = True
@@ -261,7 +266,7 @@ CELERY_TIMEZONE = SIEIS_TIME_ZONE
 CELERY_BEAT_SCHEDULER = "sieis_site.beating:Scheduler"
 CHANNEL_LAYERS = {
     "default": (
-        {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [_redis(1)]}}
+        {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": _live_channel()}
         if HAS_REDIS
         else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}
     )
