@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import psycopg
@@ -41,9 +40,7 @@ install_pack(read_pack("indoor").with_motes({MOTES}), site_code="main", time_zon
 @contextmanager
 def small_fleet(folder: Path) -> Iterator[Stack]:
     """Web and consumer, six motes, thirty days of them in the lake, and nothing that has been learnt from these."""
-    # A queue of its own: a worker of another test that runs at the same time would take its jobs.
-    redis = urlsplit(ADDRESSES["REDIS_URL"])._replace(path="/11").geturl()
-    settings = {"SIEIS_SLOW_CYCLE_S": "1", "SIEIS_CANARY": "0", "REDIS_URL": redis}
+    settings = {"SIEIS_SLOW_CYCLE_S": "1", "SIEIS_CANARY": "0"}
     with stack.on_servers(folder, ADDRESSES, **settings) as running:
         prepare(running)
         running.start("consumer", "consume")
