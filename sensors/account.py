@@ -50,7 +50,7 @@ def change_account(user: User, *, now: datetime, **values: Any) -> list[str]:
         own = [name for name in names if name in values and getattr(part, name) != values[name]]
         for name in own:
             setattr(part, name, values[name])
-        if own or (part is wants and part.pk is None and set(names) & set(values)):
+        if own:
             part.full_clean(exclude=["password"])
             part.save()
         new += own

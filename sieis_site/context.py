@@ -28,7 +28,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
     wants = getattr(request, "preferences", None)
     return {
         "zone": timezone.get_current_timezone_name(),
-        "account_theme": wants.theme if wants is not None and wants.pk else None,
+        "account_theme": wants.theme if wants is not None else "",
         "tour": lambda: _tour(request, wants),
         "sieis_version": version(),
         "is_demo": settings.SIEIS_DEMO,

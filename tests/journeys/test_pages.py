@@ -73,6 +73,8 @@ def test_the_chosen_theme_stays(visit):
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.wait_for_load_state()
     assert background(page) == dark
+    with page.expect_response("**/api/v1/account"):
+        page.click("[data-theme-toggle]")  # as the system again: the account keeps it, too
 
 
 def test_the_navigation_opens_on_a_phone(visit):

@@ -1,5 +1,5 @@
 /** One's own account: the browser's zone is offered, and a question comes before logging out elsewhere. */
-import { find, say } from "../parts/page.js";
+import { find, keepTheme, say } from "../parts/page.js";
 import { submitsAfterAQuestion } from "../parts/deeds.js";
 
 const zones = find("#id_time_zone");
@@ -19,4 +19,5 @@ offer.addEventListener("click", () => {
 });
 zones.addEventListener("change", showOffer);
 showOffer();
+find("#id_theme").form.addEventListener("submit", () => keepTheme(find("#id_theme").value));
 submitsAfterAQuestion();

@@ -1,5 +1,5 @@
 /** What every page has: theme, menus, toasts, times. */
-import { find, findAll, send, tellTimes, toast } from "../parts/page.js";
+import { find, findAll, keepTheme, send, tellTimes, toast } from "../parts/page.js";
 
 const NEXT = { "": "light", light: "dark", dark: "" };
 const NAMES = { "": "as the system", light: "light", dark: "dark" };
@@ -17,12 +17,7 @@ function changeTheme() {
   const theme = NEXT[root.dataset.theme ?? ""];
   if (theme) root.dataset.theme = theme;
   else delete root.dataset.theme;
-  try {
-    if (theme) localStorage.setItem("sieis-theme", theme);
-    else localStorage.removeItem("sieis-theme");
-  } catch {
-    // Storage may be forbidden; the choice then lasts as long as the page, or is the account's.
-  }
+  keepTheme(theme);
   if (root.dataset.account) send("PATCH", "/api/v1/account", { theme }).catch((refused) => toast(refused.message, "error"));
 }
 

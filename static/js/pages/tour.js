@@ -26,8 +26,7 @@ async function begin() {
 /** It is not offered again by itself, in whatever browser. */
 async function remember() {
   find("#tour-offer")?.remove();
-  const theme = document.documentElement.dataset.theme ?? "";
-  await send("PATCH", "/api/v1/account", { is_toured: true, theme }).catch((refused) => toast(refused.message, "error"));
+  await send("PATCH", "/api/v1/account", { is_toured: true }).catch((refused) => toast(refused.message, "error"));
 }
 
 function end() {

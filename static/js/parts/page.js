@@ -108,6 +108,16 @@ export function seenThrough(painted, alpha) {
   return `rgba(${parts.join(", ")}, ${alpha})`;
 }
 
+/** This browser's own theme, which comes before the account's; none is the account's. */
+export function keepTheme(theme) {
+  try {
+    if (theme) localStorage.setItem("sieis-theme", theme);
+    else localStorage.removeItem("sieis-theme");
+  } catch {
+    // Storage may be forbidden; the account's holds then.
+  }
+}
+
 /** Calls `deed` whenever the theme changes, by the toggle or by the system. */
 export function onTheme(deed) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", deed);
