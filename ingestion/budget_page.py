@@ -131,7 +131,8 @@ def _looked_at(asked: dict[str, Any], fleet: Fleet, now: datetime) -> dict[str, 
         return shown | {"lacking": str(refusal)}
     drawing = drawn(found)
     return shown | {
-        "found": found, "drawing": drawing, "spots": [one.to_json() for one in drawing.spots],
+        "found": found, "warned": budgets.warnings_a_week(of, found), "drawing": drawing,
+        "spots": [one.to_json() for one in drawing.spots],
         "most": math.ceil(max(4 * found.now.busiest, 2 * found.at_most, 20)),
         "first_at": instant(found.first_at), "last_at": instant(found.last_at),
         "missed": [_truth(one, fleet) for one in found.newly_missed[: budgets.SHOWN]],

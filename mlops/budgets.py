@@ -21,7 +21,7 @@ from alerts.models import Event, Judgement
 from mlops import feedback, registry
 from mlops.budget import Choice, Events, Judged, NoHistory, Point, Truth, choose, merged
 from mlops.history import Lake
-from mlops.models import Label, ModelVersion
+from mlops.models import ForecastWarning, Label, ModelVersion
 from mlops.training import find_mote
 from sensors import audit, quality
 from sensors.fleet import Fleet
@@ -147,6 +147,14 @@ def truths(motes: set[int], start: datetime, end: datetime) -> list[Truth]:
             for one in said
         ]
     return merged(found)
+
+
+def warnings_a_week(of: Scope, found: Choice) -> float:
+    """Forecast warnings of the same days, which people look at beside the events."""
+    scope = {"mote": of.mote} if of.mote else {"mote__profile__code": of.profile.code}
+    first, last = (datetime.fromtimestamp(at / 1e6, UTC) for at in (found.first_at, found.last_at))
+    n = ForecastWarning.objects.filter(origin_at__gte=first, origin_at__lte=last, **scope).count()
+    return n / found.weeks if found.weeks else 0.0
 
 
 # ---- making it so ---------------------------------------------------------------------------------------------

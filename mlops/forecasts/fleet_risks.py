@@ -9,9 +9,8 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from mlops.forecasts import record, risks
+from mlops.forecasts import risks
 from mlops.forecasts.issued_models import IssuedForecast
-from mlops.forecasts.record import TrackRecord
 from sensors.fleet import Fleet, MoteRef
 from sensors.readings import Channel
 
@@ -24,7 +23,6 @@ class FleetRisk:
     channel: Channel
     forecast: IssuedForecast
     risk: Mapping[str, Any]
-    record: TrackRecord
 
     @property
     def level(self) -> str:
@@ -53,15 +51,14 @@ def newest() -> QuerySet[IssuedForecast]:
 def fleet_risks(fleet: Fleet) -> list[FleetRisk]:
     """All limits that have a risk: what is passed already first, then by chance, then by time."""
     rows = list(newest().filter(mote__in=list(fleet.by_id)).defer("values"))
-    records = record.track_records([(row.mote_id, row.channel) for row in rows]) if rows else {}
-    found = [one for row in rows for one in _of(row, fleet, records[row.mote_id, row.channel])]
+    found = [one for row in rows for one in _of(row, fleet)]
     return sorted(found, key=lambda one: (
         not one.risk["is_beyond"], -one.risk["probability"], one.risk["at"] or "~", one.mote.id, one.channel.code,
     ))  # fmt: skip
 
 
-def _of(row: IssuedForecast, fleet: Fleet, kept: TrackRecord) -> Iterator[FleetRisk]:
+def _of(row: IssuedForecast, fleet: Fleet) -> Iterator[FleetRisk]:
     mote = fleet.by_id[row.mote_id]
     channel = next((one for one in fleet.profiles[mote.profile].channels if one.code == row.channel), None)
     if channel is not None and not mote.is_retired:
-        yield from (FleetRisk(mote, channel, row, one, kept) for one in row.risks)
+        yield from (FleetRisk(mote, channel, row, one) for one in row.risks)

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from mlops.forecasts.accuracy import DAYS, MOST_DAYS, accuracy
 from mlops.forecasts.fleet_risks import FleetRisk, fleet_risks
+from mlops.forecasts.record import TrackRecord, track_records
 from sensors.models import Profile
 from sensors.registry import current_fleet
 from sensors.serializers import Instant, SiteQuery
@@ -121,7 +122,10 @@ class Risks(APIView):
         query.is_valid(raise_exception=True)
         asked = query.validated_data
         found = [one for one in fleet_risks(current_fleet()) if _fits(one, asked)]
-        return Response(RisksOut({"n": len(found), "risks": [_told(one) for one in found[: asked["limit"]]]}).data)
+        listed = found[: asked["limit"]]
+        records = track_records([(one.mote.id, one.channel.code) for one in listed])
+        told = [_told(one, records[one.mote.id, one.channel.code]) for one in listed]
+        return Response(RisksOut({"n": len(found), "risks": told}).data)
 
 
 def _fits(one: FleetRisk, asked: dict[str, Any]) -> bool:
@@ -132,7 +136,7 @@ def _fits(one: FleetRisk, asked: dict[str, Any]) -> bool:
     return is_asked and LEVELS.index(one.level) >= LEVELS.index(asked.get("level", LEVELS[0]))
 
 
-def _told(one: FleetRisk) -> dict[str, Any]:
+def _told(one: FleetRisk, before: TrackRecord) -> dict[str, Any]:
     kept, row, unit = one.risk, one.forecast, one.channel.unit
     return {
         "mote": one.mote.code, "site": one.mote.site, "profile": one.mote.profile, "channel": one.channel.code,
@@ -141,7 +145,7 @@ def _told(one: FleetRisk) -> dict[str, Any]:
         **{name: Instant().to_internal_value(kept[name]) if kept[name] else None
            for name in ("at", "earliest", "latest")},
         "last_reading_at": row.origin_at, "issued_at": row.issued_at, "ends_at": row.ends_at,
-        "model_version": row.version, "track_record": one.record.spoken(),
+        "model_version": row.version, "track_record": before.spoken(),
     }  # fmt: skip
 
 

@@ -49,7 +49,6 @@ def follow(issued: Sequence[IssuedForecast], *, fleet: Fleet, now: datetime) -> 
         (one.mote_id, one.channel): one
         for one in ForecastWarning.objects.filter(outcome=Outcome.STANDING, mote__in={row.mote_id for row in rows})
     }
-    records = record.track_records([(row.mote_id, row.channel) for row in rows]) if rows else {}
     changed: list[Alert] = []
     for row in rows:
         mote, channel = fleet.by_id[row.mote_id], _channel(fleet, row)
@@ -57,10 +56,14 @@ def follow(issued: Sequence[IssuedForecast], *, fleet: Fleet, now: datetime) -> 
         if warning is not None:
             changed += _keep_up(warning, row, mote, channel, now)
         elif (worst := row.worst) is not None and risks.level(worst["probability"]) != LOW:
-            said = f"{risks.words(worst, channel)}; {records[row.mote_id, row.channel].words}"
-            changed.append(_raise(row, worst, mote, said, now))
+            changed.append(_raise(row, worst, mote, _words(worst, mote, channel), now))
     _announce(changed)
     return changed
+
+
+def _words(risk: Mapping[str, Any], mote: MoteRef, channel: Channel) -> str:
+    said = f"{risks.words(risk, channel)}; {record.track_record(mote.id, channel.code).words}"
+    return (said[0].upper() + said[1:])[:400]
 
 
 def _channel(fleet: Fleet, row: IssuedForecast) -> Channel:
@@ -71,7 +74,7 @@ def _channel(fleet: Fleet, row: IssuedForecast) -> Channel:
 @transaction.atomic
 def _raise(row: IssuedForecast, worst: Mapping[str, Any], mote: MoteRef, said: str, now: datetime) -> Alert:
     alert = services.raise_system_alert(
-        subject=mote.subject, kind=kind_of(row.channel), words=said[0].upper() + said[1:],
+        subject=mote.subject, kind=kind_of(row.channel), words=said,
         severity=risks.level(worst["probability"]), now=now, mote=mote.id,
     )  # fmt: skip
     ForecastWarning.objects.create(
@@ -96,9 +99,8 @@ def _keep_up(
     if risks.level(found["probability"]) == LOW:
         return _close(warning, Outcome.WITHDRAWN, now, f"the risk has fallen to {found['probability']:.0%}")
     warning.save(update_fields=["last_probability"])
-    words = f"{risks.words(found, channel)}; {record.track_record(mote.id, channel.code).words}"
     told = Alert.objects.active().filter(forecast_warnings=warning)
-    told.update(last_seen_at=now, words=(words[0].upper() + words[1:])[:400])
+    told.update(last_seen_at=now, words=_words(found, mote, channel))
     return []
 
 

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from mlops import budgets, registry, serving, training
-from mlops.models import Label, ModelVersion
+from mlops.models import ForecastWarning, Label, ModelVersion
 from sensors.lake import lake
 from sensors.models import AuditEntry, Mote, Onset
 from sensors.readings import Batch, micros, score
@@ -233,6 +233,19 @@ def test_the_page_draws_the_curve_and_only_engineers_may_apply(days, alice_clien
     assert "Undo the last budget" in told
     told = alice_client.post("/models/budget/undo", {"profile": "indoor"}, follow=True).content.decode()
     assert "Taken back: indoor/anomaly_detector_v1" in told
+
+
+def test_the_page_says_how_often_forecasts_warned_beside_the_events(days, charlie_client):
+    at = datetime.fromtimestamp(int(days.at.min()) / 1e6, UTC)
+    for n in range(3):
+        ForecastWarning.objects.create(
+            mote=Mote.objects.first(), channel="temperature", limit="normal band", value=28.0, is_upper=True,
+            origin_at=at + timedelta(days=n / 2), ends_at=at, probability=0.5, last_probability=0.5, outcome="did_not",
+        )  # fmt: skip
+
+    seen = charlie_client.get("/models/budget/", {"profile": "indoor", "at_most": 3, "days": 28}).content.decode()
+
+    assert "forecasts warned 7.0 times a week in the same days" in seen
 
 
 def test_the_page_says_what_to_do_where_there_is_nothing_to_see(indoor, charlie_client):

@@ -139,7 +139,7 @@ export class ChannelChart {
             const last = axis.max - (axis.max - axis.min) / 20;
             axis.ticks = timeTicks(axis.min, last, 5).map((value) => ({ value }));
           },
-          ticks: { ...ticks, display: hasTimes, padding: 4, maxRotation: 0, autoSkip: false, callback: timeTick },
+          ticks: { ...ticks, display: hasTimes, padding: 4, maxRotation: 0, autoSkip: false, sampleSize: 1, callback: timeTick },
         },
         y: {
           border: { display: false },
