@@ -91,7 +91,7 @@ def test_an_anomalous_mote_says_so_by_word_and_shape(fleet, charlie_client):
 def test_the_live_page_costs_the_same_number_of_queries_for_many_motes(
     fleet, charlie_client, django_assert_max_num_queries, django_assert_num_queries
 ):
-    with django_assert_max_num_queries(20) as few:
+    with django_assert_max_num_queries(21) as few:
         charlie_client.get("/")
     builders.install_fleet(motes=tuple(str(n) for n in range(100, 140)))
     for n in range(100, 110):
