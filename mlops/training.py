@@ -106,9 +106,11 @@ def request(
     if profile is None:
         known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet; load a pack first"
         raise UnknownProfile(f"There is no profile “{profile_code}”; there are: {known}.")
-    asked = Parameters.parse({**_of_pack(profile_code), **wishes(profile), **(parameters or {})})
     if mote is not None and mote.profile_id != profile.pk:
         raise UnknownMote(f"Mote {mote} is of profile {mote.profile.code}, not of {profile_code}.")
+    predecessor = registry.production(profile_code, mote, kind=Kind(kind))
+    usual = {**_of_pack(profile_code), **wishes(profile), **_of_predecessor(predecessor)}
+    asked = Parameters.parse({**usual, **(parameters or {})})
     try:
         with transaction.atomic():
             job = TrainingJob.objects.create(
@@ -117,7 +119,7 @@ def request(
                 kind=kind,
                 trigger=trigger,
                 requested_by=who,
-                predecessor=registry.production(profile_code, mote, kind=Kind(kind)),
+                predecessor=predecessor,
                 parameters=asked.to_json(),
                 queued_at=now,
             )
@@ -135,6 +137,12 @@ def _of_pack(profile_code: str) -> dict[str, Any]:
     """What the pack's `[detector]` table says of a training that nobody asked otherwise."""
     current = ProfileVersion.objects.filter(profile__code=profile_code, is_current=True)
     return dict((current.values_list("settings", flat=True).first() or {}).get("detector", {}))
+
+
+def _of_predecessor(version: ModelVersion | None) -> dict[str, Any]:
+    """Forecasts go on being made as they were: by the same members, as far ahead."""
+    made = version.parameters if version is not None and version.is_forecast else {}
+    return {name: made[name] for name in ("model", "horizon_h") if name in made}
 
 
 def request_each(

@@ -105,22 +105,22 @@ class MoteForecast(APIView):
 
     throttle_classes = ()
 
-    def get(self, request: Request, code: str) -> Response:
+    def get(self, request: Request, mote: str) -> Response:
         query = ForecastQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         asked, now = query.validated_data, timezone.now()
         fleet = foreteller().look(now)
         try:
-            mote = known_mote(fleet, code, asked.get("site", ""))
+            known = known_mote(fleet, mote, asked.get("site", ""))
         except NoSuch as unknown:
             raise ValidationError({"mote": str(unknown)}) from unknown
-        known = [channel.code for channel in fleet.profiles[mote.profile].channels]
-        if asked["channel"] not in known:
-            raise ValidationError({"channel": f"There is no such channel; expected one of {', '.join(known)}."})
-        (told,) = foreteller().forecasts_of([mote], [asked["channel"]], asked.get("horizon"), now=now)
+        channels = [channel.code for channel in fleet.profiles[known.profile].channels]
+        if asked["channel"] not in channels:
+            raise ValidationError({"channel": f"There is no such channel; expected one of {', '.join(channels)}."})
+        (told,) = foreteller().forecasts_of([known], [asked["channel"]], asked.get("horizon"), now=now)
         if isinstance(told, Refusal):
             raise Unprocessable(told.reason)
-        told_before = record.track_record(mote.id, told.channel.code)
+        told_before = record.track_record(known.id, told.channel.code)
         return Response(as_json(told, risk=risks_of(told, fleet), track_record=told_before.spoken()))
 
 

@@ -23,7 +23,7 @@ from sensors.stores import HotStore
 TAIL = timedelta(minutes=5)  # the lake is some seconds behind; what is younger, the hot store says
 FRESH_S = 5.0
 WHOLE_S = 3600.0  # after that long all is read anew, with what came late or was corrected since
-LATE = timedelta(seconds=60)  # behind the newest, at each look
+LATE = timedelta(seconds=15)  # behind the newest, at each look
 DAY = timedelta(days=1)
 FAULTS = sum(quality.UNCLEAN)
 
@@ -159,8 +159,8 @@ def panel_of_grid(
     values = np.full((int(rows["row"].max()) - first + 1, len(motes)), np.nan)  # type: ignore[arg-type]
     last = np.full(len(motes), NEVER)
     known = rows.filter(pl.col(channel).is_not_null() & pl.col("mote").is_in(list(motes)))
-    places = {mote: place for place, mote in enumerate(motes)}
-    series = np.array([places[mote] for mote in known["mote"].to_list()], dtype=np.int64)
+    order = np.argsort(motes)
+    series = order[np.searchsorted(np.asarray(motes)[order], known["mote"].to_numpy())]
     values[known["row"].to_numpy() - first, series] = known[channel].to_numpy()
     np.maximum.at(last, series, known[f"{channel} at"].to_numpy())
     (limits,) = [one.physical for one in profile.channels if one.code == channel]

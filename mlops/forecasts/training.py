@@ -68,13 +68,24 @@ def learn(
     for place, part in enumerate(parts):
         tell(0.3 + 0.6 * place / len(parts), f"Learning {part.channel} by {', '.join(names)}, {horizon} steps ahead")
         held.append(replace(part, results=tuple(tried(part.panel, part.n_train, part.n_validate, horizon, names))))
+    _refuse_unlearnt(asked.model, held)
     chosen = {series: name for part in held for series, name in _chosen(part).items()}
     learnt = FittedForecasts(
         profile=Profiled(profile.code, profile.version), features=tuple(channels), step_s=step, horizon=horizon,
-        parameters={"seed": asked.seed, "step_s": step, "horizon": horizon, "models": names},
+        parameters={
+            "seed": asked.seed, "step_s": step, "horizon": horizon, "models": names, "model": asked.model,
+            "horizon_h": asked.horizon_h,
+        },
         fits={part.channel: _remembering(part) for part in held}, chosen=chosen,
     )  # fmt: skip
     return learnt, held, figures(held, chosen)
+
+
+def _refuse_unlearnt(model: str, held: Sequence[Held]) -> None:
+    """A member that was asked for by name and learnt nothing: no other stands in for it."""
+    whys = [one.why for part in held for one in part.results if one.name == model]
+    if whys and all(whys):
+        raise CannotForecast(f"{model} has learnt no channel: {whys[0]}")
 
 
 def members_for(model: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser
 from typing import Any
 
@@ -9,8 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from mlops import children, training
-from mlops.models import TrainingJob
+from mlops.models import Kind, TrainingJob
 from mlops.reports import training_report
+
+AFTER_OTHERS = 10  # forecasts have time: the demo learns its first beside pages that somebody has just opened
 
 
 class Command(BaseCommand):
@@ -26,6 +29,8 @@ class Command(BaseCommand):
         job = TrainingJob.objects.select_related("profile", "mote__site").filter(pk=options["job"]).first()
         if job is None:
             raise CommandError(f"There is no job {options['job']}.")
+        if job.kind == Kind.FORECAST:
+            os.nice(AFTER_OTHERS)
         try:
             trained = training.train(job, now=timezone.now())
         except Exception as error:

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from mlops import registry, retraining, training
+from mlops.forecasting import CannotForecast
 from mlops.forecasts.serving import Foreteller, Refusal, forecasts_of
 from mlops.history import TooLittleData
 from mlops.models import Kind, ModelVersion
@@ -111,6 +112,20 @@ def test_two_days_are_too_few_and_the_job_says_so(fleet_of_rooms):
     assert "48.0 hours of clean readings are too few for a forecast" in job.message
 
 
+def test_a_member_that_learns_nothing_is_not_replaced_by_another(fleet_of_rooms, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    job = training.request(
+        "indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST,
+        parameters={"model": "transformer", "horizon_h": 3.0},
+    )  # fmt: skip
+    training.claim(job, now=NOON)
+
+    with pytest.raises(CannotForecast, match="transformer has learnt no channel"):
+        training.train(job, now=NOON)
+
+    assert not ModelVersion.every.filter(kind=Kind.FORECAST).exists()
+
+
 def test_a_worker_killed_while_it_learns_leaves_the_reason_and_the_version_that_serves(serving):
     job = training.request("indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST)
     suicide = "import os, signal; print('Learning humidity', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
@@ -126,7 +141,8 @@ def test_the_week_s_training_asks_for_forecasts_only_where_some_serve_that_are_a
     soon, later = NOON + timedelta(days=1), NOON + timedelta(days=7)
 
     assert [job.kind for job in retraining.by_schedule("indoor", soon)] == [Kind.DETECTOR]
-    assert [job.kind for job in retraining.by_schedule("indoor", later)] == [Kind.FORECAST]
+    (asked,) = retraining.by_schedule("indoor", later)
+    assert (asked.kind, asked.parameters["horizon_h"]) == (Kind.FORECAST, 3.0)
 
 
 def test_the_card_and_the_models_page_say_how_good_the_forecasts_were(serving, alice_client):
