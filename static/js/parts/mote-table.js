@@ -12,7 +12,8 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
   const rows = new Map();
   const waiting = new Set(); // changed while out of sight
   const tables = findAll("table.motes", card);
-  let state = { q: "", only: "", sort: "code" };
+  let state = { q: null, only: "", sort: "" }; // as it was shown last
+  let nShown = rows.size;
   let selected = null;
   let sortedAt = 0;
 
@@ -79,10 +80,10 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
   function order() {
     for (const table of tables) {
       const body = table.tBodies[0];
-      const wanted = sorted([...body.rows].map((element) => rows.get(element.dataset.key)), state.sort, valueOf);
-      wanted.forEach((row, i) => {
-        if (body.rows[i] !== row.element) body.insertBefore(row.element, body.rows[i]);
-      });
+      const present = [...body.rows];
+      const wanted = sorted(present.map((element) => rows.get(element.dataset.key)), state.sort, valueOf);
+      // At once: a row moved alone makes the browser count all of them again.
+      if (wanted.some(({ element }, i) => element !== present[i])) body.append(...wanted.map(({ element }) => element));
     }
   }
 
@@ -96,7 +97,7 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
       n += isShown;
     }
     for (const table of tables) table.parentElement.hidden = [...table.tBodies[0].rows].every((row) => row.hidden);
-    return n;
+    nShown = n;
   }
 
   /** Rows do not move under a hand that is about to choose one. */
@@ -117,10 +118,14 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
     },
     /** Applies filter and order; answers how many are shown. */
     show(wanted) {
+      const before = state;
       state = { ...wanted };
-      for (const button of findAll("[data-sort]", card)) mark(button, state.sort);
-      order();
-      return sift();
+      if (before.sort !== state.sort) {
+        for (const button of findAll("[data-sort]", card)) mark(button, state.sort);
+        order();
+      }
+      if (before.q !== state.q || before.only !== state.only) sift();
+      return nShown;
     },
     select(key) {
       rows.get(selected)?.element.removeAttribute("aria-current");
