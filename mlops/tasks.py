@@ -14,6 +14,7 @@ from django.utils import timezone
 from mlops import children, keeping, retraining, shadowing, training, validating
 from mlops.drift import watching
 from mlops.forecasts import issuing
+from mlops.models import Kind, TrainingJob
 from sensors.lake import lake
 from sensors.registry import current_fleet
 from sensors.stores import hot
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 @shared_task
 def train_job(job_id: int) -> None:
     training.run_in_process(job_id)
+    if TrainingJob.objects.filter(pk=job_id, kind=Kind.FORECAST, status=TrainingJob.Status.SUCCEEDED).exists():
+        issue_forecasts.delay()  # nobody shall wait an hour for what was learnt now
 
 
 @shared_task

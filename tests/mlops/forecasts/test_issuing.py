@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from celery import current_app
 from django.core.cache import cache
 from django_celery_beat.models import PeriodicTask
 
 from alerts.models import Alert, AlertChange
 from mlops import tasks
 from mlops.forecasts import issuing, record
-from mlops.models import ForecastWarning, IssuedForecast
+from mlops.models import ForecastWarning, IssuedForecast, Kind, TrainingJob
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.readings import micros
@@ -87,6 +88,21 @@ def test_a_mote_that_cannot_be_forecast_stops_no_other(serving):
     assert {row.mote.code for row in done.forecasts} == {"7"}
     assert len(done.refused) == 2
     assert all("main/new" in reason for reason in done.refused)
+
+
+def test_what_was_learnt_just_now_is_asked_at_once_and_an_engine_is_not(serving):
+    with current_app.connection_for_read() as broker, broker.SimpleQueue("celery") as queue:
+        queue.clear()
+        for kind in (Kind.DETECTOR, Kind.FORECAST):
+            tasks.train_job(TrainingJob.objects.create(
+                profile=serving.profile, kind=kind, status="succeeded", trigger="person", queued_at=NOON
+            ).pk)  # fmt: skip
+
+        assert queue.qsize() == 1
+        message = queue.get(block=False)
+        message.ack()
+
+    assert message.headers["task"] == "mlops.tasks.issue_forecasts"
 
 
 def test_forecasts_and_their_scores_stand_in_the_schedule_and_run(serving):
