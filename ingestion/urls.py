@@ -79,7 +79,7 @@ urlpatterns = [
     path("audit/", audit_page.audit_log, name="audit"),
     path("account/", account_page.account_page, name="account"),
     path("account/sessions/end", account_page.end_logins, name="account-end"),
-    path("profile/", RedirectView.as_view(pattern_name="account")),
+    path("profile/", RedirectView.as_view(pattern_name="account"), name="your-account"),
     path("account/tokens/", token_pages.tokens, name="tokens"),
     path("login/", views.Login.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(next_page="logged_out"), name="logout"),

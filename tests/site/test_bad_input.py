@@ -46,6 +46,7 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
         ("HERE/good.csv", "--time", "at", "--out", "HERE/nofolder/out.parquet"),
     ],
     "grade_sensors": [("--profile", "nosuch"), ("--site", "nosuch"), ("--days", "-2"), ("--days", "many")],
+    "import_motes": [("HERE/nosuch.csv",), ("HERE/text.csv",), ("HERE/broken.parquet",)],
     "import_readings": [
         ("HERE/nosuch.csv", "--pack", "indoor"), ("HERE/good.csv", "--pack", "nosuch"),
         ("HERE/broken.parquet", "--pack", "indoor"), ("HERE/good.csv", "--pack", "indoor", "--map", "nonsense"),
