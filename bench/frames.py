@@ -88,8 +88,10 @@ def _reading(code: str, dice: random.Random) -> dict[str, Any]:
 
 
 def measure(n_motes: int, seconds: float) -> dict[str, Any]:
-    from tests.journeys.conftest import ARGUMENTS, chromium
+    from tests.journeys.conftest import ARGUMENTS, NAMES, chromium
 
+    if chromium() is None:
+        raise SystemExit(f"needs a browser: none of {', '.join(NAMES)} is on the PATH")
     _fleet(n_motes)
     name, _, value = live.session().partition("=")
     with live.Server("bench.frames", n_motes) as server, sync_playwright() as playwright:
