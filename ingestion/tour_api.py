@@ -17,7 +17,7 @@ from sensors.roles import CanOperate, person
 from sensors.serializers import Instant
 
 
-class AskedOut(serializers.Serializer[Any]):
+class DemoFaultOut(serializers.Serializer[Any]):
     site = serializers.CharField()
     mote = serializers.CharField()
     channel = serializers.CharField()
@@ -30,10 +30,10 @@ class DemoFault(APIView):
 
     permission_classes = (CanOperate,)
 
-    @extend_schema(tags=["demo"], operation_id="demo_fault", request=None, responses={201: AskedOut})
+    @extend_schema(tags=["demo"], operation_id="demo_fault", request=None, responses={201: DemoFaultOut})
     def post(self, request: Request) -> Response:
         try:
             asked = tour.ask_fault(who=person(request), now=timezone.now())
         except tour.NoTour as refusal:
             raise NotFound(str(refusal)) from refusal
-        return Response(AskedOut(asked).data, status=status.HTTP_201_CREATED)
+        return Response(DemoFaultOut(asked).data, status=status.HTTP_201_CREATED)

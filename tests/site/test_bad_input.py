@@ -38,6 +38,7 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
     "device_key": [("make", "gateway", "--site", "nosuch"), ("make", "gateway", "--mote", "99"), ("revoke", "nosuch")],
     "doctor": [("--nonsense",)],
     "export_registry": [("--to", "HERE/nofolder/registry.json")],
+    "forecast": [("--mote", "nosuch")],
     "forecast_file": [
         ("HERE/nosuch.csv",), ("HERE/text.csv",), ("HERE/broken.parquet",), ("HERE/good.csv", "--time", "nocolumn"),
         ("HERE/good.csv", "--time", "at", "--horizon", "0"), ("HERE/good.csv", "--time", "at", "--horizon", "-7"),
