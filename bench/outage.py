@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--quiet", type=float, default=15.0, help="seconds with everything there before and after")
     parser.add_argument("--rate", type=float, default=5_000.0, help="readings a second, all the time")
     parser.add_argument("--motes", type=int, default=42, help="at each of the four sites")
+    parser.add_argument("--save", type=float, default=15.0, help="seconds between two saves, for which a return waits")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name:
         told = measure(options, Path(name))
@@ -93,7 +94,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     n = int(options.rate * most_s)
     span = timedelta(seconds=30 * n / (4 * options.motes)) * 1.3 + timedelta(hours=2)
     mixture = Mixture(_fleet.codes(4), options.motes, _servers.day_before(span), n)
-    with _servers.sieis(folder) as stack, ExitStack() as relays:
+    with _servers.sieis(folder, SIEIS_SLOW_CYCLE_S=f"{options.save:g}") as stack, ExitStack() as relays:
         _servers.fill(stack, 4, options.motes, mixture.start)
         inside = replace(stack, environment=dict(stack.environment))
         relay_of = {sink: relays.enter_context(_relayed(inside, SINKS[sink])) for sink in options.sinks}

@@ -169,7 +169,7 @@ def on_servers(folder: Path, addresses: Mapping[str, str], **settings: str) -> I
     """Processes on the real servers, each server used in a corner of its own that is cleared afterwards."""
     name = f"sieis-test-{secrets.token_hex(4)}"
     with (
-        _database(addresses["DATABASE_URL"], name) as database, _redis(addresses) as redis,
+        _redis(addresses) as redis, _database(addresses["DATABASE_URL"], name) as database,
         _bucket(addresses, name), _influx(addresses, name),
     ):  # fmt: skip
         stack = Stack(

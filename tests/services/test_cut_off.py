@@ -70,9 +70,7 @@ def relays() -> Iterator[dict[str, Relay]]:
 @pytest.fixture(scope="module")
 def sieis(tmp_path_factory: pytest.TempPathFactory, relays: dict[str, Relay]) -> Iterator[Stack]:
     """Six motes that report each second, a past in the lake, a first model; web and consumer reach all by relays."""
-    # A queue of its own: a worker of another test that runs at the same time would take its jobs.
-    redis = urlsplit(ADDRESSES["REDIS_URL"])._replace(path="/12").geturl()
-    settings = {"SIEIS_SLOW_CYCLE_S": "1", "SIEIS_CANARY": "0", "REDIS_URL": redis}
+    settings = {"SIEIS_SLOW_CYCLE_S": "1", "SIEIS_CANARY": "0"}
     with stack.on_servers(tmp_path_factory.mktemp("cut-off"), ADDRESSES, **settings) as running:
         life.prepare(running)
         direct = replace(running, environment=dict(running.environment))

@@ -83,6 +83,11 @@ def test_a_worker_killed_while_it_trains_leaves_a_failed_job_no_version_and_room
     life.job_reaches(sieis, job, lambda status, progress: status == "running" and progress > 0)
 
     sieis.stop("worker", signal.SIGKILL)
+    # As if the minute had passed for which a worker may be gone.
+    set_back = (
+        "UPDATE mlops_trainingjob SET heartbeat_at = heartbeat_at - interval '1 minute' WHERE id = %s RETURNING id"
+    )
+    assert rows(sieis, set_back, job) == [(job,)]
     sieis.start("worker", *WORKER)
 
     done = alice.done(job)
