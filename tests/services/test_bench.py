@@ -22,7 +22,7 @@ pytestmark = pytest.mark.service
 def run(program: str, *arguments: str) -> Any:
     told = subprocess.run(
         [sys.executable, str(ROOT / "bench" / f"{program}.py"), *arguments], cwd=ROOT, text=True, capture_output=True,
-        check=False, timeout=300, env={**os.environ, **ADDRESSES, "PYTHONPATH": str(ROOT)},
+        check=False, timeout=900, env={**os.environ, **ADDRESSES, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert told.returncode == 0, f"{program}: {told.stdout[-3000:]}\n{told.stderr[-3000:]}"
     return last_json(told.stdout)
