@@ -40,7 +40,8 @@ def days(promoted) -> Batch:
     """Three of the last days of two motes as judged by what serves, in the lake; five faults of mote 7 are labelled."""
     seven, eight = Mote.objects.order_by("pk").values_list("pk", flat=True)
     rows = indoor_days(DAYS, (seven, eight), seed=3)
-    begin = micros(NOON + timedelta(days=(timezone.now() - NOON).days - DAYS))  # the hours that the model knows
+    weeks = ((timezone.now() - NOON).days - int(DAYS)) // 7
+    begin = micros(NOON + timedelta(weeks=weeks))  # the hours and kinds of days that the model knows
     at, values = rows.at - rows.at.min() + begin, rows.values.copy()
     for size, place in enumerate(FAULTS, start=1):
         values[np.flatnonzero(rows.mote == seven)[place : place + 3], 0] += 0.6 * size

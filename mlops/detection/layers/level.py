@@ -71,7 +71,7 @@ def fit(history: History) -> Arrays:
     center = np.tile(start["center"].astype(np.float64), (n_motes + 1, 1, 1, 1))
     scale = np.tile(start["scale"].astype(np.float64), (n_motes + 1, 1, 1))
     enough = max(1.0, ENOUGH * 3600.0 / history.profile.step_s)
-    days = _days(readings, bins, enough)
+    days = _days(readings, bins)
     doubt = np.zeros(center.shape)
     for c, channel in enumerate(history.profile.channels):
         values = readings.values[:, c]
@@ -114,12 +114,12 @@ def wide_open(own: Arrays) -> Arrays:
     return own | {"doubt": (own["doubt"] * times).astype(np.float32)}
 
 
-def _days(readings: History, bins: Ints, enough: float) -> Ints:
-    """(weekend, hour): on how many days some mote was heard at that hour."""
+def _days(readings: History, bins: Ints) -> Ints:
+    """(weekend, hour): on how many days some mote was heard at that hour, at its own pace."""
     day = readings.local_s // 86_400
     heard = np.stack([day * 2 * HOURS + bins, readings.place], axis=1)
     cells, count = np.unique(heard, axis=0, return_counts=True)
-    shown = np.unique(cells[count >= enough, 0])
+    shown = np.unique(cells[count >= ENOUGH * np.median(count), 0])
     return np.bincount(shown % (2 * HOURS), minlength=2 * HOURS).reshape(2, HOURS)
 
 
