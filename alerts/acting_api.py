@@ -159,7 +159,8 @@ class ActOnMany(APIView):
         asked = Bulk(data=request.data)
         asked.is_valid(raise_exception=True)
         deed = asked.validated_data["deed"]
-        given = _parsed(deed, {name: value for name, value in request.data.items() if name not in asked.fields})
+        said: dict[str, Any] = dict(request.data)  # an object, or it were no Bulk
+        given = _parsed(deed, {name: value for name, value in said.items() if name not in asked.fields})
         given.pop("revision", None)
         done, refused = [], []
         found = Alert.objects.in_bulk(asked.validated_data["ids"])

@@ -48,7 +48,7 @@ CSRF_FIELD = "csrfmiddlewaretoken"  # of forms that are sent as they are
 
 
 class Body(serializers.Serializer[Any]):
-    """What the body of a request may say. An unknown field is refused: a slip in a name would be taken for the default."""
+    """What the body of a request may say. An unknown field is refused: a slip would be taken for the default."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping) and (unknown := sorted(data.keys() - self.fields.keys() - {CSRF_FIELD})):
