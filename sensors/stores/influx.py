@@ -36,7 +36,7 @@ SETTINGS = {
 }
 REFUSALS = {400, 413, 422}
 # How a reading was judged and where it came from, in one text field that every reading has: the server's effort grows
-# with the number of fields, and of these none is ever asked for alone. Half of its time for a reading.
+# with the number of fields, and of these none is ever asked for alone (docs/benchmarks.md has both).
 ORIGIN = "origin"
 PACKED = (
     "votes", "event_id", "model_version", "profile_version", "partition", "offset", "received_at",
