@@ -22,12 +22,15 @@ INTERVAL = (0.1, 0.9)  # of the paths that pass
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A value that a series should stay below, or above."""
+    """A value that a series should not go beyond, upwards or downwards; not even reach, where nothing lies beyond."""
 
     value: float
     is_upper: bool = True
+    is_end: bool = False
 
     def is_passed(self, values: Floats) -> np.ndarray:
+        if self.is_end:
+            return values >= self.value if self.is_upper else values <= self.value
         return values > self.value if self.is_upper else values < self.value
 
 
@@ -62,15 +65,18 @@ class Risk:
         >>> risk = Risk(0.625, False, noon, noon - timedelta(minutes=20), noon + timedelta(minutes=30))
         >>> risk.words("humidity", Limit(60.0), "%")
         'humidity passes 60 % at about 12:00 (± 25 min), probability 62 %'
+        >>> Risk(1.0, is_beyond=True).words("humidity", Limit(0.0, False, is_end=True), "%")
+        'humidity is at 0 %'
         """
         value = f"{limit.value:g}{f' {unit}' if unit else ''}"
+        passes = "reaches" if limit.is_end else "passes"
         if self.is_beyond:
-            return f"{name} is {'above' if limit.is_upper else 'below'} {value}"
+            return f"{name} is {'at' if limit.is_end else 'above' if limit.is_upper else 'below'} {value}"
         if self.at is None or self.earliest is None or self.latest is None:
-            return f"{name} passes {value} in none of the ways that the past suggests"
+            return f"{name} {passes} {value} in none of the ways that the past suggests"
         minutes = round((self.latest - self.earliest) / timedelta(minutes=2))
         chance = f"{min(max(self.probability, 0.01), 0.99):.0%}".replace("%", " %")
-        return f"{name} passes {value} at about {self.at:%H:%M} (± {_span(minutes)}), probability {chance}"
+        return f"{name} {passes} {value} at about {self.at:%H:%M} (± {_span(minutes)}), probability {chance}"
 
 
 def _span(minutes: int) -> str:

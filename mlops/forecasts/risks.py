@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,12 +37,13 @@ def limits_of(channel: Channel, of_rules: Sequence[Named] = ()) -> list[Named]:
     """The normal band, the physical range where that lies beyond it, and what rules ask of it."""
     (low, high), (least, most) = channel.normal, channel.physical
     found = [Named(BAND, Limit(high)), Named(BAND, Limit(low, False))]
+    found = [one for one in found if least < one.limit.value < most]
     # A forecast stays within the physical range, so reaching its end is as good as passing it.
     if most > high:
-        found.append(Named(RANGE, Limit(math.nextafter(most, low))))
+        found.append(Named(RANGE, Limit(most, is_end=True)))
     if least < low:
-        found.append(Named(RANGE, Limit(math.nextafter(least, high), False)))
-    return [*(one for one in found if least < one.limit.value < most), *of_rules]
+        found.append(Named(RANGE, Limit(least, False, is_end=True)))
+    return [*found, *of_rules]
 
 
 def limits_of_rules(fleet: Fleet) -> OfRules:
@@ -87,6 +87,11 @@ def told(named: Named, found: Risk) -> Told:
     }  # fmt: skip
 
 
+def limit_of(name: str, value: float, is_upper: bool) -> Limit:
+    """Of a kept risk or warning."""
+    return Limit(value, is_upper, is_end=name == RANGE)
+
+
 def level(probability: float) -> str:
     """low, medium or high, as the settings say."""
     return Risk(probability).level(settings.SIEIS_RISK_LOW, settings.SIEIS_RISK_HIGH)
@@ -98,7 +103,7 @@ def words(kept: Mapping[str, Any], channel: Channel) -> str:
         datetime.fromisoformat(kept[name]) if kept[name] else None for name in ("at", "earliest", "latest")
     )
     found = Risk(kept["probability"], kept["is_beyond"], at, earliest, latest)
-    said = found.words(channel.label.lower(), Limit(kept["value"], kept["is_upper"]), channel.unit)
+    said = found.words(channel.label.lower(), limit_of(kept["limit"], kept["value"], kept["is_upper"]), channel.unit)
     return f"{said} ({kept['limit']})"
 
 

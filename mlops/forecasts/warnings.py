@@ -15,7 +15,6 @@ from django.db import transaction
 
 from alerts import services
 from alerts.models import Alert
-from mlops.forecasting.risk import Limit
 from mlops.forecasts import record, risks
 from mlops.forecasts.issued_models import ForecastWarning, IssuedForecast
 from sensors import live
@@ -139,7 +138,7 @@ def _judge(warning: ForecastWarning, came: record.Came, now: datetime) -> list[A
     n = int((min(warning.ends_at, now) - warning.origin_at).total_seconds() // step_s)
     means = came.means(warning.mote_id, warning.channel, warning.origin_at, step_s, n)[1:]
     values = means[np.isfinite(means)]
-    if Limit(warning.value, warning.is_upper).is_passed(values).any():
+    if risks.limit_of(warning.limit, warning.value, warning.is_upper).is_passed(values).any():
         return _close(warning, Outcome.CAME_TRUE, now)
     if now < warning.ends_at + record.LATE:
         return []
