@@ -18,11 +18,11 @@ from mlops.forecasts import fleet_risks, record
 from mlops.forecasts.fleet_risks import FleetRisk
 from mlops.forecasts.issued_models import IssuedForecast
 from mlops.forecasts.record import Came
-from mlops.models import Kind, ModelVersion
+from mlops.models import Kind, ModelVersion, TrainingJob
 from sensors.fleet import Fleet, MoteRef
 from sensors.readings import Channel, Floats, micros
 from sensors.registry import current_fleet
-from sensors.roles import role_required
+from sensors.roles import ENGINEERING, may, role_required
 from sensors.stores import HotStore, StoreUnavailable, hot
 
 DAY = timedelta(days=1)
@@ -187,6 +187,8 @@ def forecast(request: HttpRequest) -> HttpResponse:
         "counts": {name: sum(row.level == name for row in rows) for name in ("beyond", "high", "medium", "low")},
         "issued_at": max((one.forecast.issued_at for one in found), default=None),
         "serving": ModelVersion.every.filter(kind=Kind.FORECAST, stage=ModelVersion.Stage.PRODUCTION).exists(),
+        "training": TrainingJob.objects.filter(kind=Kind.FORECAST, status__in=TrainingJob.UNFINISHED).first(),
+        "may_train": may(request.user, ENGINEERING),
         "profiles": sorted(fleet.profiles),
         "data": {"channels": [one.data for one in found]},
     }  # fmt: skip

@@ -31,7 +31,7 @@ open();
 onTheme(() => charts.forEach((chart) => chart.draw()));
 openChannel({
   onMessage(message, acknowledge) {
-    if (message.type === "forecasts") refresh();
+    if (message.type === "forecasts" || (message.type === "job" && !document.getElementById("forecast-data"))) refresh();
     acknowledge();
   },
   onReturn: refresh,

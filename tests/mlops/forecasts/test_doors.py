@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from mlops.forecasts import record
-from sensors.models import Mote
+from mlops.models import Kind, TrainingJob
+from sensors.models import Mote, Profile
 from sensors.registry import current_fleet
 from sensors.stores import hot
 from tests.builders import install_fleet
@@ -64,6 +65,22 @@ def test_without_a_forecast_the_page_says_what_to_do(charlie_client):
     page = charlie_client.get("/forecast/").content.decode()
 
     assert "python manage.py train --kind forecast --profile indoor" in page
+
+
+def test_while_the_first_forecasts_are_learnt_the_page_tells_how_far_that_is(alice_client, charlie_client):
+    install_fleet()
+    assert "Train forecasts" in alice_client.get("/forecast/").content.decode()
+    assert "Train forecasts" not in charlie_client.get("/forecast/").content.decode()
+
+    TrainingJob.objects.create(
+        profile=Profile.objects.get(), kind=Kind.FORECAST, status=TrainingJob.Status.RUNNING, trigger="test",
+        queued_at=timezone.now(), progress=0.6, message="Learning light",
+    )  # fmt: skip
+    page = charlie_client.get("/forecast/").content.decode()
+
+    assert "The first forecasts are being learnt" in page
+    assert "Learning light" in page
+    assert 'value="0.600"' in page
 
 
 def test_nobody_sees_forecasts_without_an_account(foretold, mallory):
