@@ -25,6 +25,7 @@ from sensors.models import (
     FleetRevision,
     Mote,
     Onset,
+    Preferences,
     ProcessHeartbeat,
     Profile,
     ProfileVersion,
@@ -315,3 +316,13 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is None and admin.ModelAdmin.has_change_permission(self, request, obj)
+
+
+@admin.register(Preferences)
+class PreferencesAdmin(ReadOnlyAdmin):
+    """How people want the pages; each sets their own on Account."""
+
+    list_display = ("user", "time_zone", "theme", "toured_at")
+    list_filter = ("theme",)
+    search_fields = ("user__username",)
+    list_select_related = ("user",)

@@ -102,13 +102,14 @@ def _values(hourly: pl.DataFrame, channel: str, value: pl.Expr) -> pl.DataFrame:
 
 
 def _of_residuals(engine: FittedEngine, fleet: Fleet, reference: pl.DataFrame, recent: pl.DataFrame) -> Iterator[Shift]:
-    """The hours' means against what the model expects of that mote at that hour, in half widths of its band."""
-    before, now = (_residuals(engine, fleet, table) for table in (reference, recent))
-    if before.is_empty() or now.is_empty():
+    """The hours' means against what the model expects of that mote at that hour, in half widths of its usual band."""
+    away = _residuals(engine, fleet, pl.concat([reference, recent]))
+    if away.is_empty() or recent.is_empty():
         return
+    is_recent = pl.col("hour") >= recent["hour"].min()
     for name in engine.profile.names:
-        sides = [table.select("mote", "hour", pl.col(name).alias("value")) for table in (before, now)]
-        yield from measuring.shifts(sides[0], sides[1], RESIDUAL, name)
+        told = away.select("mote", "hour", pl.col(name).alias("value"))
+        yield from measuring.shifts(told.filter(~is_recent), told.filter(is_recent), RESIDUAL, name)
 
 
 def _residuals(engine: FittedEngine, fleet: Fleet, hourly: pl.DataFrame) -> pl.DataFrame:
@@ -122,9 +123,13 @@ def _residuals(engine: FittedEngine, fleet: Fleet, hourly: pl.DataFrame) -> pl.D
     values = wide.select(pl.col(names).fill_null(float("nan"))).to_numpy()
     mote, at = wide["mote"].to_numpy(), wide["hour"].cast(pl.Int64).to_numpy() + 1_800_000_000
     said = engine.score_stateless(np.ascontiguousarray(values), mote, at, fleet.utc_offsets(mote, at))
-    half = np.maximum((said.expected_high - said.expected_low) / 2, 1e-9)
-    away = (values - (said.expected_high + said.expected_low) / 2) / half
-    return wide.select("mote", "hour").hstack([pl.Series(name, away[:, i]) for i, name in enumerate(names)])
+    away = values - (said.expected_high + said.expected_low) / 2
+    half = (said.expected_high - said.expected_low) / 2
+    columns = [pl.Series(name, away[:, i]) for i, name in enumerate(names)]
+    columns += [pl.Series(f"half {name}", half[:, i]) for i, name in enumerate(names)]
+    # An hour of a kind of day that was hardly shown has a wider band: days would not compare in units of their own.
+    usual = [pl.col(name) / pl.col(f"half {name}").fill_nan(None).median().over("mote").clip(1e-9) for name in names]
+    return wide.select("mote", "hour").hstack(columns).select("mote", "hour", *usual)
 
 
 def _of_score(

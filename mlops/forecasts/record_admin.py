@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from mlops.models import ForecastDay, ForecastWarning, IssuedForecast
+from mlops.models import ForecastDay, ForecastWarning, IssuedForecast, RiskDay
 from sensors.admin import ReadOnlyAdmin, shown_json
 
 
@@ -35,4 +35,11 @@ class IssuedForecastAdmin(ReadOnlyAdmin):
 class ForecastDayAdmin(ReadOnlyAdmin):
     list_display = ("day", "profile", "channel", "version", "ahead_h", "n", "absolute", "naive", "pinball")
     list_filter = ("profile", "channel", "version")
+    date_hierarchy = "day"
+
+
+@admin.register(RiskDay)
+class RiskDayAdmin(ReadOnlyAdmin):
+    list_display = ("day", "profile", "tenth", "n", "stated", "n_passed")
+    list_filter = ("profile",)
     date_hierarchy = "day"

@@ -108,7 +108,7 @@ def test_a_worse_model_that_is_planted_never_serves(readings, alice_client):  # 
     worse = training.train(job, now=END, engine=nearly_blind).version
 
     assert (worse.stage, registry.production("indoor")) == ("candidate", serving)
-    assert "share of planted faults found: 0, at least" in TrainingJob.objects.get(pk=job.pk).message
+    assert "share of planted faults found: 0 %, at least" in TrainingJob.objects.get(pk=job.pk).message
     page = alice_client.get(f"/models/compare/{worse.name}/").content.decode()
     assert "the gate refuses it" in page
     assert alice_client.get(f"/api/v1/models/{worse.name}/comparison").json()["comparison"]["with"] == serving.name

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,9 @@ async def test_every_example_in_the_document_is_what_the_code_says():
     await socket.send_json_to(examples[-1])
     live.announce({"type": "job", "job": spoken_job(JOB)})
     heard.append(await socket.receive_json_from())
+    live.announce({"type": "forecasts", "issued_at": NOON + timedelta(minutes=12), "n": 168})
+    heard.append(await socket.receive_json_from())
+    await socket.send_json_to({**examples[-1], "seq": 4})
     live.announce_health({"status": "degraded"})
     heard.append(await socket.receive_json_from())
 
