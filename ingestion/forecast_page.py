@@ -187,7 +187,7 @@ def forecast(request: HttpRequest) -> HttpResponse:
         "counts": {name: sum(row.level == name for row in rows) for name in ("beyond", "high", "medium", "low")},
         "issued_at": max((one.forecast.issued_at for one in found), default=None),
         "serving": ModelVersion.every.filter(kind=Kind.FORECAST, stage=ModelVersion.Stage.PRODUCTION).exists(),
-        "training": TrainingJob.objects.filter(kind=Kind.FORECAST, status__in=TrainingJob.UNFINISHED).first(),
+        "training": TrainingJob.objects.filter(kind=Kind.FORECAST).order_by("-queued_at").first(),
         "may_train": may(request.user, ENGINEERING),
         "profiles": sorted(fleet.profiles),
         "data": {"channels": [one.data for one in found]},

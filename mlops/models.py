@@ -161,6 +161,10 @@ class TrainingJob(models.Model):
     def __str__(self) -> str:
         return f"job {self.pk} {self.profile} {self.status}"
 
+    @property
+    def is_unfinished(self) -> bool:
+        return self.status in self.UNFINISHED
+
 
 class ServingPeriod(models.Model):
     """From which message of a partition on a version scored a scope: answers "which version scored this?"."""

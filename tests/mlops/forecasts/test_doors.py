@@ -67,7 +67,7 @@ def test_without_a_forecast_the_page_says_what_to_do(charlie_client):
     assert "python manage.py train --kind forecast --profile indoor" in page
 
 
-def test_while_the_first_forecasts_are_learnt_the_page_tells_how_far_that_is(alice_client, charlie_client):
+def test_the_page_tells_how_far_its_first_training_is_or_why_it_came_to_nothing(alice_client, charlie_client):
     install_fleet()
     assert "Train forecasts" in alice_client.get("/forecast/").content.decode()
     assert "Train forecasts" not in charlie_client.get("/forecast/").content.decode()
@@ -81,6 +81,9 @@ def test_while_the_first_forecasts_are_learnt_the_page_tells_how_far_that_is(ali
     assert "The first forecasts are being learnt" in page
     assert "Learning light" in page
     assert 'value="0.600"' in page
+
+    TrainingJob.objects.update(status=TrainingJob.Status.FAILED, message="26 hours are too few.")
+    assert "came to nothing: 26 hours are too few." in charlie_client.get("/forecast/").content.decode()
 
 
 def test_nobody_sees_forecasts_without_an_account(foretold, mallory):
