@@ -16,6 +16,7 @@ async function begin() {
   try {
     const asked = await post("/api/v1/demo/fault");
     keep({ ...asked, step: "wait" });
+    await remember(); // now and not at its end, after which people go elsewhere at once
     if (location.pathname === "/") show();
     else location.assign("/");
   } catch (refused) {
@@ -36,7 +37,6 @@ function end() {
   panel?.remove();
   panel = null;
   find("#main").focus();
-  return remember();
 }
 
 function makePanel() {
