@@ -23,7 +23,8 @@ from sensors.readings import Channel
 from sensors.stores import HotStore
 
 KIND = "forecast"
-LOW = "low"
+LOW, HIGH = "low", "high"
+SEVERITY = "medium"  # what is yet to come is less urgent than what is
 Outcome = ForecastWarning.Outcome
 ENDED = {
     Outcome.CAME_TRUE: "came true",
@@ -54,7 +55,7 @@ def follow(issued: Sequence[IssuedForecast], *, fleet: Fleet, now: datetime) -> 
         warning = standing.get((row.mote_id, row.channel))
         if warning is not None:
             changed += _keep_up(warning, row, mote, channel, now)
-        elif (worst := row.worst) is not None and risks.level(worst["probability"]) != LOW:
+        elif (worst := row.worst) is not None and risks.level(worst["probability"]) == HIGH:
             changed.append(_raise(row, worst, mote, _words(worst, mote, channel), now))
     _announce(changed)
     return changed
@@ -74,7 +75,7 @@ def _channel(fleet: Fleet, row: IssuedForecast) -> Channel:
 def _raise(row: IssuedForecast, worst: Mapping[str, Any], mote: MoteRef, said: str, now: datetime) -> Alert:
     alert = services.raise_system_alert(
         subject=mote.subject, kind=kind_of(row.channel), words=said,
-        severity=risks.level(worst["probability"]), now=now, mote=mote.id,
+        severity=SEVERITY, now=now, mote=mote.id,
     )  # fmt: skip
     ForecastWarning.objects.create(
         mote_id=mote.id, channel=row.channel, alert=alert, limit=worst["limit"], value=worst["value"],

@@ -44,20 +44,28 @@ def why_over() -> str:
 
 
 def test_a_likely_limit_is_one_alert_however_often_it_is_said(mote):
-    (alert,) = forecast(NOON, risk(28.0, 0.3), risk(30.0, 0.1))
+    (alert,) = forecast(NOON, risk(28.0, 0.55), risk(30.0, 0.1))
     assert (alert.subject, alert.kind, alert.severity) == ("mote:main/7", "forecast:temperature", "medium")
 
     assert forecast(NOON + HOUR / 4, risk(28.0, 0.7), risk(30.0, 0.6)) == []
 
     assert Alert.objects.count() == 1
     warning = ForecastWarning.objects.get()
-    assert (warning.value, warning.probability, warning.last_probability) == (28.0, 0.3, 0.7)
+    assert (warning.value, warning.probability, warning.last_probability) == (28.0, 0.55, 0.7)
     assert "too few to judge (0 of 20)" in Alert.objects.get().words
 
 
-def test_a_small_risk_and_a_limit_that_is_passed_already_warn_of_nothing(mote):
-    assert forecast(NOON, risk(28.0, 0.19), risk(20.0, 1.0, is_beyond=True)) == []
+def test_what_is_rather_unlikely_and_a_limit_that_is_passed_already_warn_of_nothing(mote):
+    assert forecast(NOON, risk(28.0, 0.49), risk(20.0, 1.0, is_beyond=True)) == []
     assert not Alert.objects.exists()
+
+
+def test_a_warning_stays_while_the_risk_is_medium(mote):
+    forecast(NOON, risk(28.0, 0.6))
+
+    assert forecast(NOON + HOUR / 4, risk(28.0, 0.25)) == []
+
+    assert Alert.objects.active().get().words.endswith("too few to judge (0 of 20)")
 
 
 def test_a_warning_is_withdrawn_with_the_reason_when_the_risk_falls(mote):
