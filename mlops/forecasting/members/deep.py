@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlops.forecasting.members.windows import CHUNK, some, windows
-from mlops.forecasting.panel import CannotForecast, Panel, carried, is_known
+from mlops.forecasting.members.windows import CHUNK, around_their_means, some, windows
+from mlops.forecasting.panel import CannotForecast, Panel
 from sensors.readings import Floats, Ints
 
 LEAST_LAGS = 8
@@ -100,15 +100,4 @@ class Deep:
 
     @torch.no_grad()
     def foretell(self, panel: Panel, series: int, origins: Ints) -> Floats:
-        values = panel.values[:, series]
-        out = np.full((len(origins), self.horizon), np.nan)
-        known = np.flatnonzero(is_known(values, origins, self.needs))
-        if not len(known):
-            return out
-        pasts = np.lib.stride_tricks.sliding_window_view(carried(values), self.needs)
-        for k in range(0, len(known), CHUNK):
-            part = known[k : k + CHUNK]
-            past = pasts[origins[part] - self.needs]
-            mean = past.mean(axis=1, keepdims=True)
-            out[part] = self._said(torch.from_numpy(past - mean)).numpy() + mean
-        return out
+        return around_their_means(panel, series, origins, self, lambda past: self._said(torch.from_numpy(past)).numpy())

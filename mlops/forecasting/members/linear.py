@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlops.forecasting.members.windows import CHUNK, Singles, some, windows
-from mlops.forecasting.panel import CannotForecast, Panel, carried, is_known
+from mlops.forecasting.members.windows import Singles, around_their_means, some, windows
+from mlops.forecasting.panel import CannotForecast, Panel
 from sensors.readings import Bools, Floats, Ints
 
 LAGS = 512
@@ -46,18 +46,7 @@ class Linear:
         return self
 
     def foretell(self, panel: Panel, series: int, origins: Ints) -> Floats:
-        values = panel.values[:, series]
-        out = np.full((len(origins), self.horizon), np.nan)
-        known = np.flatnonzero(is_known(values, origins, self.needs))
-        if not len(known):
-            return out
-        pasts = np.lib.stride_tricks.sliding_window_view(carried(values), self.needs)
-        for k in range(0, len(known), CHUNK):
-            part = known[k : k + CHUNK]
-            past = pasts[origins[part] - self.needs]
-            mean = past.mean(axis=1, keepdims=True)
-            out[part] = (past - mean) @ self.weights_ + mean
-        return out
+        return around_their_means(panel, series, origins, self, lambda past: past @ self.weights_)
 
 
 class _Moments:

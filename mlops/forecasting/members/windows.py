@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops.forecasting.panel import Panel, carried, is_known
-from sensors.readings import Bools, Ints
+from sensors.readings import Bools, Floats, Ints
 
 CHUNK = 2048  # windows at once
 Singles = NDArray[np.float32]  # of windows of similar size seven digits are enough
@@ -38,3 +39,30 @@ def windows(panel: Panel, origins: Ints, lags: int, horizon: int) -> Iterator[tu
             window = filled[place]
             window -= window[:, :lags].mean(axis=1, keepdims=True)
             yield window, there[place, lags:]
+
+
+class Reaching(Protocol):
+    """A member, as far as it is asked how far back and ahead it looks."""
+
+    horizon: int
+
+    @property
+    def needs(self) -> int: ...
+
+
+def around_their_means(
+    panel: Panel, series: int, origins: Ints, member: Reaching, say: Callable[[Floats], Floats]
+) -> Floats:
+    """(origins, horizon): what `say` makes of pasts, each around its own mean; NaN where too little was measured."""
+    values = panel.values[:, series]
+    out = np.full((len(origins), member.horizon), np.nan)
+    known = np.flatnonzero(is_known(values, origins, member.needs))
+    if not len(known):
+        return out
+    pasts = np.lib.stride_tricks.sliding_window_view(carried(values), member.needs)
+    for k in range(0, len(known), CHUNK):
+        part = known[k : k + CHUNK]
+        past = pasts[origins[part] - member.needs]
+        mean = past.mean(axis=1, keepdims=True)
+        out[part] = say(past - mean) + mean
+    return out
