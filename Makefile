@@ -8,7 +8,8 @@ BOOTSTRAP = $(if $(PYTHON),$(PYTHON),$(error SIEIS needs Python 3.11, 3.12 or 3.
 REPORTS := var/reports
 ARGS ?=
 # A file's tests stay in one process; the browser's come last there.
-PYTEST := pytest -m "not service" -n 2 --dist loadfile --junitxml=$(REPORTS)/tests.xml
+PYTEST := pytest -n 2 --dist loadfile
+WITHOUT_SERVERS := $(PYTEST) -m "not service" --junitxml=$(REPORTS)/tests.xml
 
 # What `manage.py` needs to look at the code without touching anybody's data.
 SCRATCH := SIEIS_EMBEDDED=1 SIEIS_DATA=var/check
@@ -34,7 +35,7 @@ test: ## All tests that need no server
 	@$(BOOTSTRAP) dev
 	@mkdir -p $(REPORTS)
 	@$(PY) scripts/compile_kernels.py
-	@exec $(PY) -m $(PYTEST) $(ARGS)
+	@exec $(PY) -m $(WITHOUT_SERVERS) $(ARGS)
 
 check: ## Everything that must hold before a commit: style, types, imports, secrets, tests, coverage
 	@$(BOOTSTRAP) dev
@@ -52,7 +53,7 @@ check: ## Everything that must hold before a commit: style, types, imports, secr
 	@$(LIKE_A_SERVER) $(PY) manage.py check --deploy --fail-level WARNING
 	@$(SCRATCH) $(PY) manage.py makemigrations --check --dry-run
 	@$(PY) scripts/compile_kernels.py
-	$(PY) -m coverage run -m $(PYTEST) $(ARGS)
+	$(PY) -m coverage run -m $(WITHOUT_SERVERS) $(ARGS)
 	@$(PY) -m coverage combine -q && $(PY) -m coverage json -q -o $(REPORTS)/coverage.json
 	$(PY) scripts/coverage_by_app.py $(REPORTS)/coverage.json
 	@scripts/test-javascript $(REPORTS)/javascript.xml
@@ -60,7 +61,8 @@ check: ## Everything that must hold before a commit: style, types, imports, secr
 test-services: ## The same promises against real servers: eval "$(deploy/native-services env)" names them
 	@$(BOOTSTRAP) dev
 	@mkdir -p $(REPORTS)
-	@exec $(PY) -m pytest -m service --junitxml=$(REPORTS)/services.xml $(ARGS)
+	@$(PY) scripts/compile_kernels.py
+	@exec $(PY) -m $(PYTEST) -m service --junitxml=$(REPORTS)/services.xml $(ARGS)
 
 bench: ## How fast and how well it does on this machine, where no data set and no server is needed; one JSON object ends each report
 	@$(BOOTSTRAP) dev

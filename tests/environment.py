@@ -3,6 +3,7 @@
 The addresses of real servers are kept aside in ADDRESSES for the tests marked `service`.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -11,7 +12,10 @@ from pathlib import Path
 from sieis_site.env import VARIABLES
 
 NAMES = {name for variable in VARIABLES for name in (variable.name, *variable.aliases)}
-ADDRESSES = {name: os.environ[name] for name in NAMES if not name.startswith("SIEIS_") and name in os.environ}
+SERVERS = "TESTS_SERVERS"  # hands the addresses on to xdist's workers, whose environment comes without them
+given = {name: os.environ[name] for name in NAMES if not name.startswith("SIEIS_") and name in os.environ}
+ADDRESSES: dict[str, str] = given or json.loads(os.environ.get(SERVERS, "{}"))
+os.environ[SERVERS] = json.dumps(ADDRESSES)
 
 for name in [name for name in os.environ if name.removesuffix("_FILE") in NAMES]:
     del os.environ[name]

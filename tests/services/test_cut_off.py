@@ -78,7 +78,7 @@ def sieis(tmp_path_factory: pytest.TempPathFactory, relays: dict[str, Relay]) ->
         running.start("consumer", "consume")
         running.serve()
         life.has_read(direct, life.simulate_past(direct))
-        direct.manage("train")
+        life.train(direct)
         direct.start("sensors", "simulate", "--motes", str(life.MOTES), "--interval", "1", "--anomaly-rate", "0")
         yield running
 
