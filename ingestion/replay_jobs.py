@@ -11,19 +11,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
-from celery import current_app
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Max
-from kombu.exceptions import OperationalError as BrokerAway
 
 from ingestion.filters import QuarantineFilter
 from ingestion.models import Quarantined, ReplayJob
 from ingestion.replaying import CannotReplay, Parts, chunks, send_again
-from sensors import audit
+from sensors import audit, errands
 
-log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=120)
 State = ReplayJob.State
 UNFINISHED = (State.QUEUED, State.RUNNING)
@@ -65,20 +61,11 @@ def ask(asked: Mapping[str, str], *, who: User | None, now: datetime) -> ReplayJ
 
 
 def dispatch(job: ReplayJob) -> None:
-    """Sends it to a worker; with the broker away it waits in its row and is sent again (`expire`)."""
-    try:
-        current_app.send_task("ingestion.tasks.replay_messages", args=[job.pk])
-    except BrokerAway as error:
-        log.warning("broker_away", job=job.pk, error=str(error))
+    errands.send("ingestion.tasks.replay_messages", job)
 
 
 def expire(now: datetime) -> list[ReplayJob]:
-    """Fails the job whose worker gave no sign of life within the lease; answers the one that still waits for one."""
-    words = f"No sign of life for {LEASE.total_seconds():.0f} s: its worker was killed. Ask again for the rest."
-    ReplayJob.objects.filter(state=State.RUNNING, heartbeat_at__lt=now - LEASE).update(
-        state=State.FAILED, error=words, done_at=now
-    )
-    return list(ReplayJob.objects.filter(state=State.QUEUED, asked_at__lte=now - LEASE))
+    return errands.expire(ReplayJob, "its worker was killed. Ask again for the rest.", lease=LEASE, now=now)
 
 
 def run(job: ReplayJob, *, parts: Parts, now: Callable[[], datetime]) -> ReplayJob:

@@ -16,12 +16,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, InterfaceError, OperationalError, close_old_connections, transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerAway
 
 from mlops import calibrations, candidates, gate, history, keeping, labelled, registry
 from mlops.children import STOPPING, Child
@@ -32,7 +30,7 @@ from mlops.models import Kind, ModelVersion, TrainingJob
 from mlops.parameters import BadParameters, Parameters, refuse_two_ranges
 from mlops.policies import wishes
 from mlops.probes import probe
-from sensors import audit, live
+from sensors import audit, errands, live
 from sensors.lake import lake
 from sensors.models import Mote, Profile, ProfileVersion
 from sensors.registry import current_fleet
@@ -209,14 +207,7 @@ def _subject(job: TrainingJob) -> str:
 
 
 def dispatch(job: TrainingJob) -> None:
-    """Sends the job to a worker; sending it twice is harmless, since only one can claim it.
-
-    With the broker away the job waits in its row, and is sent again within a minute or two (`expire_leases`).
-    """
-    try:
-        current_app.send_task("mlops.tasks.train_job", args=[job.pk])
-    except BrokerAway as error:
-        log.warning("broker_away", job=job.pk, error=str(error))
+    errands.send("mlops.tasks.train_job", job)
 
 
 def cancel(job: TrainingJob, *, who: User | None, now: datetime) -> TrainingJob:

@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.storage import Storage
 from django.db import IntegrityError, InterfaceError, OperationalError, close_old_connections, transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerAway
 
 from ingestion.detecting import results
 from ingestion.detecting.asking import kept, request, spoken
@@ -32,7 +30,7 @@ from ingestion.detecting.models import DetectRun
 from mlops.children import STOPPING, Child
 from mlops.detect import CannotJudge, judge_file
 from mlops.detect.looking import look
-from sensors import audit
+from sensors import audit, errands
 from sensors.tables.files import SUFFIXES
 
 log = structlog.get_logger(__name__)
@@ -148,11 +146,7 @@ def start(run: DetectRun, *, who: User, now: datetime) -> None:
 
 
 def dispatch(run: DetectRun) -> None:
-    """Sends it to a worker; with the broker away it waits in its row and is sent again (`tidy`)."""
-    try:
-        current_app.send_task("ingestion.tasks.judge_file", args=[run.pk])
-    except BrokerAway as error:
-        log.warning("broker_away", run=run.pk, error=str(error))
+    errands.send("ingestion.tasks.judge_file", run)
 
 
 def cancel(run: DetectRun, *, now: datetime) -> None:

@@ -21,14 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.files.storage import Storage
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError
-from kombu.exceptions import OperationalError as BrokerAway
 
 from ingestion.checkpoints import Fenced
 from ingestion.importing import report
@@ -38,7 +36,7 @@ from ingestion.importing.columns import BadMap, parse_map
 from ingestion.importing.looking import CannotImport, Look, Request, look
 from ingestion.models import ImportJob
 from ingestion.streams import StreamClosed, StreamRefused
-from sensors import audit
+from sensors import audit, errands
 from sensors.installation import CannotInstall
 from sensors.lake import LakeFenced
 from sensors.models import Profile
@@ -237,11 +235,7 @@ def forget_old(*, storage: Storage, now: datetime) -> int:
 
 
 def dispatch(job: ImportJob) -> None:
-    """Sends it to a worker; with the broker away it waits in its row and is sent again (`recover`)."""
-    try:
-        current_app.send_task("ingestion.tasks.run_import", args=[job.pk])
-    except BrokerAway as error:
-        log.warning("broker_away", job=job.pk, error=str(error))
+    errands.send("ingestion.tasks.run_import", job)
 
 
 def recover() -> ImportJob | None:

@@ -8,19 +8,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-import structlog
-from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from kombu.exceptions import OperationalError as BrokerAway
 
 from alerts.services import clear_system_alert, raise_system_alert
 from ingestion.models import HourDifference, Reconciliation
 from ingestion.reconciling import comparison, evidence, healing, reading
 from ingestion.reconciling.comparison import HOUR, Hour
 from ingestion.reconciling.reading import Look, Scope
-from sensors import audit, models
+from sensors import audit, errands, models
 from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
 from sensors.stores import HotStore, StoreUnavailable
@@ -30,7 +27,6 @@ KIND = "books_differ"
 State = Reconciliation.State
 Kind = TypeVar("Kind", models.Profile, models.Site)
 UNFINISHED = (State.QUEUED, State.RUNNING)
-log = structlog.get_logger(__name__)
 
 
 class CannotReconcile(Exception):
@@ -114,20 +110,11 @@ def _full_hours(start: datetime | None, end: datetime | None) -> tuple[datetime 
 
 
 def dispatch(made: Reconciliation) -> None:
-    """Sends it to a worker; with the broker away it waits in its row and is sent again (`expire`)."""
-    try:
-        current_app.send_task("ingestion.tasks.reconcile", args=[made.pk])
-    except BrokerAway as error:
-        log.warning("broker_away", reconciliation=made.pk, error=str(error))
+    errands.send("ingestion.tasks.reconcile", made)
 
 
 def expire(now: datetime) -> list[Reconciliation]:
-    """Fails those whose maker gave no sign of life within the lease; answers those that still wait for one."""
-    words = f"No sign of life for {LEASE.total_seconds():.0f} s: what made it was killed. Ask for it again."
-    Reconciliation.objects.filter(state=State.RUNNING, heartbeat_at__lt=now - LEASE).update(
-        state=State.FAILED, error=words, done_at=now
-    )
-    return list(Reconciliation.objects.filter(state=State.QUEUED, asked_at__lte=now - LEASE))
+    return errands.expire(Reconciliation, "what made it was killed. Ask for it again.", lease=LEASE, now=now)
 
 
 # ---- doing --------------------------------------------------------------------------------------------------

@@ -11,18 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
-from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from kombu.exceptions import OperationalError as BrokerAway
 
 from ingestion.models import QualityReport
 from ingestion.validation import checks, failing, tables
 from ingestion.validation.gathering import Lake, gather, scope_of
 from ingestion.validation.limits import Limits
-from sensors import audit
+from sensors import audit, errands
 from sensors.fleet import Fleet
 from sensors.lake import NoSuchTable
 from sensors.models import Mote, Profile, Site
@@ -31,7 +28,6 @@ from sensors.stores import HotStore
 LEASE = timedelta(seconds=120)
 State = QualityReport.State
 UNFINISHED = (State.QUEUED, State.RUNNING)
-log = structlog.get_logger(__name__)
 
 
 class CannotValidate(Exception):
@@ -119,20 +115,11 @@ def ask(scope: tuple[Profile, Site], span: Span, *, trigger: str, who: User | No
 
 
 def dispatch(report: QualityReport) -> None:
-    """Sends it to a worker; with the broker away it waits in its row and is sent again (`expire`)."""
-    try:
-        current_app.send_task("ingestion.tasks.make_report", args=[report.pk])
-    except BrokerAway as error:
-        log.warning("broker_away", report=report.pk, error=str(error))
+    errands.send("ingestion.tasks.make_report", report)
 
 
 def expire(now: datetime) -> list[QualityReport]:
-    """Fails the reports whose maker gave no sign of life within the lease; answers those that still wait for one."""
-    words = f"No sign of life for {LEASE.total_seconds():.0f} s: what made the report was killed. Ask for it again."
-    QualityReport.objects.filter(state=State.RUNNING, heartbeat_at__lt=now - LEASE).update(
-        state=State.FAILED, error=words, done_at=now
-    )
-    return list(QualityReport.objects.filter(state=State.QUEUED, asked_at__lte=now - LEASE))
+    return errands.expire(QualityReport, "what made the report was killed. Ask for it again.", lease=LEASE, now=now)
 
 
 def scope_words(report: QualityReport) -> str:
