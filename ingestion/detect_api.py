@@ -25,10 +25,10 @@ from ingestion.detecting.models import DetectRun
 from mlops.detect import CannotJudge
 from sensors.problems import Conflict
 from sensors.roles import CanOperate, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 
-class DetectIn(serializers.Serializer[Any]):
+class DetectIn(Body):
     file = serializers.FileField(help_text="CSV or Parquet, at most 200 MiB")
     time = serializers.CharField(required=False, max_length=200, help_text="Column that says when a row was measured")
     interval = serializers.CharField(required=False, max_length=20, help_text="Of a file without times, such as 30s")
@@ -41,6 +41,9 @@ class DetectIn(serializers.Serializer[Any]):
     profile = serializers.CharField(required=False, max_length=50, help_text="Code of a profile that knows the sensors")
     decimal = serializers.CharField(required=False, max_length=1)
     date_order = serializers.CharField(required=False, max_length=3)
+    detector = serializers.CharField(
+        required=False, max_length=20, help_text="engine (the default), ridge or telemanom (needs PyTorch)"
+    )
 
 
 class DetectLine(serializers.ModelSerializer[DetectRun]):

@@ -24,7 +24,7 @@ from mlops.parameters import BadParameters
 from sensors.models import Profile
 from sensors.problems import Conflict, Unavailable
 from sensors.roles import CanEngineer, person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 
 
 class VersionOut(serializers.ModelSerializer[ModelVersion]):
@@ -48,11 +48,11 @@ class VersionOut(serializers.ModelSerializer[ModelVersion]):
         )  # fmt: skip
 
 
-class PromotionIn(serializers.Serializer[Any]):
+class PromotionIn(Body):
     why = serializers.CharField(max_length=200, required=False, default="asked for by the API")
 
 
-class RetrainIn(serializers.Serializer[Any]):
+class RetrainIn(Body):
     profile = serializers.CharField(
         max_length=50, required=False, help_text="Code of the profile; needed where there are several"
     )
@@ -254,7 +254,7 @@ class Bundle(APIView):
         return HttpResponse(content, content_type="application/zip", headers={"Content-Disposition": named})
 
 
-class RollBackIn(serializers.Serializer[Any]):
+class RollBackIn(Body):
     profile = serializers.SlugRelatedField(slug_field="code", queryset=Profile.objects.all())
     mote_id = serializers.CharField(max_length=130, required=False)
     kind = serializers.ChoiceField(Kind.choices, required=False, default=Kind.DETECTOR)

@@ -17,11 +17,11 @@ from sensors import account
 from sensors.api import deed
 from sensors.models import Preferences
 from sensors.roles import person
-from sensors.serializers import Instant
+from sensors.serializers import Body, Instant
 from sensors.token_api import BY_A_PERSON
 
 
-class AccountIn(serializers.Serializer[Any]):
+class AccountIn(Body):
     """What is left out stays as it is."""
 
     first_name = serializers.CharField(required=False, allow_blank=True, max_length=150)

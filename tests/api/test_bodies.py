@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.test.client import MULTIPART_CONTENT
 
 from alerts.notifying.models import Route
 from tests.people import *  # noqa: F403
@@ -23,6 +24,22 @@ def test_a_slip_in_a_fields_name_is_refused_by_its_name_and_keeps_nothing(alice_
     assert "There is no such field; there are" in answer.json()["detail"]
     assert "least_severity" in answer.json()["detail"]
     assert not Route.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "slip", "form"),
+    [
+        ("ml/retrain", "profil", "application/json"),
+        ("models/rollback", "mote", "application/json"),
+        ("ml/detect", "interval_s", MULTIPART_CONTENT),
+    ],
+)
+def test_what_takes_long_or_changes_what_serves_does_not_begin_with_a_slip(alice_client, address, slip, form):
+    answer = alice_client.post(f"/api/v1/{address}", {slip: "indoor"}, form)
+
+    assert answer.status_code == 400
+    assert "There is no such field" in answer.content.decode()
+    assert slip in answer.content.decode()
 
 
 def test_a_field_that_is_unknown_within_a_list_is_named_too(alice_client):
