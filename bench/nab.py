@@ -138,11 +138,11 @@ def main() -> None:
     print(json.dumps(measure(corpus, scores) | {"false_events_per_day": round(false / days, 3)}))
 
 
-def judged(path: Path, without: Sequence[str] = ()) -> tuple[Floats, list[int]]:
+def judged(path: Path, without: Sequence[str] = (), detector: str = "engine") -> tuple[Floats, list[int]]:
     """The column `score`, for each row of the file, and when events were noticed."""
     from mlops.detect import Request, judge_file
 
-    found = judge_file(path, Request(without=without))
+    found = judge_file(path, Request(without=without, detector=detector))
     noticed = [event.change.noticed_at for event in found.events]
     return found.scored()["score"].fill_null(0.0).to_numpy(), noticed
 

@@ -49,11 +49,12 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def counts(path: Path, without: Sequence[str] = ()) -> Any:
+def counts(path: Path, without: Sequence[str] = (), detector: str = "engine") -> Any:
     """True and false positives, false and true negatives of the rows that were not learnt from."""
     from mlops.detect import Request, judge_file
 
-    scored = judge_file(path, Request(train_rows=TRAINING, without=without)).scored()[TRAINING:]
+    ask = Request(train_rows=TRAINING, without=without, detector=detector)
+    scored = judge_file(path, ask).scored()[TRAINING:]
     said: Bools = scored["is_anomaly"].to_numpy()
     label = scored["anomaly"].cast(pl.Float64).to_numpy() > 0 if "anomaly" in scored.columns else np.zeros_like(said)
     return np.array([(said & label).sum(), (said & ~label).sum(), (~said & label).sum(), (~said & ~label).sum()])

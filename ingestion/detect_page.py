@@ -20,11 +20,17 @@ from ingestion.detecting import results, runs
 from ingestion.detecting.asking import TRAIN
 from ingestion.detecting.models import DetectRun
 from mlops.detect import CannotJudge
+from mlops.detect.residual import why_not
 from sensors.registry import profiles
 from sensors.roles import OPERATE, person, role_required
 from sensors.tables.times import ORDERS
 
 ON_A_PAGE = 25
+DETECTED_BY = {
+    "engine": "the engine's layers",
+    "ridge": "a forecast's error (ridge regression)",
+    "telemanom": "a forecast's error (LSTM, telemanom)",
+}
 BADGES = {"done": "ok", "failed": "bad", "running": "warn", "queued": "warn"}
 
 
@@ -40,6 +46,7 @@ class SettingsForm(forms.Form):
     profile = forms.CharField(label="Profile of the sensors", required=False, max_length=50)
     decimal = forms.CharField(label="Decimal mark", required=False, max_length=1)
     date_order = forms.CharField(label="Dates such as 02/03/04", required=False, max_length=3)
+    detector = forms.CharField(label="Judged by", required=False, max_length=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +129,14 @@ def _settings(run: DetectRun, asked: Any) -> Iterator[Setting]:
         "profile": [("", "none: any numbers"), *((code, each.label) for code, each in sorted(profiles().items()))],
         "decimal": [("", "recognised"), (".", "point"), (",", "comma")],
         "date_order": [("", "recognised"), *((order, order) for order in ORDERS)],
+        "detector": [(name, label) for name, label in DETECTED_BY.items() if not why_not(name)],
     }
     hints = {
         "interval": "30s, 5min, 1h",
         "start": "2026-03-01 12:00",
         "values": "all with numbers: a, b, c",
         "train": TRAIN,
+        "detector": " ".join(filter(None, map(why_not, DETECTED_BY))),
     }
     for name, field in SettingsForm.base_fields.items():
         yield Setting(name, str(field.label), asked.get(name, ""), lists.get(name, []), hints.get(name, ""))

@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlops.detect import CannotJudge, Request
+from mlops.detect.reading import ENGINE
+from mlops.detect.residual import DETECTORS, why_not
 from sensors.readings import Profile
 from sensors.registry import profiles
 from sensors.tables.times import ORDERS
 
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-WORDS = ("time", "interval", "start", "values", "by", "train", "profile", "decimal", "date_order")
+WORDS = ("time", "interval", "start", "values", "by", "train", "profile", "decimal", "date_order", "detector")
 TRAIN = "15 %"
 # What the command's refusals name by option, the page and the API have under these names.
 SPOKEN = {
@@ -65,6 +67,7 @@ def request(asked: Mapping[str, str]) -> Request:
         profile=_profile(asked["profile"]) if asked.get("profile") else None,
         decimal=_one_of("decimal mark", asked.get("decimal", ""), (",", ".")),
         date_order=_one_of("order of a date", asked.get("date_order", ""), tuple(ORDERS)),
+        detector=_detector(asked.get("detector", ENGINE)),
     )
     return replace(found, start=instant(asked["start"])) if asked.get("start") else found
 
@@ -114,6 +117,13 @@ def _profile(code: str) -> Profile:
     if code not in known:
         raise CannotJudge(f"there is no profile “{code}”; there are: {', '.join(known) or 'none yet'}")
     return known[code]
+
+
+def _detector(given: str) -> str:
+    """One that can judge here: better refused at once than by the worker."""
+    if trouble := why_not(_one_of("detector", given, DETECTORS)):
+        raise CannotJudge(trouble)
+    return given
 
 
 def _one_of(what: str, given: str, allowed: tuple[str, ...]) -> str:

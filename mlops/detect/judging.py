@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from alerts.events import EventChange
+from mlops.detect import residual
 from mlops.detect.learning import FILE, learn, profile_of, training_part
-from mlops.detect.reading import Readings, Request, read
+from mlops.detect.reading import ENGINE, Readings, Request, read
+from mlops.detect.residual import Heard
 from mlops.detection import FittedEngine, words
 from mlops.detection.words import number, quantity
 from sensors import quality
@@ -53,13 +55,15 @@ class Judged:
     contribution: Floats  # (rows, channels), together 1
     events: tuple[Found, ...]
     notes: tuple[str, ...]
+    detector: str = ENGINE
 
     @property
     def words(self) -> tuple[str, ...]:
         at = self.readings.at[self.is_training]
         learnt = f"learnt from {int(self.is_training.sum()):,} rows"
         span = f" up to {instant(int(at.max()))}" if len(at) else ""
-        return (*self.readings.words, f"{learnt}{span}; a step is {self.profile.step_s:g} s")
+        by = f"; judged by {self.detector}" if self.detector != ENGINE else ""
+        return (*self.readings.words, f"{learnt}{span}; a step is {self.profile.step_s:g} s{by}")
 
     def scored(self) -> pl.DataFrame:
         """The file's rows in their own order, with what was said of each; null where a row could not be judged."""
@@ -103,11 +107,9 @@ def judge_file(path: Path, ask: Request, tell: Tell | None = None) -> Judged:
         tell("read", len(readings.table), len(readings.table))
     is_training = training_part(readings, ask)
     profile = ask.profile or profile_of(readings, is_training)
-    batch = _batch(readings, profile)
-    engine, silent = learn(batch.take(is_training), is_pack=ask.profile is not None, without=ask.without)
-    if tell:
-        tell("learnt from", int(is_training.sum()), int(is_training.sum()))
-    surprise, is_anomaly, event, by_channel, changes = _judge(engine, batch, tell)
+    silent, (surprise, is_anomaly, event, by_channel, changes) = _heard(
+        _batch(readings, profile), is_training, ask, tell
+    )
     of_file = [profile.names.index(name) for name in readings.names]
     heard = np.maximum(np.nan_to_num(by_channel[:, of_file]), 0.0)
     total = heard.sum(axis=1, keepdims=True)
@@ -116,7 +118,7 @@ def judge_file(path: Path, ask: Request, tell: Tell | None = None) -> Judged:
     events, numbers = _found(readings, profile, is_training, changes, event)
     return Judged(
         path=path, readings=readings, profile=profile, is_training=is_training, surprise=surprise, score=scores,
-        is_anomaly=is_anomaly, event=numbers, notes=notes, events=events,
+        is_anomaly=is_anomaly, event=numbers, notes=notes, events=events, detector=ask.detector,
         contribution=np.divide(heard, total, out=np.zeros_like(heard), where=total > 0),
     )  # fmt: skip
 
@@ -132,9 +134,17 @@ def _batch(readings: Readings, profile: Profile) -> Batch:
     )  # fmt: skip
 
 
-def _judge(
-    engine: FittedEngine, batch: Batch, tell: Tell | None
-) -> tuple[Floats, Bools, Ints, Floats, Mapping[tuple[int, int], EventChange]]:
+def _heard(batch: Batch, is_training: Bools, ask: Request, tell: Tell | None) -> tuple[Sequence[str], Heard]:
+    """The layers that have too little history to speak, and what the detector says of each reading."""
+    if ask.detector != ENGINE:
+        return (), residual.judge(batch, is_training, ask.detector)
+    engine, silent = learn(batch.take(is_training), is_pack=ask.profile is not None, without=ask.without)
+    if tell:
+        tell("learnt from", int(is_training.sum()), int(is_training.sum()))
+    return silent, _judge(engine, batch, tell)
+
+
+def _judge(engine: FittedEngine, batch: Batch, tell: Tell | None) -> Heard:
     state, parts = engine.start(), []
     changes: dict[tuple[int, int], EventChange] = {}
     for begin, rows in _chunks(batch):
@@ -146,7 +156,7 @@ def _judge(
         if tell:
             tell("judged", begin + len(rows), len(batch))
     surprise, is_anomaly, event, by_channel = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return surprise, is_anomaly, event, by_channel, changes
+    return Heard(surprise, is_anomaly, event, by_channel, changes)
 
 
 def _chunks(batch: Batch) -> Iterator[tuple[int, Batch]]:

@@ -19,6 +19,7 @@ TIME_NAMES = ("timestamp", "time", "datetime", "date time", "date", "ts", "at", 
 # What somebody already knew of a row is no measurement.
 LABELS = ("label", "labels", "anomaly", "is_anomaly", "outlier", "changepoint", "target", "class", "fault", "event",
           "fire alarm")  # fmt: skip
+ENGINE = "engine"  # the detector that judges live readings, too
 MOSTLY = 0.5  # of a column's cells must be numbers, for it to be a channel unasked
 
 
@@ -43,6 +44,7 @@ class Request:
     decimal: str = ""
     date_order: str = ""
     without: Sequence[str] = ()  # layers that shall say nothing
+    detector: str = ENGINE
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mlops.detect.judging import LONG_GAP_STEPS, Found, Judged, instant
+from mlops.detect.reading import ENGINE
 from mlops.detection.words import duration
 from sensors.readings import Floats, Ints
 
@@ -54,9 +55,11 @@ def verdict(judged: Judged) -> str:
 
 
 def reading_guide(judged: Judged) -> str:
+    rare = "A score of 0.3 or more is as rare as one false event a week and series"
+    far = "A score of 0.3 is where a forecast's error, smoothed, passes the threshold that errors before it set"
     return (
-        "Each reading was judged by what came before it. A score of 0.3 or more is as rare as one false event a week "
-        "and series; 0.6 is high. An event is noticed at its first such reading and lasts until the channel is back. "
+        f"Each reading was judged by what came before it. {rare if judged.detector == ENGINE else far}; 0.6 is high. "
+        "An event is noticed at its first such reading and lasts until the channel is back. "
         f"Grey: the part that was learnt from. Lines are broken over gaps of more than {LONG_GAP_STEPS} steps. "
         "Made by SIEIS, manage.py detect."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from datetime import timedelta
 
@@ -230,3 +231,28 @@ def test_a_parquet_file_is_looked_at_too(bob_client):
     bob_client.post(PAGE, {"file": SimpleUploadedFile("a.parquet", buffer.getvalue())})
 
     assert DetectRun.objects.get().seen["words"][0].startswith("Parquet")
+
+
+# ---- by another detector ------------------------------------------------------------------------------------
+
+
+def test_the_page_offers_the_detectors_that_are_here_and_says_why_one_is_not(bob_client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    run = brought(bob_client)
+
+    page = bob_client.get(f"{PAGE}{run.pk}/").content.decode()
+    refused = bob_client.post(f"{PAGE}{run.pk}/", {"deed": "start", "detector": "telemanom"}).content.decode()
+
+    assert '<option value="ridge">' in page
+    assert '<option value="telemanom">' not in page
+    assert "“telemanom” is not installed: it needs PyTorch" in page
+    assert "“telemanom” is not installed: it needs PyTorch" in refused
+    assert DetectRun.objects.get().state == "looked"
+
+
+def test_a_file_is_judged_by_the_detector_that_was_asked_for(bob_client):
+    answer = bob_client.post(API, {"file": csv(), "detector": "ridge", "train": "200 rows"})
+
+    assert answer.status_code == 202, answer.content
+    assert answer.json()["asked"]["detector"] == "ridge"
+    assert bob_client.post(API, {"file": csv(), "detector": "oracle"}).status_code in (400, 422)

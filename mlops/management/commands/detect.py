@@ -11,7 +11,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from mlops.detect import CannotJudge, Judged, Request, judge_file
+from mlops.detect.reading import ENGINE
 from mlops.detect.report import page, verdict
+from mlops.detect.residual import DETECTORS
 from mlops.management.file_arguments import add_file_arguments, instant, of_file, refuse_unwritable, rows
 from sensors.packs import BadPack, read_pack, shipped
 from sensors.tables.progress import shown
@@ -38,6 +40,10 @@ class Command(BaseCommand):
         learn.add_argument("--train-rows", type=rows, metavar="N", help="Learn from the first N rows")
         learn.add_argument("--train-until", type=instant, metavar="TIME", help="Learn from what was measured before")
         add("--profile", default="", metavar="P", help=f"What was measured: {', '.join(shipped())}, or a TOML file")
+        add(
+            "--detector", choices=DETECTORS, default=ENGINE,
+            help="The engine's layers, or a forecast's error: of a ridge regression, or of an LSTM (needs PyTorch)",
+        )  # fmt: skip
         add("--out", type=Path, metavar="CSV", help="Write all rows with what was said of each (.parquet for Parquet)")
         add("--events", type=Path, metavar="JSON", help="Write the events")
         add("--html", type=Path, metavar="HTML", help="Write a report with charts, in one file to send on")
@@ -87,5 +93,6 @@ def request(options: dict[str, Any]) -> Request:
         train_fraction=options["train_fraction"],
         train_rows=options["train_rows"],
         train_until=options["train_until"],
+        detector=options["detector"],
         profile=read_pack(options["profile"]).profile if options["profile"] else None,
     )
