@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -25,6 +26,7 @@ MOTE_FIELDS = ("mote_id", "machine_id", "sensor_id")
 NAMED = attrgetter(*MOTE_FIELDS, "site")
 STAMP = attrgetter("timestamp")
 VALUES = attrgetter("values")
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # strictly; some can be read leniently
 LAST_INSTANT_US = 4_102_444_800_000_000  # 2100-01-01: beyond it no clock is merely fast
 
 # Reasons, with what they mean for whoever reads the quarantine.
@@ -96,7 +98,7 @@ def names(raw: bytes) -> Names | None:
     said: dict[str, Any]
     try:
         said = msgspec.structs.asdict(msgspec.json.decode(raw, type=_Named))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         try:
             said = json.loads(raw)
             said = {**said, **{name: _code(said[name]) for name in MOTE_FIELDS if said.get(name) is not None}}
@@ -160,30 +162,31 @@ class Wire:
 
     def _parse(self, records: Records, rejects: list[Reject]) -> tuple[list[Any], Ints, dict[int, set[str]]]:
         """The messages that could be read, their rows, and by place the fields that were no numbers."""
-        decode, messages, rows = self._decode, [], []
+        values = records.values
+        messages: list[Any] = []
+        refused: list[int] = []
         unreadable: dict[int, set[str]] = {}
-        for row, raw in enumerate(records.values):
+        reading = map(self._decode, values if max(map(len, values), default=0) <= MAX_BYTES else map(_of_size, values))
+        while len(messages) + len(refused) < len(values):
+            with suppress(*UNDECODABLE):
+                messages.extend(reading)  # what was decoded before one that fails stays, and the next call goes on
+                break
+            row = len(messages) + len(refused)
             try:
-                if len(raw) > MAX_BYTES:
-                    raise BadMessage("too_large", f"{len(raw):,} bytes, at most {MAX_BYTES:,} are taken")
-                messages.append(decode(raw))
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                try:
-                    message, bad = self._lenient(raw)
-                except BadMessage as problem:
-                    rejects.append(Reject(row, problem.reason, problem.detail))
-                    continue
+                message, bad = self._lenient(values[row])
+            except BadMessage as problem:
+                rejects.append(Reject(row, problem.reason, problem.detail))
+                refused.append(row)
+            else:
                 if bad:
                     unreadable[len(messages)] = bad
                 messages.append(message)
-            except BadMessage as problem:
-                rejects.append(Reject(row, problem.reason, problem.detail))
-                continue
-            rows.append(row)
-        return messages, np.array(rows, dtype=np.int64), unreadable
+        return messages, np.delete(np.arange(len(values)), refused), unreadable
 
     def _lenient(self, raw: bytes) -> tuple[Any, set[str]]:
         """The message with every value that is no number taken out, for those that are not as they should be."""
+        if len(raw) > MAX_BYTES:
+            raise BadMessage("too_large", f"{len(raw):,} bytes, at most {MAX_BYTES:,} are taken")
         try:
             found = json.loads(raw)
         except (ValueError, RecursionError) as error:
@@ -216,10 +219,10 @@ class Wire:
 
     def _places(self, messages: Sequence[Any]) -> Ints:
         """The place of each message's mote, -1 where none is known by that name."""
-        named = list(map(NAMED, messages))
-        places = list(map(self._known.get, named))
+        places = list(map(self._known.get, map(NAMED, messages)))
         if None in places:
-            places = [self._find(names) if place is None else place for names, place in zip(named, places, strict=True)]
+            named = zip(messages, places, strict=True)
+            places = [self._find(NAMED(message)) if place is None else place for message, place in named]
         return np.array(places, dtype=np.int64)
 
     def _find(self, names: tuple[Any, ...]) -> int:
@@ -273,7 +276,7 @@ class Wire:
         chosen = messages if len(places) == len(messages) else [messages[i] for i in places.tolist()]
         values = self._values(profile, chosen)
         bad = np.zeros(values.shape, dtype=bool)
-        for place in unreadable.keys() & set(places.tolist()):
+        for place in unreadable.keys() & set(places.tolist()) if unreadable else ():
             row = int(np.searchsorted(places, place))
             for i, channel in enumerate(profile.channels):
                 bad[row, i] = not unreadable[place].isdisjoint((channel.code, *channel.aliases)) and math.isnan(
@@ -320,20 +323,38 @@ class Wire:
     def _values(self, profile: Profile, messages: Sequence[Any]) -> Floats:
         """(rows, channels): the first of a channel's names that has a number, flat before nested."""
         nested = [(i, inner) for i, inner in enumerate(map(VALUES, messages)) if inner is not None]
-        table = np.empty((len(messages), len(profile.channels)))
+        table = np.full((len(messages), len(profile.channels)), np.nan)
         for place, channel in enumerate(profile.channels):
-            column = table[:, place]
-            column[:] = np.nan
             if channel.formula:  # not the sender's to say
                 continue
-            for field in [self._fields[name] for name in (channel.code, *channel.aliases)]:
-                said = list(map(attrgetter(field), messages))
-                if said.count(None) < len(said):
-                    np.copyto(column, np.array(said, dtype=np.float64), where=np.isnan(column))
-                for i, inner in nested:
-                    if math.isnan(column[i]) and getattr(inner, field) is not None:
-                        column[i] = getattr(inner, field)
+            fields = [self._fields[name] for name in (channel.code, *channel.aliases)]
+            table[:, place] = _column(fields, messages, nested)
         return table
+
+
+def _of_size(raw: bytes) -> bytes:
+    """What may be decoded; nothing, which cannot be, in place of what is too large."""
+    return raw if len(raw) <= MAX_BYTES else b""
+
+
+def _column(fields: Sequence[str], messages: Sequence[Any], nested: Sequence[tuple[int, Any]]) -> Floats:
+    """One channel's numbers; a further name is looked for only where those before had none."""
+    column = _numbers(fields[0], messages)
+    for i, field in enumerate(fields):
+        absent = np.flatnonzero(np.isnan(column)).tolist()
+        if not absent:
+            break
+        if i:
+            column[absent] = _numbers(field, [messages[row] for row in absent])
+        for row, inner in nested:
+            if math.isnan(column[row]) and getattr(inner, field) is not None:
+                column[row] = getattr(inner, field)
+    return column
+
+
+def _numbers(field: str, messages: Iterable[Any]) -> Floats:
+    """What each says there, NaN for nothing."""
+    return np.array(list(map(attrgetter(field), messages)), dtype=np.float64)
 
 
 def _accepted(profile: Profile) -> Iterable[str]:

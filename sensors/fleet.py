@@ -98,8 +98,10 @@ class Fleet:
         for zone in set(zones.values()):
             members = [key for key, value in zones.items() if value == zone]
             rows = np.ones(len(mote), dtype=bool) if len(members) == len(zones) else np.isin(mote, members)
-            hours, place = np.unique(at[rows] // HOUR_US, return_inverse=True)
-            offsets[rows] = np.array([offset_s(zone, hour) for hour in hours.tolist()], dtype=np.int64)[place]
+            hour = at[rows] // HOUR_US
+            hours = np.unique(hour)
+            known = np.array([offset_s(zone, one) for one in hours.tolist()], dtype=np.int64)
+            offsets[rows] = known[np.searchsorted(hours, hour)]
         return offsets
 
 
