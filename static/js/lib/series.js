@@ -28,7 +28,7 @@ export function withGaps(points, silentMs = Infinity) {
   const steps = [];
   for (let i = 1; i < points.length; i += 1) {
     const step = points[i].x - points[i - 1].x;
-    const isSlow = steps.length > 0 && step > Math.max(3 * median(steps), LEAST_GAP_MS);
+    const isSlow = step > LEAST_GAP_MS && steps.length > 0 && step > 3 * median(steps);
     if (isSlow || step > silentMs) out.push({ x: points[i - 1].x + 1, y: NaN });
     steps.push(step);
     if (steps.length > PACE_OF) steps.shift();

@@ -147,7 +147,8 @@ export class ChannelChart {
           afterFit: (axis) => {
             axis.width = AXIS_PX;
           },
-          ticks: { ...ticks, maxTicksLimit: 4, padding: 6, callback: valueTick },
+          // The axis has its width: measuring more than one label would be the dearest part of a chart.
+          ticks: { ...ticks, maxTicksLimit: 4, padding: 6, autoSkip: false, sampleSize: 1, callback: valueTick },
         },
       },
     };

@@ -1,5 +1,6 @@
 /** The chosen mote: its facts, a chart a channel with one common time, and the readings behind them as a table. */
 import { ago, clock, decimalsOf, flagWords, instant, number, percent } from "../lib/format.js";
+import { onceAFrame } from "../lib/frame.js";
 import { coverage, insert, trim } from "../lib/series.js";
 import { ChannelChart, palette } from "./channel-chart.js";
 import { find, findAll, fromTemplate, get, onTheme, say, toast } from "./page.js";
@@ -16,9 +17,12 @@ export function motePanel(card, { profiles, now, onWindow }) {
   let points = [];
   let windowMs = 900_000;
   let drawn = [];
+  const waiting = new Set(); // charts that are behind the readings
+  let end = 0;
   let asked = 0;
   let isTable = false;
   let colours = palette();
+  const drawNextChart = onceAFrame(drawChart);
 
   for (const button of findAll("[data-window]", card)) {
     button.addEventListener("click", () => onWindow(button.dataset.window));
@@ -40,6 +44,7 @@ export function motePanel(card, { profiles, now, onWindow }) {
 
   function build() {
     for (const { chart } of drawn) chart.destroy();
+    waiting.clear();
     const last = profile.channels.length - 1;
     drawn = profile.channels.map((channel, i) => {
       const figure = fromTemplate("channel");
@@ -85,20 +90,29 @@ export function motePanel(card, { profiles, now, onWindow }) {
   function draw() {
     if (!mote) return;
     drawFacts();
-    const end = Math.max(now(), points.at(-1)?.x ?? 0);
+    end = Math.max(now(), points.at(-1)?.x ?? 0);
     trim(points, end - windowMs);
     if (isTable) {
       find("#readings", card).replaceChildren(readingsTable(points, profile));
       return;
     }
-    for (const one of drawn) {
-      one.chart.draw(points, { start: end - windowMs, end });
-      const heard = coverage(points, one.channel.code, { start: end - windowMs, end, intervalMs: profile.intervalS * 1000 });
-      say(one.share, heard === null ? "" : `coverage ${percent(heard)}`);
-      if (!one.now.classList.contains("is-past")) {
-        say(one.now, `${number(mote.values?.[one.channel.code], decimalsOf(one.channel.resolution))} ${one.channel.unit}`);
-      }
+    for (const one of drawn) waiting.add(one);
+    drawChart();
+  }
+
+  /** One a frame: all of them at once would hold up whoever clicks. */
+  function drawChart() {
+    const [one] = waiting;
+    if (!one || isTable) return;
+    waiting.delete(one);
+    const { channel } = one;
+    one.chart.draw(points, { start: end - windowMs, end });
+    const heard = coverage(points, channel.code, { start: end - windowMs, end, intervalMs: profile.intervalS * 1000 });
+    say(one.share, heard === null ? "" : `coverage ${percent(heard)}`);
+    if (!one.now.classList.contains("is-past")) {
+      say(one.now, `${number(mote.values?.[channel.code], decimalsOf(channel.resolution))} ${channel.unit}`);
     }
+    drawNextChart();
   }
 
   /** Asks for the window's readings; an answer that comes after the next question is dropped. */

@@ -13,9 +13,12 @@ export function readJson(id) {
   return JSON.parse(document.getElementById(id).textContent);
 }
 
-/** Writes text only where it changes: the browser lays out what is touched. */
+/** Writes text only where it changes, and into the node that is there: the browser lays out what is touched. */
 export function say(element, text) {
-  if (element && element.textContent !== text) element.textContent = text;
+  if (!element || element.textContent === text) return;
+  const [only, other] = element.childNodes;
+  if (text && only?.nodeType === Node.TEXT_NODE && !other) only.data = text;
+  else element.textContent = text;
 }
 
 export function fromTemplate(id) {
