@@ -227,7 +227,7 @@ def card(request: HttpRequest, name: str) -> HttpResponse:
 def told(version: ModelVersion) -> dict[str, Any]:
     """Its figures, and what it cannot do."""
     if version.is_forecast:
-        return {"figures": figures_of_forecasts(version), "blind": BLIND_AHEAD}
+        return {"figures": figures_of_forecasts(version), "blind": BLIND_AHEAD, "cannot": "foresee"}
     if version.is_classifier:
         return {"figures": figures_of_classifier(version), "blind": BLIND_TO_SMOKE}
     return {"figures": figures(version), "blind": blind_spots(version)}

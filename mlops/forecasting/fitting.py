@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -88,6 +89,12 @@ class Fitted:
     every: int  # steps from one remembered forecast to the next
     window: int  # steps before an origin, whose spread is the unit of its errors
     floors: Mapping[str, float]  # of that spread, by series
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Refuses what an earlier release has pickled, and would be found incomplete only by a forecast."""
+        if missing := [each.name for each in fields(self) if each.name not in state]:
+            raise ValueError(f"a fitted forecaster now has {', '.join(missing)}")
+        self.__dict__.update(state)
 
     @property
     def horizon(self) -> int:

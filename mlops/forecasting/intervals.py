@@ -3,7 +3,8 @@
 At an origin only forecasts count whose whole outcome lies before it, the last 720 of them. Quantiles are those of split
 conformal prediction: n errors promise their level up to 1 / (n + 1) if the future errs as the past did. Forecasts that
 overlap are not as many as they look: of h steps, made every k steps, n are worth about n k / h + 1, and the quantiles
-are widened as Student's are for so few.
+are widened as Student's are for so few. The outermost of few errors jump from one step to the next where what is sure
+does not: each step's quantiles are the mean over the steps about it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ LEVELS = np.array([0.025, 0.1, 0.5, 0.9, 0.975])
 NAMES = ("q025", "q10", "q50", "q90", "q975")
 REMEMBERED = 720
 LEAST = 40  # errors; fewer cannot tell the outermost quantiles from the largest error
+REACH = 8  # the steps about a step: an eighth of its distance, to either side
 SCORED = 20  # levels in the middle of as many equal parts: their mean pinball loss is half the CRPS
 
 
@@ -36,7 +38,7 @@ def bands(errors: Floats, origins: Ints, counts: Bools | None = None, share: flo
     # Of each origin how many forecasts before it are over.
     over = np.searchsorted(origins + horizon, origins, side="right")
     remembered = np.ones(n, dtype=bool) if counts is None else counts
-    _roll(np.ascontiguousarray(errors.T), over, remembered, LEVELS, widths(share), REMEMBERED, LEAST, SCORED, quantiles,
+    _roll(np.ascontiguousarray(errors), over, remembered, LEVELS, widths(share), REMEMBERED, LEAST, SCORED, quantiles,
           scores)  # fmt: skip
     return quantiles, scores
 
@@ -48,7 +50,8 @@ def latest(errors: Floats, share: float = 1.0) -> tuple[Floats, int]:
         return np.full((errors.shape[1], len(LEVELS)), np.nan), int(n.min(initial=len(errors)))
     columns = np.column_stack([_places(ordered, n, float(level)) for level in LEVELS])
     middle = columns[:, [len(LEVELS) // 2]]
-    return middle + (columns - middle) * widths(share)[n, : len(LEVELS)], int(n.min())
+    wide = middle + (columns - middle) * widths(share)[n, : len(LEVELS)]
+    return np.asarray(_smoothed(wide, np.ones(len(n), dtype=np.bool_))), int(n.min())
 
 
 @cache
@@ -76,44 +79,76 @@ def _places(ordered: Floats, n: Ints, level: float) -> Floats:
 def _roll(  # type: ignore[no-untyped-def]
     errors, over, counts, levels, widths, remembered, least, scored, quantiles, scores
 ):
-    horizon, n_origins = errors.shape
-    ordered = np.empty(remembered)
-    kept = np.empty(remembered)  # a ring, in order of time
-    for step in range(horizon):
-        n, begin, taken = 0, 0, 0
-        for row in range(n_origins):
-            while taken < over[row]:
-                new = errors[step, taken]
-                taken += 1
-                if not (counts[taken - 1] and np.isfinite(new)):
-                    continue
-                if n == remembered:
-                    for k in range(_place(ordered, n, kept[begin]), n - 1):
-                        ordered[k] = ordered[k + 1]
-                    n -= 1
-                    kept[begin] = new
-                    begin = (begin + 1) % remembered
-                else:
-                    kept[n] = new
-                place = _place(ordered, n, new)
-                for k in range(n, place, -1):
-                    ordered[k] = ordered[k - 1]
-                ordered[place] = new
-                n += 1
-            if n < least:
+    n_origins, horizon = errors.shape
+    ordered = np.empty((horizon, remembered))
+    kept = np.empty((horizon, remembered))  # a ring a step, in order of time
+    n, begin, taken = np.zeros(horizon, dtype=np.int64), np.zeros(horizon, dtype=np.int64), 0
+    wide = np.zeros((horizon, len(levels) + scored))
+    for row in range(n_origins):
+        while taken < over[row]:
+            if counts[taken]:
+                for step in range(horizon):
+                    if np.isfinite(errors[taken, step]):
+                        _remember(ordered[step], kept[step], n, begin, step, errors[taken, step])
+            taken += 1
+        for step in range(horizon):
+            if n[step] < least:
                 continue
-            middle = _quantile(ordered, n, 0.5)
-            for k in range(len(levels)):
-                quantiles[row, step, k] = middle + (_quantile(ordered, n, levels[k]) - middle) * widths[n, k]
-            outcome = errors[step, row]
-            if np.isfinite(outcome):
-                total = 0.0
-                for k in range(scored):
-                    level = (k + 0.5) / scored
-                    wide = widths[n, len(levels) + k]
-                    miss = outcome - middle - (_quantile(ordered, n, level) - middle) * wide
-                    total += level * miss if miss > 0.0 else (level - 1.0) * miss
-                scores[row, step] = 2.0 * total / scored
+            middle = _quantile(ordered[step], n[step], 0.5)
+            for k in range(len(levels) + scored):
+                level = levels[k] if k < len(levels) else (k - len(levels) + 0.5) / scored
+                away = _quantile(ordered[step], n[step], level) - middle
+                wide[step, k] = middle + away * widths[n[step], k]
+        smooth = _smoothed(wide, n >= least)
+        quantiles[row] = smooth[:, : len(levels)]
+        for step in range(horizon):
+            total = 0.0
+            for k in range(scored):
+                level, miss = (k + 0.5) / scored, errors[row, step] - smooth[step, len(levels) + k]
+                total += (level - 1.0) * miss if miss < 0.0 else level * miss
+            scores[row, step] = 2.0 * total / scored
+
+
+@compiled
+def _remember(ordered, kept, n, begin, step, new):  # type: ignore[no-untyped-def]
+    """One more error of a step, in place of the oldest where there are enough."""
+    known, oldest = n[step], begin[step]
+    if known == len(kept):
+        for k in range(_place(ordered, known, kept[oldest]), known - 1):
+            ordered[k] = ordered[k + 1]
+        known -= 1
+        kept[oldest] = new
+        begin[step] = (oldest + 1) % len(kept)
+    else:
+        kept[known] = new
+    place = _place(ordered, known, new)
+    for k in range(known, place, -1):
+        ordered[k] = ordered[k - 1]
+    ordered[place] = new
+    n[step] = known + 1
+
+
+@compiled
+def _smoothed(wide, known):  # type: ignore[no-untyped-def]
+    """Of each step that is known the mean over the known ones about it (steps, levels); NaN of the others."""
+    horizon, n_levels = wide.shape
+    total, there = np.zeros((horizon + 1, n_levels)), np.zeros(horizon + 1)
+    for step in range(horizon):
+        there[step + 1] = there[step] + known[step]
+        for k in range(n_levels):
+            total[step + 1, k] = total[step, k] + (wide[step, k] if known[step] else 0.0)
+    out = np.full((horizon, n_levels), np.nan)
+    for step in range(horizon):
+        if not known[step]:
+            continue
+        reach = (step + 1) // REACH
+        first, last = max(step - reach, 0), min(step + reach, horizon - 1) + 1
+        for k in range(n_levels):
+            out[step, k] = (total[last, k] - total[first, k]) / (there[last] - there[first])
+            # Equal ones stay equal: sums are not exact, and quantiles never cross.
+            if k > 0 and out[step, k] < out[step, k - 1] and wide[step, k] >= wide[step, k - 1]:
+                out[step, k] = out[step, k - 1]
+    return out
 
 
 @compiled

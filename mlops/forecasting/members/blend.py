@@ -1,4 +1,4 @@
-"""Three that err in different ways: the last steps, the course of the day, and yesterday, weighted step by step. Pure.
+"""Four that err in different ways, weighted step by step: the last steps, the course of the day, both naives. Pure.
 
 Where there are days to learn from and not months, each of them alone is now and then far off. A step counts each by how
 little it erred there on the validation part, over all series.
@@ -10,19 +10,20 @@ import numpy as np
 
 from mlops.forecasting.members.decomposed import Decomposed
 from mlops.forecasting.members.linear import Linear
+from mlops.forecasting.members.naive import Naive
 from mlops.forecasting.members.seasonal_naive import SeasonalNaive
 from mlops.forecasting.members.windows import some
 from mlops.forecasting.panel import Panel
 from sensors.readings import Floats, Ints
 
-POWER = 4  # of the error that weighs against a part: one that errs a fifth more counts half
+POWER = 2  # of the error that weighs against a part: one that errs by two fifths more counts half
 MOST_VALIDATED = 200  # origins of a series
 
 
 class Blend:
     def __init__(self, horizon: int) -> None:
         self.horizon = horizon
-        self.parts = (Linear(horizon), Decomposed(horizon), SeasonalNaive(horizon))
+        self.parts = (Linear(horizon), Decomposed(horizon), SeasonalNaive(horizon), Naive(horizon))
         self.needs = max(part.needs for part in self.parts)
 
     def fit(self, history: Panel, n_train: int) -> Blend:

@@ -33,6 +33,19 @@ def test_intervals_widen_when_errors_grow():
     assert width[2900] > 2.5 * width[1400]
 
 
+def test_far_steps_have_an_even_band_and_each_level_still_holds_its_share():
+    rng = np.random.default_rng(4)
+    errors = rng.standard_normal((1500, 96))
+
+    quantiles, _ = bands(errors, np.arange(1500))
+    said = np.isfinite(quantiles[:, :, 0])
+    jumps = np.abs(np.diff(quantiles[-1, :, 4]))
+
+    assert jumps[80:].mean() < jumps[:7].mean() / 4
+    for k, level in enumerate(LEVELS):
+        assert (errors <= quantiles[:, :, k])[said].mean() == pytest.approx(level, abs=0.01)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 30), st.integers(0, 200), st.data())
 def test_only_outcomes_that_were_known_count(horizon, row, data):

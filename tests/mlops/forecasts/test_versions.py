@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 
@@ -17,7 +19,7 @@ from mlops.forecasting import CannotForecast
 from mlops.forecasts.serving import Foreteller, Refusal, forecasts_of
 from mlops.history import TooLittleData
 from mlops.models import Kind, ModelVersion
-from sensors.models import Mote
+from sensors.models import Mote, Profile
 from sensors.registry import current_fleet
 from tests.conftest import NOON
 from tests.mlops.forecasts.world import FIGURES, install, trained
@@ -47,6 +49,21 @@ def test_a_forecast_version_is_held_to_days_it_had_not_learnt_from_and_goes_on_f
     assert np.all(np.diff(first.quantiles, axis=1) >= 0)
     assert first.model_version == version.name
     assert len(first.ways.values) >= 40
+
+
+def test_what_an_earlier_release_has_learnt_is_refused_with_the_command_that_makes_a_new_one(learnt):
+    fitted = learnt.fitted_for("main/7", "temperature")
+    earlier = copy.copy(fitted)
+    del earlier.__dict__["window"]
+    install()
+
+    version = registry.register(
+        replace(learnt, fits={"temperature": {fitted.name: earlier}}), profile=Profile.objects.get(code="indoor"),
+        data={}, metrics=FIGURES, job=None, now=NOON,
+    )  # fmt: skip
+
+    with pytest.raises(registry.LibraryChanged, match=r"window\); refit it with manage\.py train .* --kind forecast"):
+        registry.load(version)
 
 
 def test_nothing_answers_for_a_profile_without_a_version_and_the_command_is_named():
