@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
+from statistics import median
 
 import boto3
 import polars as pl
@@ -337,15 +338,15 @@ def test_a_reachable_lake_answers_a_ping(lake):
     lake.ping()
 
 
-def test_many_appends_stay_quick(lake):
+def test_an_append_costs_the_same_however_many_came_before(lake):
     took = []
     for n in range(120):
-        started = time.perf_counter()
+        started = time.process_time()
         append(lake, rows(n, n + 1), n + 1)
-        took.append(time.perf_counter() - started)
+        took.append(time.process_time() - started)
 
     assert offsets(lake) == list(range(120))
-    assert sorted(took[-20:])[10] < 0.1
+    assert median(took[-30:]) < 3 * median(took[5:35])
 
 
 WRITER = """
