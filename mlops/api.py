@@ -24,7 +24,7 @@ from mlops.parameters import BadParameters
 from sensors.models import Profile
 from sensors.problems import Conflict, Unavailable
 from sensors.roles import CanEngineer, person
-from sensors.serializers import Body, Instant
+from sensors.serializers import Body, Instant, Query
 
 
 class VersionOut(serializers.ModelSerializer[ModelVersion]):
@@ -202,7 +202,7 @@ class Newest(LimitOffsetPagination):
     max_limit = 1000
 
 
-class JobsQuery(serializers.Serializer[Any]):
+class JobsQuery(Query):
     profile = serializers.CharField(max_length=50, required=False)
     status = serializers.ChoiceField(choices=TrainingJob.Status.choices, required=False)
 

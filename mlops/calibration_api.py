@@ -12,10 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops import calibrations
-from sensors.serializers import Instant
+from sensors.serializers import Instant, Query
 
 
-class CalibrationQuery(serializers.Serializer[Any]):
+class CalibrationQuery(Query):
     profile = serializers.SlugField(max_length=50)
 
 

@@ -17,7 +17,7 @@ from sensors import account
 from sensors.api import deed
 from sensors.models import Preferences
 from sensors.roles import person
-from sensors.serializers import Body, Instant
+from sensors.serializers import Body, Instant, Query
 from sensors.token_api import BY_A_PERSON
 
 
@@ -54,7 +54,7 @@ class LoginOut(serializers.Serializer[Any]):
     is_this = serializers.BooleanField(help_text="Whether it is the one that asks")
 
 
-class EndQuery(serializers.Serializer[Any]):
+class EndQuery(Query):
     name = serializers.CharField(required=False, max_length=64, help_text="The one to end; by default all others")
 
 

@@ -26,14 +26,14 @@ from sensors import audit
 from sensors.api import Pages
 from sensors.models import AuditEntry
 from sensors.roles import CanEngineer
-from sensors.serializers import Instant
+from sensors.serializers import Instant, Query
 from sensors.tables.cells import guarded
 
 ROWS_AT_ONCE = 500
 COLUMNS = ("at", "who", "deed", "subject", "detail")
 
 
-class AuditQuery(serializers.Serializer[Any]):
+class AuditQuery(Query):
     who = serializers.CharField(required=False, max_length=150, help_text="Name of the account; SIEIS: the system")
     deed = serializers.CharField(required=False, max_length=64, help_text="Such as load_pack")
     subject = serializers.CharField(required=False, max_length=200, help_text="Text in it, such as mote:main/7")

@@ -20,10 +20,11 @@ from rest_framework.views import APIView
 from sensors import mote_csv, mote_import
 from sensors.lake import lake
 from sensors.roles import CanEngineer, CanView, person
+from sensors.serializers import Query
 from sensors.stores import hot
 
 
-class FleetQuery(serializers.Serializer[Any]):
+class FleetQuery(Query):
     dry_run = serializers.BooleanField(required=False, default=False, help_text="Only say what would become of it")
 
 

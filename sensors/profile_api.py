@@ -24,7 +24,7 @@ from sensors.models import Profile
 from sensors.packs import BadPack
 from sensors.problems import Conflict
 from sensors.roles import CanEngineer, CanView, person
-from sensors.serializers import Instant
+from sensors.serializers import Instant, Query
 
 
 class FormulaOut(serializers.Serializer[Any]):
@@ -85,7 +85,7 @@ class OneProfileOut(ProfileOut):
     versions = ProfileVersionOut(many=True, help_text="The newest first")
 
 
-class PackQuery(serializers.Serializer[Any]):
+class PackQuery(Query):
     dry_run = serializers.BooleanField(required=False, default=False, help_text="Only say what would change")
     site = serializers.SlugField(
         required=False, default="", help_text="Where the pack's motes stand; by default the main site"

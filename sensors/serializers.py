@@ -47,14 +47,31 @@ MOST_ID = 2**63 - 1  # of a key in the database
 CSRF_FIELD = "csrfmiddlewaretoken"  # of forms that are sent as they are
 
 
-class Body(serializers.Serializer[Any]):
-    """What the body of a request may say. An unknown field is refused: a slip would be taken for the default."""
+class Exact(serializers.Serializer[Any]):
+    """All that may be said. Something unknown is refused: a slip would be taken for the default."""
+
+    called = "field"
+    heard_elsewhere: frozenset[str] = frozenset()
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping) and (unknown := sorted(data.keys() - self.fields.keys() - {CSRF_FIELD})):
-            known = ", ".join(self.fields)
-            raise serializers.ValidationError(dict.fromkeys(unknown, f"There is no such field; there are {known}."))
+        known = self.fields.keys() | self.heard_elsewhere
+        if isinstance(data, Mapping) and (unknown := sorted(data.keys() - known)):
+            words = f"There is no such {self.called}; there are {', '.join(self.fields)}."
+            raise serializers.ValidationError(dict.fromkeys(unknown, words))
         return super().to_internal_value(data)
+
+
+class Body(Exact):
+    """What the body of a request may say."""
+
+    heard_elsewhere = frozenset({CSRF_FIELD})
+
+
+class Query(Exact):
+    """What an address may ask for, beside the page of a long answer and its format."""
+
+    called = "parameter"
+    heard_elsewhere = frozenset({"cursor", "limit", "offset", "page", "format"})
 
 
 class BodyDocument(OpenApiSerializerExtension):
@@ -68,7 +85,7 @@ class BodyDocument(OpenApiSerializerExtension):
         return {**described, "additionalProperties": False}
 
 
-class SiteQuery(serializers.Serializer[Any]):
+class SiteQuery(Query):
     site = serializers.SlugField(required=False, help_text="Code of the mote's site; needed where two have that mote")
 
 
@@ -253,7 +270,8 @@ class CorrectionOut(serializers.ModelSerializer[Correction]):
         )  # fmt: skip
 
 
-class NewCorrection(SiteQuery):
+class NewCorrection(Body):
+    site = serializers.SlugField(required=False, help_text="Code of the mote's site; needed where two have that mote")
     mote = serializers.CharField(max_length=64, help_text="Code of the mote")
     kind = serializers.ChoiceField(Correction.Kind.values, help_text="exclude or offset")
     channel = serializers.SlugField(required=False, default="", allow_blank=True, help_text="Empty: all channels")
