@@ -1,0 +1,36 @@
+"""What an address asks for is answered as it asks, or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import builders
+from tests.people import *  # noqa: F403
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("address", "slip", "meant"),
+    [
+        ("sensors/readings?mote_id=7&chanel=temperature", "chanel", "channel"),
+        ("sensors/7/stats?begin=2026-03-02T12:00:00Z", "begin", "start"),
+        ("analytics/heatmap?channel=temperature&motes=7", "motes", "mote"),
+        ("motes?states=retired", "states", "state"),
+        ("audit?whom=alice", "whom", "who"),
+        ("ml/jobs?stauts=failed", "stauts", "status"),
+    ],
+)
+def test_a_slip_in_what_is_asked_for_is_refused_by_its_name(alice_client, address, slip, meant):
+    builders.install_fleet(motes=("7",))
+
+    answer = alice_client.get(f"/api/v1/{address}")
+
+    assert answer.status_code == 400
+    assert answer.json()["field"] == slip
+    assert "There is no such parameter; there are" in answer.json()["detail"]
+    assert meant in answer.json()["detail"]
+
+
+def test_how_an_answer_is_told_and_which_page_of_it_is_no_slip(alice_client):
+    assert alice_client.get("/api/v1/audit?limit=5&format=json").status_code == 200
