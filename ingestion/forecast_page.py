@@ -17,6 +17,7 @@ from ingestion import words
 from mlops.forecasts import fleet_risks, record
 from mlops.forecasts.fleet_risks import FleetRisk
 from mlops.forecasts.issued_models import IssuedForecast
+from mlops.forecasts.machine_stages import stage_times
 from mlops.forecasts.record import Came
 from mlops.models import Kind, ModelVersion, TrainingJob
 from sensors.fleet import Fleet, MoteRef
@@ -190,6 +191,7 @@ def forecast(request: HttpRequest) -> HttpResponse:
         "training": TrainingJob.objects.filter(kind=Kind.FORECAST).order_by("-queued_at").first(),
         "may_train": may(request.user, ENGINEERING),
         "profiles": sorted(fleet.profiles),
+        "stages": stage_times([chosen.id], now).get(chosen.id, []) if chosen else [],
         "data": {"channels": [one.data for one in found]},
     }  # fmt: skip
     return render(request, "forecast.html", shown)

@@ -12,6 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ingestion.machines_page import Machine, history, machines
+from mlops.forecasts.api import StageTimeOut
+from mlops.forecasts.machine_stages import as_json
 from sensors.serializers import Instant
 from sensors.stores import hot
 
@@ -42,6 +44,7 @@ class MachineOut(serializers.Serializer[Any]):
     score = serializers.FloatField(allow_null=True, help_text="0 to 100: 100 less what the parts take")
     parts = PartOut(many=True)
     channels = GaugeOut(many=True)
+    foretold = StageTimeOut(many=True, help_text="When it will be in which stage, as its forecasts said last")
 
 
 class MachinesOut(serializers.Serializer[Any]):
@@ -116,4 +119,5 @@ def _told(one: Machine) -> dict[str, Any]:
             }
             for of in one.gauges
         ],
+        "foretold": [as_json(each) for each in one.foretold],
     }

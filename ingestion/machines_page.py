@@ -16,29 +16,24 @@ from django.views.decorators.http import require_safe
 
 from ingestion import words
 from ingestion.live_page import silent_after_s
-from ingestion.machine_health import HEALTHY, Health, Limits, health, limits, scores, severities
+from ingestion.machine_health import Health, health, scores
+from mlops.forecasts.machine_stages import stage_times
+from mlops.forecasts.stages import StageTime
 from sensors import corrections, quality, registry
 from sensors.fleet import Fleet
-from sensors.models import Mote, ProfileVersion
-from sensors.readings import Profile, score
+from sensors.machines import Kind, kinds
+from sensors.models import Mote
+from sensors.readings import score
 from sensors.roles import role_required
 from sensors.spoken import Spoken, instants, spoken_table
 from sensors.stores import HotStore, StoreUnavailable, hot
+from sensors.wear import HEALTHY, Limits, severities
 
 STEPS = 90
 MOST_READINGS = 200_000  # what the histories may read at once; a larger fleet sees less of the past
 WINDOWS = (("900", "15 min"), ("3600", "1 h"), ("21600", "6 h"))
 SHAPES = ("low", "medium", "high")
 LOOKS = ("ok", "warn", "bad")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A profile whose motes are machines."""
-
-    profile: Profile
-    limits: tuple[Limits, ...]
-    names: tuple[str, ...]  # of the stages: healthy, and as the pack calls the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +90,7 @@ class Machine:
     age_s: float | None
     is_silent: bool
     health: Health
+    foretold: Sequence[StageTime] = ()  # when it will be in which stage
 
     @property
     def key(self) -> str:
@@ -137,17 +133,6 @@ class Machine:
         ]
 
 
-def kinds(fleet: Fleet) -> dict[str, Kind]:
-    """The profiles of which a pack says where wear shows."""
-    current = ProfileVersion.objects.filter(is_current=True).values_list("profile__code", "settings")
-    found = {}
-    for code, settings in current:
-        profile = fleet.profiles.get(code)
-        if profile and (of := limits(profile, settings)):
-            found[code] = Kind(profile, of, ("healthy", *settings["simulator"]["stages"][:2]))
-    return {code: kind for code, kind in found.items() if len(kind.names) == 1 + 2}
-
-
 def machines(*, store: HotStore, now: datetime) -> list[Machine]:
     """All, who needs somebody first at the head: by score, then those of which nothing is known. StoreUnavailable."""
     fleet = registry.current_fleet()
@@ -159,11 +144,14 @@ def machines(*, store: HotStore, now: datetime) -> list[Machine]:
         table = corrections.latest(store, kind.profile, members) if members else pl.DataFrame()
         if len(table):
             latest |= zip(table["mote"].to_list(), spoken_table(table, code, fleet), strict=True)
-    found = [_machine(mote, known[mote.profile.code], latest.get(mote.pk), now) for mote in motes]
+    foretold = stage_times([mote.pk for mote in motes], now)
+    found = [
+        _machine(mote, known[mote.profile.code], latest.get(mote.pk), foretold.get(mote.pk, []), now) for mote in motes
+    ]
     return sorted(found, key=lambda one: (one.health.score is None, one.health.score or 0.0, words.natural(one.key)))
 
 
-def _machine(mote: Mote, kind: Kind, reading: Spoken | None, now: datetime) -> Machine:
+def _machine(mote: Mote, kind: Kind, reading: Spoken | None, foretold: Sequence[StageTime], now: datetime) -> Machine:
     age_s = (now - datetime.fromisoformat(reading["at"])).total_seconds() if reading else None
     is_silent = age_s is None or age_s > silent_after_s(kind.profile)
     values: list[float | None] = [
@@ -172,7 +160,9 @@ def _machine(mote: Mote, kind: Kind, reading: Spoken | None, now: datetime) -> M
     ]
     found = health(kind.limits, values, reading["score"] if reading else None, names=kind.names)
     nothing = Health(None, None, (), tuple(None for _ in kind.limits))
-    return Machine(mote, kind, reading, age_s, is_silent, nothing if is_silent else found)
+    return Machine(
+        mote, kind, reading, age_s, is_silent, nothing if is_silent else found, () if is_silent else foretold
+    )
 
 
 # ---- how the score went -------------------------------------------------------------------------------------

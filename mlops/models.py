@@ -5,13 +5,13 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from mlops.forecasts.issued_models import ForecastDay, ForecastWarning, IssuedForecast, RiskDay
+from mlops.forecasts.issued_models import ForecastDay, ForecastWarning, IssuedForecast, RiskDay, StageForecast
 from mlops.watch_models import DriftDay, RetrainPolicy, Review, ShadowRun, Validation
 from sensors.models import Mote, Profile
 
 __all__ = [
     "DriftDay", "ForecastDay", "ForecastWarning", "IssuedForecast", "Label", "ModelVersion", "RetrainPolicy", "Review",
-    "RiskDay", "ServingPeriod", "ShadowRun", "TrainingJob", "Validation", "VersionCounter",
+    "RiskDay", "ServingPeriod", "ShadowRun", "StageForecast", "TrainingJob", "Validation", "VersionCounter",
 ]  # fmt: skip
 
 

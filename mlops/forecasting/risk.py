@@ -6,7 +6,7 @@ A path so keeps the steps as they hang together, which quantiles of single steps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from mlops.forecasting.fitting import Fitted
 from mlops.forecasting.intervals import LEAST, NAMES, widths
 from mlops.forecasting.panel import CannotForecast, Panel
-from sensors.readings import Floats
+from sensors.readings import Floats, Ints
 
 LOW, HIGH = 0.2, 0.5
 INTERVAL = (0.1, 0.9)  # of the paths that pass
@@ -36,13 +36,18 @@ class Limit:
 
 @dataclass(frozen=True)
 class Paths:
-    """Equally likely ways on (paths, horizon) from the last measurement, `last`, at `origin_at` microseconds."""
+    """Equally likely ways on (paths, horizon) from the last measurement, `last`, at `origin_at` microseconds.
+
+    `past` says which forecast lent its errors to each, in steps before the last one that is over: series that are
+    looked at together err together.
+    """
 
     name: str
     origin_at: int
     step: int
     last: float
     values: Floats
+    past: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ def paths(fitted: Fitted, recent: Panel, series: int = 0) -> Paths:
     panel = fitted.looking_at(recent)
     origin = int(panel.ends()[series])
     mean, errors = fitted.record(panel, series, origin)
-    whole = errors[np.isfinite(errors).all(axis=1)]
+    is_whole = np.isfinite(errors).all(axis=1)
+    whole, past = errors[is_whole], np.arange(len(errors))[::-1][is_whole] * fitted.every
     if len(whole) < LEAST:
         raise CannotForecast(
             f"{len(whole)} past forecasts were followed by measurements all the way; {LEAST} are needed to say a risk"
@@ -98,7 +104,7 @@ def paths(fitted: Fitted, recent: Panel, series: int = 0) -> Paths:
     spread = widths(fitted.share)[len(whole), NAMES.index("q90")]
     values = np.clip(mean + middle + (whole - middle) * spread, *panel.limits[series])
     last = float(panel.values[origin - 1, series])
-    return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values)
+    return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values, past)
 
 
 def risk(ways: Paths, limit: Limit) -> Risk:

@@ -21,7 +21,7 @@ from mlops.forecasting import CannotForecast
 from mlops.forecasting.fitting import MOST_STEPS
 from mlops.forecasting.intervals import NAMES
 from mlops.forecasting.risk import Limit, risk
-from mlops.forecasts import own, record, risks
+from mlops.forecasts import machine_stages, own, record, risks
 from mlops.forecasts.serving import Forecast, Refusal, foreteller
 from mlops.forecasts.spoken import as_json, spoken, steps
 from sensors.fleet import Fleet
@@ -78,6 +78,20 @@ class TrackRecordToldOut(serializers.Serializer[Any]):
     within95 = serializers.FloatField(allow_null=True)
 
 
+class StageTimeOut(serializers.Serializer[Any]):
+    """When a machine will be in a stage of wear."""
+
+    stage = serializers.CharField(help_text="As the pack calls it, such as degrading or failing")
+    probability = serializers.FloatField(help_text="Of being in it within the horizon")
+    is_beyond = serializers.BooleanField(help_text="It is in it already")
+    at = Instant(allow_null=True, help_text="When it begins in half of the ways in which it does")
+    earliest = Instant(allow_null=True, help_text="In 80 of 100 of those ways it begins between these two")
+    latest = Instant(allow_null=True)
+    last_reading_at = Instant()
+    ends_at = Instant(help_text="The horizon")
+    words = serializers.CharField()
+
+
 class OwnForecastOut(serializers.Serializer[Any]):
     model_version = serializers.CharField()
     model = serializers.CharField(help_text="The member that spoke")
@@ -97,6 +111,7 @@ class ForecastOut(OwnForecastOut):
     unit = serializers.CharField(allow_blank=True)
     age_s = serializers.FloatField(help_text="Of the last reading")
     is_stale = serializers.BooleanField(help_text="The mote has been silent for longer than it should")
+    stages = StageTimeOut(many=True, help_text="Of a machine, as its forecasts of all channels said last; else empty")
 
 
 @extend_schema(tags=["forecasts"], parameters=[ForecastQuery], responses=ForecastOut)
@@ -121,7 +136,9 @@ class MoteForecast(APIView):
         if isinstance(told, Refusal):
             raise Unprocessable(told.reason)
         told_before = record.track_record(known.id, told.channel.code)
-        return Response(as_json(told, risk=risks_of(told, fleet), track_record=told_before.spoken()))
+        stages = [machine_stages.as_json(one) for one in machine_stages.stage_times([known.id], now)[known.id]]
+        said = as_json(told, risk=risks_of(told, fleet), track_record=told_before.spoken(), stages=stages)
+        return Response(said)
 
 
 def risks_of(forecast: Forecast, fleet: Fleet) -> list[dict[str, Any]]:

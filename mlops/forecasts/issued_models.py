@@ -61,6 +61,29 @@ class IssuedForecast(models.Model):
         return max(ahead, key=lambda one: one["probability"], default=None)
 
 
+class StageForecast(models.Model):
+    """When a machine will be in a stage of wear, as its newest forecasts say together; made anew with each."""
+
+    mote = models.ForeignKey(Mote, models.CASCADE, related_name="stage_forecasts")
+    stage = models.PositiveSmallIntegerField(help_text="1 the first stage of the pack, 2 the second")
+    name = models.CharField(max_length=64, help_text="As the pack calls the stage")
+    issued_at = models.DateTimeField()
+    origin_at = models.DateTimeField(help_text="The last reading that was known")
+    ends_at = models.DateTimeField(help_text="The horizon")
+    probability = models.FloatField(help_text="Of being in it within the horizon")
+    is_beyond = models.BooleanField(help_text="It is in it already")
+    at = models.DateTimeField(null=True, blank=True, help_text="When it begins in half of the ways in which it does")
+    earliest = models.DateTimeField(null=True, blank=True, help_text="In 80 of 100 of those ways it begins between")
+    latest = models.DateTimeField(null=True, blank=True, help_text="these two")
+
+    class Meta:
+        ordering = ("mote", "stage")
+        constraints = (models.UniqueConstraint(fields=("mote", "stage"), name="stage_forecast_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.mote} {self.name}"
+
+
 class ForecastDay(models.Model):
     """Sums over a day's forecasts that are over, by how far ahead they looked; they outlive the forecasts."""
 

@@ -6,18 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import structlog
 from django.core.cache import cache
 
-from mlops.forecasts import record, risks, warnings
-from mlops.forecasts.issued_models import IssuedForecast
+from mlops.forecasts import machine_stages, record, risks, warnings
+from mlops.forecasts.issued_models import IssuedForecast, StageForecast
+from mlops.forecasts.machine_stages import stages_of
 from mlops.forecasts.record import Said
 from mlops.forecasts.serving import Forecast, Refusal, forecasts_of
 from sensors import live
 from sensors.fleet import Fleet, MoteRef
 from sensors.lake import Lake
+from sensors.machines import kinds
 from sensors.readings import micros
 from sensors.stores import HotStore, StoreUnavailable
 
@@ -55,16 +59,23 @@ def issue(now: datetime, *, lake: Lake, fleet: Fleet) -> Issued | None:
 def _issue(now: datetime, lake: Lake, fleet: Fleet) -> Issued:
     motes = [mote for mote in fleet.motes if mote.state == "active" and not mote.is_probe]
     of_rules = risks.limits_of_rules(fleet)
+    machines = kinds(fleet)
     said: list[Said] = []
+    worn: list[StageForecast] = []
     refused, failed = [], []
-    for mote, answer in _answers(motes, now):
-        if isinstance(answer, Refusal):
-            refused.append(answer.reason)
-        elif isinstance(answer, Exception):
-            failed.append(f"{mote.site}/{mote.code}: {answer}")
-        else:
-            said.append(_said(answer, of_rules))
+    for mote, answers in groupby(_answers(motes, now), key=itemgetter(0)):
+        heard = []
+        for _, answer in answers:
+            if isinstance(answer, Refusal):
+                refused.append(answer.reason)
+            elif isinstance(answer, Exception):
+                failed.append(f"{mote.site}/{mote.code}: {answer}")
+            else:
+                heard.append(answer)
+        said += [_said(one, of_rules) for one in heard]
+        worn += stages_of(machines[mote.profile], heard, now) if mote.profile in machines else []
     fresh = record.keep(said, now=now)
+    machine_stages.keep([mote for mote in motes if mote.profile in machines], worn)
     try:
         record.to_lake(lake)
     except StoreUnavailable as away:  # the next run brings them there

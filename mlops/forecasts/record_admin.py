@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from mlops.models import ForecastDay, ForecastWarning, IssuedForecast, RiskDay
+from mlops.models import ForecastDay, ForecastWarning, IssuedForecast, RiskDay, StageForecast
 from sensors.admin import ReadOnlyAdmin, shown_json
 
 
@@ -29,6 +29,13 @@ class IssuedForecastAdmin(ReadOnlyAdmin):
     readonly_fields = ("shown_risks", "shown_figures")
     shown_risks = shown_json("risks")
     shown_figures = shown_json("figures")
+
+
+@admin.register(StageForecast)
+class StageForecastAdmin(ReadOnlyAdmin):
+    list_display = ("mote", "name", "probability", "is_beyond", "at", "earliest", "latest", "origin_at", "ends_at")
+    list_filter = ("name", "mote__profile")
+    list_select_related = ("mote__site",)
 
 
 @admin.register(ForecastDay)

@@ -13,8 +13,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops.forecasts.accuracy import DAYS, MOST_DAYS, accuracy
+from mlops.forecasts.api import StageTimeOut
 from mlops.forecasts.fleet_risks import FleetRisk, fleet_risks
+from mlops.forecasts.machine_stages import as_json, stage_times
 from mlops.forecasts.record import TrackRecord, track_records
+from sensors.fleet import Fleet, MoteRef
 from sensors.models import Profile
 from sensors.registry import current_fleet
 from sensors.serializers import Instant, SiteQuery
@@ -68,9 +71,17 @@ class RiskOut(serializers.Serializer[Any]):
     track_record = TrackRecordOut()
 
 
+class MachineStageOut(StageTimeOut):
+    mote = serializers.CharField()
+    site = serializers.CharField()
+
+
 class RisksOut(serializers.Serializer[Any]):
     n = serializers.IntegerField(help_text="That fit; the worst are listed")
     risks = RiskOut(many=True)
+    stages = MachineStageOut(
+        many=True, help_text="When the machines among those asked for will be degrading or failing"
+    )
 
 
 class AccuracyQuery(serializers.Serializer[Any]):
@@ -121,18 +132,28 @@ class Risks(APIView):
         query = RiskQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         asked = query.validated_data
-        found = [one for one in fleet_risks(current_fleet()) if _fits(one, asked)]
+        fleet = current_fleet()
+        found = [one for one in fleet_risks(fleet) if _fits(one, asked)]
         listed = found[: asked["limit"]]
         records = track_records([(one.mote.id, one.channel.code) for one in listed])
         told = [_told(one, records[one.mote.id, one.channel.code]) for one in listed]
-        return Response(RisksOut({"n": len(found), "risks": told}).data)
+        return Response(RisksOut({"n": len(found), "risks": told, "stages": _stages(fleet, asked)}).data)
+
+
+def _stages(fleet: Fleet, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Whoever asks for a channel asks for no machine as a whole."""
+    motes = [mote for mote in fleet.motes if not asked.get("channel") and _is_meant(mote, asked)]
+    times = stage_times([mote.id for mote in motes], timezone.now())
+    return [{"mote": mote.code, "site": mote.site, **as_json(one)} for mote in motes for one in times.get(mote.id, [])]
+
+
+def _is_meant(mote: MoteRef, asked: dict[str, Any]) -> bool:
+    told = {"site": mote.site, "profile": mote.profile, "mote": mote.code}
+    return all(asked.get(name) in (None, "", value) for name, value in told.items())
 
 
 def _fits(one: FleetRisk, asked: dict[str, Any]) -> bool:
-    told = {
-        "site": one.mote.site, "profile": one.mote.profile, "mote": one.mote.code, "channel": one.channel.code
-    }  # fmt: skip
-    is_asked = all(asked.get(name) in (None, "", value) for name, value in told.items())
+    is_asked = _is_meant(one.mote, asked) and asked.get("channel") in (None, "", one.channel.code)
     return is_asked and LEVELS.index(one.level) >= LEVELS.index(asked.get("level", LEVELS[0]))
 
 

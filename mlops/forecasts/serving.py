@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -68,7 +68,7 @@ class Forecast:
     def ways(self) -> Paths:
         """Equally likely ways on, for risks: up to as many steps as were asked for. Raises CannotForecast."""
         found = paths(self._fitted, self._recent)
-        return Paths(found.name, found.origin_at, found.step, found.last, found.values[:, : len(self.at)])
+        return replace(found, values=found.values[:, : len(self.at)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,11 @@ DIGITS = 6
 
 
 def as_json(
-    told: Forecast | Refusal, *, risk: Sequence[Mapping[str, Any]] = (), track_record: Any = None
+    told: Forecast | Refusal,
+    *,
+    risk: Sequence[Mapping[str, Any]] = (),
+    track_record: Any = None,
+    stages: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """All steps of a forecast, or why there is none."""
     if isinstance(told, Refusal):
@@ -33,6 +37,7 @@ def as_json(
         **steps(told.at, told.mean, told.quantiles),
         "risk": list(risk),
         "track_record": track_record,
+        "stages": list(stages),
     }
 
 

@@ -16,6 +16,7 @@ from django.db import transaction
 from alerts import services
 from alerts.models import Alert
 from mlops.forecasts import record, risks
+from mlops.forecasts.fleet_risks import newest
 from mlops.forecasts.issued_models import ForecastWarning, IssuedForecast
 from sensors import live
 from sensors.fleet import Fleet, MoteRef
@@ -126,16 +127,17 @@ def settle(now: datetime, *, store: HotStore, fleet: Fleet) -> list[Alert]:
         ours = [one for one in standing if one.mote.profile.code == code]
         start, motes = min(one.origin_at for one in ours), sorted({one.mote_id for one in ours})
         came = record.came_between(fleet.profiles[code], motes, start, now + MARGIN, store)
+        steps = {(mote, channel): step_s for mote, channel, step_s in
+                 newest().filter(mote__in=motes).values_list("mote", "channel", "step_s")}  # fmt: skip
         for warning in ours:
-            ended += _judge(warning, came, now)
+            step_s = steps.get((warning.mote_id, warning.channel), came.profile.step_s)
+            ended += _judge(warning, came, step_s, now)
     _announce(ended)
     return ended
 
 
-def _judge(warning: ForecastWarning, came: record.Came, now: datetime) -> list[Alert]:
+def _judge(warning: ForecastWarning, came: record.Came, step_s: float, now: datetime) -> list[Alert]:
     """By the means of whole steps, as the risk was said of them."""
-    kept = IssuedForecast.objects.filter(mote=warning.mote, channel=warning.channel).only("step_s").first()
-    step_s = kept.step_s if kept else came.profile.step_s
     n = int((min(warning.ends_at, now) - warning.origin_at).total_seconds() // step_s)
     means = came.means(warning.mote_id, warning.channel, warning.origin_at, step_s, n)[1:]
     values = means[np.isfinite(means)]

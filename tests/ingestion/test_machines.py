@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion import machine_health
-from ingestion.machine_health import FAILING, Limits, health, limits, scores, severities
+from ingestion.machine_health import health, scores
 from ingestion.machines_page import history
 from sensors import registry
 from sensors.installation import install_pack
 from sensors.packs import read_pack
 from sensors.stores import StoreUnavailable, hot
+from sensors.wear import FAILING, Limits, limits, severities
 from tests import builders
 from tests.people import *  # noqa: F403
 
