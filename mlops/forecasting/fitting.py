@@ -110,6 +110,13 @@ class Fitted:
         """How much of a further forecast each remembered one is worth: they overlap."""
         return self.every / self.horizon
 
+    @property
+    def reach(self) -> int:
+        """Steps to either side that tell how sure a step is: a small part of the season, as what follows the day errs
+        by the hour.
+        """
+        return self.every // 2
+
     def forecast(
         self, recent: Panel, horizon: int | None = None, *, now: int | None = None, stale_s: float | None = None
     ) -> pl.DataFrame:
@@ -170,7 +177,7 @@ class Fitted:
     def _continued(self, panel: Panel, series: int, origin: int) -> Floats:
         """The mean and the quantiles of each step, side by side."""
         mean, errors = self.record(panel, series, origin)
-        quantiles, n = latest(errors, self.share)
+        quantiles, n = latest(errors, self.share, self.reach)
         if n < LEAST:
             raise CannotForecast(
                 f"the outcome of {n} past forecasts is known, and {LEAST} are needed to say how sure one is; enough in "
@@ -200,7 +207,7 @@ class Fitted:
         mean = np.clip(self.member.foretell(panel, series, origins), *panel.limits[series])
         outcome = outcomes(panel.values[:, series], origins, self.horizon)
         units = self._units(panel, series, origins)[:, None]
-        offsets, crps = bands((outcome - mean) / units, origins, self._counts(panel, origins), self.share)
+        offsets, crps = bands((outcome - mean) / units, origins, self._counts(panel, origins), self.share, self.reach)
         offsets, crps = offsets * units[:, :, None], crps * units
         asked = np.arange(len(origins)) >= first - begin
         offsets += mean[:, :, None]

@@ -21,13 +21,16 @@ LEVELS = np.array([0.025, 0.1, 0.5, 0.9, 0.975])
 NAMES = ("q025", "q10", "q50", "q90", "q975")
 REMEMBERED = 720
 LEAST = 40  # errors; fewer cannot tell the outermost quantiles from the largest error
-REACH = 8  # the steps about a step: an eighth of its distance, to either side
+NEIGHBOURS = 8  # the steps about a step: an eighth of its distance to either side, and no more than its caller says
 SCORED = 20  # levels in the middle of as many equal parts: their mean pinball loss is half the CRPS
 
 
-def bands(errors: Floats, origins: Ints, counts: Bools | None = None, share: float = 1.0) -> tuple[Floats, Floats]:
+def bands(
+    errors: Floats, origins: Ints, counts: Bools | None = None, share: float = 1.0, reach: int = 0
+) -> tuple[Floats, Floats]:
     """Of errors (origins, horizon) of forecasts in order, NaN where the outcome is not known; all are remembered, or
-    those that `counts` marks. `share` is how much each further one is worth.
+    those that `counts` marks. `share` is how much each further one is worth, `reach` how many steps to either side tell
+    a step's quantiles at most.
 
     For each origin and step the quantiles (origins, horizon, levels) to add to its forecast, NaN where fewer than LEAST
     errors are known, and its continuous ranked probability score (origins, horizon).
@@ -38,12 +41,12 @@ def bands(errors: Floats, origins: Ints, counts: Bools | None = None, share: flo
     # Of each origin how many forecasts before it are over.
     over = np.searchsorted(origins + horizon, origins, side="right")
     remembered = np.ones(n, dtype=bool) if counts is None else counts
-    _roll(np.ascontiguousarray(errors), over, remembered, LEVELS, widths(share), REMEMBERED, LEAST, SCORED, quantiles,
-          scores)  # fmt: skip
+    _roll(np.ascontiguousarray(errors), over, remembered, LEVELS, widths(share), REMEMBERED, LEAST, SCORED, reach,
+          quantiles, scores)  # fmt: skip
     return quantiles, scores
 
 
-def latest(errors: Floats, share: float = 1.0) -> tuple[Floats, int]:
+def latest(errors: Floats, share: float = 1.0, reach: int = 0) -> tuple[Floats, int]:
     """The quantiles (horizon, levels) of all these errors (origins, horizon), and how many the poorest step has."""
     ordered, n = np.sort(errors, axis=0), np.isfinite(errors).sum(axis=0)
     if not len(n) or n.min() < LEAST:
@@ -51,7 +54,7 @@ def latest(errors: Floats, share: float = 1.0) -> tuple[Floats, int]:
     columns = np.column_stack([_places(ordered, n, float(level)) for level in LEVELS])
     middle = columns[:, [len(LEVELS) // 2]]
     wide = middle + (columns - middle) * widths(share)[n, : len(LEVELS)]
-    return np.asarray(_smoothed(wide, np.ones(len(n), dtype=np.bool_))), int(n.min())
+    return np.asarray(_smoothed(wide, np.ones(len(n), dtype=np.bool_), reach)), int(n.min())
 
 
 @cache
@@ -77,7 +80,7 @@ def _places(ordered: Floats, n: Ints, level: float) -> Floats:
 
 @compiled
 def _roll(  # type: ignore[no-untyped-def]
-    errors, over, counts, levels, widths, remembered, least, scored, quantiles, scores
+    errors, over, counts, levels, widths, remembered, least, scored, reach, quantiles, scores
 ):
     n_origins, horizon = errors.shape
     ordered = np.empty((horizon, remembered))
@@ -99,7 +102,7 @@ def _roll(  # type: ignore[no-untyped-def]
                 level = levels[k] if k < len(levels) else (k - len(levels) + 0.5) / scored
                 away = _quantile(ordered[step], n[step], level) - middle
                 wide[step, k] = middle + away * widths[n[step], k]
-        smooth = _smoothed(wide, n >= least)
+        smooth = _smoothed(wide, n >= least, reach)
         quantiles[row] = smooth[:, : len(levels)]
         for step in range(horizon):
             total = 0.0
@@ -129,7 +132,7 @@ def _remember(ordered, kept, n, begin, step, new):  # type: ignore[no-untyped-de
 
 
 @compiled
-def _smoothed(wide, known):  # type: ignore[no-untyped-def]
+def _smoothed(wide, known, most):  # type: ignore[no-untyped-def]
     """Of each step that is known the mean over the known ones about it (steps, levels); NaN of the others."""
     horizon, n_levels = wide.shape
     total, there = np.zeros((horizon + 1, n_levels)), np.zeros(horizon + 1)
@@ -141,7 +144,7 @@ def _smoothed(wide, known):  # type: ignore[no-untyped-def]
     for step in range(horizon):
         if not known[step]:
             continue
-        reach = (step + 1) // REACH
+        reach = min((step + 1) // NEIGHBOURS, most)
         first, last = max(step - reach, 0), min(step + reach, horizon - 1) + 1
         for k in range(n_levels):
             out[step, k] = (total[last, k] - total[first, k]) / (there[last] - there[first])

@@ -37,7 +37,7 @@ def test_far_steps_have_an_even_band_and_each_level_still_holds_its_share():
     rng = np.random.default_rng(4)
     errors = rng.standard_normal((1500, 96))
 
-    quantiles, _ = bands(errors, np.arange(1500))
+    quantiles, _ = bands(errors, np.arange(1500), reach=6)
     said = np.isfinite(quantiles[:, :, 0])
     jumps = np.abs(np.diff(quantiles[-1, :, 4]))
 
