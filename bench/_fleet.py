@@ -29,7 +29,9 @@ def main() -> None:
     make(codes(options.sites), options.motes, options.day.replace(tzinfo=UTC), retires=True)
 
 
-def make(sites: list[str], n_motes: int, day: datetime, *, retires: bool = False) -> Any:
+def make(
+    sites: list[str], n_motes: int, day: datetime, *, retires: bool = False, learns: timedelta = LEARNS
+) -> Any:  # fmt: skip
     """Installs pack and motes, of which one may be retired, fits, registers and promotes; the fitted engine."""
     from mlops import registry as models
     from mlops.detection import Engine
@@ -49,7 +51,7 @@ def make(sites: list[str], n_motes: int, day: datetime, *, retires: bool = False
     learnt = [
         batch
         for site in sites[:4]
-        for values in said(site, min(n_motes, 42), day - LEARNS, day)
+        for values in said(site, min(n_motes, 42), day - learns, day)
         for batch in decoded(values, fleet)
     ]
     fitted = Engine().fit(concat(learnt))

@@ -28,6 +28,8 @@ from tests.stack import ROOT, last_json
 
 SIZES = (42, 420, 4_200, 42_000)
 SPAN_S = 30.0  # between two readings of a mote
+# A model of a single day takes the other days of a week for faults: alerts would be measured instead of the path.
+LEARNS = timedelta(days=7)
 # The others run beside these: "detect" in the engine's thread, "lake" and "snapshot" in that of saves.
 OWN_THREAD = ("poll", "decode", "judge", "wait for the engine", "store", "alert", "gather", "checkpoint")
 
@@ -84,7 +86,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     start = _servers.day_before(span)
     call_command("migrate", verbosity=0)
     sites = _fleet.codes(1)
-    engine = _fleet.make(sites, options.motes, start)
+    engine = _fleet.make(sites, options.motes, start, learns=LEARNS)
     source = stream()
     warm = _send(source, sites[0], options, start)
     raw = [_consuming(source, options.readings)]
