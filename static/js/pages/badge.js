@@ -32,7 +32,7 @@ function hear(message, acknowledge) {
   const isNew = status === "open" && !told.has(id) && Date.now() - Date.parse(message.alert.first_seen_at) < 120_000;
   told.add(id);
   // Where a page lists alerts itself, the row says it already.
-  if (isNew && TOLD.includes(severity) && told.size < 200 && !find("#alerts")) toast(`New ${severity} alert: ${words}`);
+  if (isNew && TOLD.includes(severity) && told.size < 200 && !find("#alerts")) toast(`New ${severity} alert: ${words}`, "warning");
   ask();
 }
 
