@@ -137,12 +137,14 @@ def _rules(candidate: Mapping[str, Any], serving: Mapping[str, Any] | None) -> t
 def _surely(metrics: Mapping[str, Any]) -> float | None:
     """The rate of false events, or how low it may truly be: one event in an hour proves no hundred a week.
 
-    The lower end of Garwood's exact 95 % interval of a Poisson count.
+    The lower end of Garwood's exact 95 % interval of a Poisson count, as much wider as events come together: a dusk
+    that six motes took amiss is one accident and no six.
     """
     n_events, weeks = metrics.get("n_events"), metrics.get("mote_weeks")
     if n_events is None or not weeks:
         return metrics.get("false_events_per_mote_week")
-    return float(chi2.ppf(0.025, 2 * n_events)) / 2 / weeks if n_events else 0.0
+    crowd = metrics.get("events_crowd", 1.0)
+    return float(chi2.ppf(0.025, 2 * n_events / crowd)) / 2 * crowd / weeks if n_events else 0.0
 
 
 def _known(metrics: Mapping[str, Any], figure: str, otherwise: float) -> float:

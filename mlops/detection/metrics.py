@@ -14,7 +14,8 @@ from mlops.detection.layers import VOTES, series
 from mlops.detection.tails import ASKED
 from sensors.readings import WEEK_S, Batch, Bools, Floats, Ints
 
-DAY_US = 86_400_000_000
+DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
+HOLE = 2.0  # times a mote's pace: longer, and nothing was heard
 SURE = 0.95
 OWN_TAIL = series.NAME  # it says surprise by itself, the loudest of its channels
 
@@ -22,15 +23,14 @@ OWN_TAIL = series.NAME  # it says surprise by itself, the loudest of its channel
 def held_out(fitted: FittedEngine, batch: Batch) -> dict[str, Any]:
     """Figures on held-out normal data: every event is a false one."""
     rows = History.of(batch)
+    weeks = heard_us(rows) / 1e6 / WEEK_S
     order = np.lexsort((rows.mote, rows.at))
     rows = rows.take(order)
     late, flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
     out, changes = fitted.judge(fitted.start(), rows.mote, rows.at, rows.local_s, rows.measured, late, flags)
     spoken = np.isfinite(out.surprise)
     n = int(spoken.sum())
-    steps = np.unique(np.stack([rows.mote, rows.at // rows.step_us]), axis=1).shape[1]
-    weeks = steps * rows.profile.step_s / WEEK_S
-    n_events = len({(change.mote, change.noticed_at) for change in changes})
+    begun = np.array(sorted({(change.noticed_at, change.mote) for change in changes}), dtype=np.int64).reshape(-1, 2)
     return {
         "n_readings": n,
         "n_motes": len(rows.ids),
@@ -39,9 +39,38 @@ def held_out(fitted: FittedEngine, batch: Batch) -> dict[str, Any]:
         "share_onset": _share(out.surprise[spoken] >= fitted.onset),
         "flagged_share": _share(out.is_anomaly[spoken]),
         "forest_anomaly_ratio": _forest_ratio(fitted, rows),
-        "n_events": n_events,
-        "false_events_per_mote_week": n_events / weeks if weeks else None,
+        "n_events": len(begun),
+        "events_crowd": crowd(*_by_hour(begun[:, 0], rows.at)),
+        "false_events_per_mote_week": len(begun) / weeks if weeks else None,
     }
+
+
+def heard_us(history: History) -> float:
+    """How long the motes were heard: from each reading to the next, and after the last before a hole its mote's pace.
+
+    Counted in steps, a fleet that reports every tenth step would have been heard for a tenth of its time.
+    """
+    heard = 0.0
+    for at in np.split(history.at, np.flatnonzero(np.diff(history.mote)) + 1):
+        gaps = np.diff(at)
+        pace = max(float(np.median(gaps)) if len(gaps) else 0.0, history.step_us)
+        heard += float(np.where(gaps <= HOLE * pace, gaps, pace).sum()) + pace
+    return heard
+
+
+def crowd(beyond: Ints | Floats, size: Ints) -> float:
+    """How many times as far as chance alone the counts of blocks scatter: 1 where nothing comes together."""
+    n = float(beyond.sum())
+    if not n or len(size) < 2:
+        return 1.0
+    surplus = beyond - size * (n / size.sum())
+    return max(1.0, float((surplus**2).sum()) / n)
+
+
+def _by_hour(begun: Ints, at: Ints) -> tuple[Ints, Ints]:
+    """Events and readings of each hour: what strikes all motes at once is one accident."""
+    hours, readings = np.unique(at // HOUR_US, return_counts=True)
+    return np.bincount(np.searchsorted(hours, begun // HOUR_US), minlength=len(hours)), readings
 
 
 def _forest_ratio(fitted: FittedEngine, rows: History) -> float | None:
@@ -118,10 +147,8 @@ def interval(beyond: Bools, block: Ints) -> tuple[float, float]:
     if n == 0:
         return 0.0, 1.0
     _, place = np.unique(block, return_inverse=True)
-    size = np.bincount(place)
-    surplus = np.bincount(place, weights=beyond) - size * (n_beyond / n)
-    crowd = max(1.0, float((surplus**2).sum()) / n_beyond) if n_beyond and len(size) > 1 else 1.0
-    side, k = (1.0 - SURE) / 2.0, n_beyond / crowd
+    times = crowd(np.bincount(place, weights=beyond), np.bincount(place))
+    side, k = (1.0 - SURE) / 2.0, n_beyond / times
     low = chi2.ppf(side, 2 * k) / 2 if k else 0.0
     high = chi2.ppf(1.0 - side, 2 * k + 2) / 2
-    return float(low * crowd / n), float(min(high * crowd / n, 1.0))
+    return float(low * times / n), float(min(high * times / n, 1.0))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from ingestion.capability import grounds
-from mlops.detection import Engine
+from mlops import gate
+from mlops.detection import Engine, held_out
 from sensors.packs import read_pack
 from sensors.readings import micros
 
@@ -42,3 +44,31 @@ def test_a_model_of_a_day_keeps_the_alert_budget_on_the_next_one(serves_from):
     events = {(change.mote, change.noticed_at): change for change in changes}.values()
     told = [(change.mote, change.layer, change.peak_channel, change.peak_value) for change in events]
     assert len(told) <= A_WEEK * len(ground.motes), told
+
+
+@pytest.mark.parametrize(
+    ("days", "interval_s", "trained_at"),
+    [
+        pytest.param(3, 300.0, datetime(2026, 11, 21, 12, tzinfo=UTC), id="three days, Saturday noon"),
+        pytest.param(3, 300.0, datetime(2026, 11, 21, 21, tzinfo=UTC), id="three days, Saturday evening"),
+        pytest.param(3, 300.0, datetime(2026, 11, 22, 9, tzinfo=UTC), id="three days, Sunday morning"),
+        pytest.param(3, 300.0, datetime(2026, 11, 23, 9, tzinfo=UTC), id="three days, Monday morning"),
+        pytest.param(3, 30.0, datetime(2026, 11, 21, 21, tzinfo=UTC), id="three days of half minutes"),
+        pytest.param(10, 300.0, datetime(2026, 11, 21, 9, tzinfo=UTC), id="ten days, Saturday morning"),
+        pytest.param(10, 300.0, datetime(2026, 11, 21, 16, tzinfo=UTC), id="ten days, Saturday afternoon"),
+        pytest.param(30, 300.0, datetime(2026, 11, 20, 12, tzinfo=UTC), id="thirty days, Friday noon"),
+    ],
+)
+def test_a_first_model_is_not_refused_because_of_the_day_on_which_it_was_trained(days, interval_s, trained_at):
+    begin, a_fifth = trained_at - timedelta(days=days), timedelta(days=days) / 5
+    ground = grounds.simulated(
+        read_pack("indoor").with_motes(6), micros(begin), micros(trained_at), seed=1, interval_s=interval_s
+    )
+    parts = [micros(begin), micros(trained_at - 2 * a_fifth), micros(trained_at - a_fifth), micros(trained_at)]
+    history, calibration, later = (grounds.clean(ground, *span) for span in pairwise(parts))
+
+    figures = held_out(Engine().fit(history, calibration=calibration), later)
+
+    told = gate.judge({**figures, "found_share": 1.0}, None)
+    assert told.promote, told.words
+    assert figures["mote_weeks"] == pytest.approx(6 * days / 5 / 7, rel=0.01)

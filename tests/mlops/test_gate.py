@@ -71,11 +71,17 @@ def test_a_trained_engine_finds_planted_faults_and_a_blind_one_is_told_by_them(f
 
 
 def test_one_event_in_a_short_time_proves_no_high_rate_and_many_do():
-    def verdict(n_events, mote_weeks):
-        rate = n_events / mote_weeks
-        counted = {**METRICS, "n_events": n_events, "mote_weeks": mote_weeks, "false_events_per_mote_week": rate}
-        return gate.judge(counted, None)
+    assert counted(1, 0.017).promote
+    assert not counted(40, 4.0).promote
+    assert counted(19, 4.0).promote
 
-    assert verdict(1, 0.017).promote
-    assert not verdict(40, 4.0).promote
-    assert verdict(19, 4.0).promote
+
+def test_what_strikes_six_motes_at_once_is_one_accident():
+    assert counted(6, 0.5, crowd=6.0).promote
+    assert not counted(12, 0.5).promote
+    assert not counted(60, 2.0, crowd=6.0).promote
+
+
+def counted(n_events: int, mote_weeks: float, crowd: float = 1.0) -> gate.Judgement:
+    rate = {"n_events": n_events, "mote_weeks": mote_weeks, "false_events_per_mote_week": n_events / mote_weeks}
+    return gate.judge({**METRICS, **rate, "events_crowd": crowd}, None)

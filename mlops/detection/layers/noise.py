@@ -10,7 +10,7 @@ from mlops.detection.compiled import NO_TIME, SILENT_STEPS, Array, compiled, int
 from mlops.detection.history import FLEET_SAMPLE, Arrays, History
 from mlops.detection.rows import Field, Rows, Said
 from mlops.detection.tails import line
-from sensors.readings import Floats, Profile
+from sensors.readings import Bools, Floats, Profile
 
 NAME = "noise"
 WINDOW = 9  # second differences
@@ -35,6 +35,9 @@ LEAP = 1.2  # of the fleet's rarest changes within a step
 RARE = 0.9999
 STRANGER = 2.0  # motes differ more in how they tremble than in how they move
 LIVELY = 0.99  # of a mote's windows: what is still its own noise
+A_WEEK = 1.0  # stretches of a mote's history that may lie beyond the scale of a bent channel
+FINER = 1.1
+WEEK_HOURS, HOUR_US = 7 * 24, 3_600_000_000
 
 
 def prior(profile: Profile) -> Arrays:
@@ -46,6 +49,7 @@ def prior(profile: Profile) -> Arrays:
         "most_scale": resolution,
         "leap": endless,
         "margin": np.ones(1),
+        "any_day": np.ones(len(resolution), dtype=np.bool_),  # (channels): on kinds of days not shown it trembles alike
         "raw": raw,
         "surprise": surprise,
     }
@@ -60,12 +64,43 @@ def fit(history: History) -> Arrays:
     scale[seen] = np.maximum(scale[seen], np.nanmedian(own[:, 0, seen], axis=0))
     most[seen] = np.maximum(most[seen], np.nanmedian(own[:, 2, seen], axis=0))
     leap[seen] = LEAP * np.maximum(np.nanmax(own[:, 1, seen], axis=0), scale[seen])
+    for c in np.flatnonzero(seen & (history.bends > 0.0)):
+        scale[c] = _seldom(history, int(c), float(scale[c]))
     return {
         "scale": scale,
         "most_scale": most,
         "leap": leap,
         "margin": np.array([1.0 + STRANGER * (history.margin - 1.0)]),
+        "any_day": history.bends == 0.0,
     }
+
+
+def _seldom(history: History, c: int, level: float) -> float:
+    """The level, or the least above it that the fleet's windows pass at most A_WEEK times a mote and week.
+
+    Light trembles for an hour under a cloud and not at all at night: a quantile of readings says little of how often.
+    """
+    fleet = history.some_motes(FLEET_SAMPLE).on_steps()
+    quarters = [_quarters(grid[:, c]) for grid in fleet.grids()]
+    hours = np.unique(np.stack([fleet.mote, fleet.at // HOUR_US]), axis=1).shape[1]
+    most = A_WEEK * hours / WEEK_HOURS
+    while sum(map(_stretches, (quarter > level for quarter in quarters))) > most:
+        level *= FINER
+    return level
+
+
+def _quarters(values: Floats) -> Floats:
+    """The statistic of each window of one mote's channel."""
+    seen = values[np.isfinite(values)]
+    if len(seen) < WINDOW + 2:
+        return np.zeros(0)
+    windows = np.lib.stride_tricks.sliding_window_view(np.abs(np.diff(seen, 2)), WINDOW)
+    return np.partition(windows, PLACE, axis=1)[:, PLACE]
+
+
+def _stretches(is_beyond: Bools) -> int:
+    """Of windows beyond; those that share readings are one."""
+    return int((np.diff(np.flatnonzero(is_beyond), prepend=-2 * WINDOW) > WINDOW).sum())
 
 
 def _lively(grid: Floats) -> Floats:
@@ -84,9 +119,11 @@ def _lively(grid: Floats) -> Floats:
 
 def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
     raw = np.full(rows.values.shape, np.nan)
+    # Models of earlier releases have none.
+    any_day = model["any_day"] if "any_day" in model else np.ones(len(model["scale"]), dtype=np.bool_)
     tremble(
         rows, model["scale"], model["most_scale"], model["leap"], model["raw"], model["surprise"], model["margin"],
-        memory["before"], memory["tremble"], memory["n"], memory["at"], memory["quarter"], memory["most"],
+        any_day, memory["before"], memory["tremble"], memory["n"], memory["at"], memory["quarter"], memory["most"],
         memory["n_leaps"], memory["n_noisy"], raw,
     )  # fmt: skip
     return Said(raw)
@@ -95,7 +132,7 @@ def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) ->
 @compiled
 def tremble(
     rows: Rows, scale: Array, most_scale: Array, leap: Array, knots: Array, heights: Array, margin: Array,
-    before: Array, window: Array, n: Array, seen_at: Array, quarter: Array, most: Array, n_leaps: Array,
+    any_day: Array, before: Array, window: Array, n: Array, seen_at: Array, quarter: Array, most: Array, n_leaps: Array,
     n_noisy: Array, raw: Array,
 ) -> None:  # fmt: skip
     """The quarter of the last second differences of steps, in units of the fleet's."""
@@ -133,11 +170,12 @@ def tremble(
                                 new, smallest[place] = smallest[place], new
                     quarter[slot, c] = smallest[PLACE] / scale[c]
                     most[slot, c] = smallest[CALM_PLACE] / most_scale[c]
-            raw[i, c] = quarter[slot, c] if rows.is_known[i] else quarter[slot, c] / margin[0]
+            own = quarter[slot, c] * (1.0 if rows.is_shown[i] or any_day[c] else 0.0)
+            raw[i, c] = own if rows.is_known[i] else own / margin[0]
             if not np.isnan(raw[i, c]):
                 rows.noisy[i, c] = interpolate(knots, heights, c, raw[i, c])
                 # A stranger may be livelier than the fleet; that it is alive is told by the fleet's own measure.
-                is_calm = interpolate(knots, heights, c, quarter[slot, c]) < 0.5 * rows.onset
+                is_calm = interpolate(knots, heights, c, own) < 0.5 * rows.onset
                 if n_noisy[slot, c] >= WINDOW:
                     is_calm &= interpolate(knots, heights, c, most[slot, c]) < 0.5 * rows.onset
                 rows.calm[i, c] = is_calm
