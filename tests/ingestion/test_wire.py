@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.records import Records
-from ingestion.wire import REASONS, Wire, instants
+from ingestion.wire import MAX_BYTES, REASONS, Wire, instants
 from sensors import quality
 from sensors.fleet import Fleet, MoteRef
 from tests.builders import channel, profile
@@ -146,6 +146,24 @@ def test_channels_may_be_nested_or_go_by_an_alias() -> None:
     assert indoor.values[0, 0] == 20.0
     assert quality.UNREADABLE & int(indoor.flags[0])
     assert machine.values[0, 2] == 51.5
+
+
+def test_each_row_keeps_its_own_numbers_whatever_stands_between() -> None:
+    said = [{**READING, "temperature": 20.0 + i} for i in range(6)]
+    alias = {**said[2], "Pressure[PSI]": 50, "mote_id": "MACHINE_001"}
+    no_number, nested = {**said[3], "humidity": "damp"}, {"mote_id": 7, "timestamp": 1772452800, "values": said[4]}
+    large = json.dumps({**READING, "note": "x" * MAX_BYTES}).encode()
+
+    decoded = decode(said[0], b"garbage", said[1], large, alias, b"[]", no_number, nested, large, said[5])
+
+    (indoor, rows), (machine, place) = decoded.batches
+    assert rows.tolist() == [0, 2, 6, 7, 9]
+    assert place.tolist() == [4]
+    assert indoor.values[:, 0].tolist() == [20.0, 21.0, 23.0, 24.0, 25.0]
+    assert np.isnan(indoor.values[:, 1]).tolist() == [False, False, True, False, False]
+    assert machine.values[0, [0, 2]].tolist() == [22.0, 50.0]
+    reasons = {one.row: one.reason for one in decoded.rejects}
+    assert reasons == {1: "malformed", 3: "too_large", 5: "not_an_object", 8: "too_large"}
 
 
 def test_a_code_belongs_to_its_site_and_to_the_default_site_without_one() -> None:
