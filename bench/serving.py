@@ -25,6 +25,7 @@ import numpy as np
 from bench._place import ROOT, embedded_django
 
 SINGLE, BATCH = "/api/v1/ml/predict/anomaly", "/api/v1/ml/predict/batch"
+EMPTY = "/health"
 LARGE = 10_000
 
 
@@ -44,17 +45,24 @@ def main() -> None:
 
 def prepare() -> tuple[str, list[str]]:
     """A fleet with a model in production: the session of somebody who may look, and its motes."""
+    from bench._fleet import make
+    from sensors.models import Mote
+
+    now = datetime.now(UTC)
+    make(["main"], 42, now.replace(hour=0, minute=0, second=0, microsecond=0))
+    motes = list(Mote.objects.filter(profile__code="indoor").values_list("code", flat=True))
+    return session_of_viewer(now), motes
+
+
+def session_of_viewer(now: datetime) -> str:
+    """The cookie of somebody who may look."""
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.auth.models import User
     from django.contrib.sessions.backends.db import SessionStore
 
-    from bench._fleet import make
     from sensors import roles
-    from sensors.models import Mote
 
-    now = datetime.now(UTC)
-    make(["main"], 42, now.replace(hour=0, minute=0, second=0, microsecond=0))
     roles.install_roles()
     user = User.objects.create_user("bench")
     roles.give_role(user, roles.VIEWER, now=now)
@@ -62,8 +70,7 @@ def prepare() -> tuple[str, list[str]]:
     session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[-1]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.create()
-    motes = list(Mote.objects.filter(profile__code="indoor").values_list("code", flat=True))
-    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}; csrftoken={'a' * 32}", motes
+    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}; csrftoken={'a' * 32}"
 
 
 class Server:
@@ -75,7 +82,7 @@ class Server:
             port = int(free.getsockname()[1])
         command = [sys.executable, "-m", "daphne", "-v", "0", "-p", str(port), "sieis_site.asgi:application"]
         self._process = subprocess.Popen(command, cwd=ROOT, env=os.environ.copy())
-        for _ in range(600):
+        for _ in range(3000):
             try:
                 with socket.create_connection(("127.0.0.1", port), 0.5):
                     return port
@@ -102,7 +109,7 @@ def measure(port: int, cookie: str, motes: list[str], n_singles: int, n_batches:
     ask("POST", BATCH, large)
     empty, single, batch = [], [], []
     for body in bodies:
-        empty.append(ask("GET", "/health", None))
+        empty.append(ask("GET", EMPTY, None))
         single.append(ask("POST", SINGLE, body))
     for _ in range(n_batches):
         batch.append(ask("POST", BATCH, large))
@@ -122,7 +129,7 @@ class Asker:
         self._headers = {"Cookie": cookie, "X-CSRFToken": "a" * 32, "Content-Type": "application/json"}
 
     def __call__(self, method: str, path: str, body: bytes | None) -> float:
-        headers = self._headers if body is not None else {}
+        headers = {} if path == EMPTY else self._headers
         began = time.perf_counter()
         self._connection.request(method, path, body=body, headers=headers)
         answer = self._connection.getresponse()
