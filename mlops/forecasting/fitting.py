@@ -158,16 +158,20 @@ class Fitted:
         """
         if origin == 0:
             raise CannotForecast("nothing was measured")
-        past = np.arange(self._first(panel), origin - self.horizon + 1)
-        past = past[self._counts(panel, past)][-REMEMBERED:]
+        past = self.remembered(panel, origin)
         mean = self.member.foretell(panel, series, np.append(past, origin))
         if not np.isfinite(mean[-1]).all():
             self._refuse(panel, series, origin)
-        units = self._units(panel, series, np.append(past, origin))
+        units = self.units(panel, series, np.append(past, origin))
         errors = outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
         return mean[-1], errors * (units[-1] / units[:-1, None])
 
-    def _units(self, panel: Panel, series: int, origins: Ints) -> Floats:
+    def remembered(self, panel: Panel, origin: int) -> Ints:
+        """The origins of the forecasts that are over by then, the last of them."""
+        past = np.arange(self._first(panel), origin - self.horizon + 1)
+        return past[self._counts(panel, past)][-REMEMBERED:]
+
+    def units(self, panel: Panel, series: int, origins: Ints) -> Floats:
         """How far the series moved in the window before each origin."""
         values = carried(panel.values[:, series])
         padded = np.concatenate([np.full(self.window, values[0]), values])
@@ -206,7 +210,7 @@ class Fitted:
         origins = np.arange(begin, last + 1)
         mean = np.clip(self.member.foretell(panel, series, origins), *panel.limits[series])
         outcome = outcomes(panel.values[:, series], origins, self.horizon)
-        units = self._units(panel, series, origins)[:, None]
+        units = self.units(panel, series, origins)[:, None]
         offsets, crps = bands((outcome - mean) / units, origins, self._counts(panel, origins), self.share, self.reach)
         offsets, crps = offsets * units[:, :, None], crps * units
         asked = np.arange(len(origins)) >= first - begin

@@ -6,18 +6,22 @@ A path so keeps the steps as they hang together, which quantiles of single steps
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from mlops.forecasting.fitting import Fitted
+from mlops.forecasting.fitting import Fitted, outcomes
 from mlops.forecasting.intervals import LEAST, NAMES, widths
-from mlops.forecasting.panel import CannotForecast, Panel
+from mlops.forecasting.panel import CannotForecast, Panel, carried
 from sensors.readings import Floats, Ints
 
 LOW, HIGH = 0.2, 0.5
 INTERVAL = (0.1, 0.9)  # of the paths that pass
+CHECKED, LENT, FEWEST = 40, 64, 10  # past forecasts that chances are held to, ways of each, and how few say nothing
+TRUSTED = 0.25  # what speaks for the chance as the ways have it, in squares of chances
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,44 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Before:
+    """Past forecasts that are over, with what came: what the chance of a limit would have been then, and whether it
+    was passed. `lent` are errors (ways, horizon) as large as now, `units` how much larger they were at each.
+    """
+
+    lasts: Floats
+    means: Floats  # (forecasts, horizon)
+    outcomes: Floats
+    units: Floats
+    lent: Floats
+    bounds: tuple[float, float]
+
+    def upto(self, steps: int) -> Before:
+        return replace(self, means=self.means[:, :steps], outcomes=self.outcomes[:, :steps], lent=self.lent[:, :steps])
+
+    @cached_property
+    def _farthest(self) -> tuple[Floats, Floats]:
+        """The highest and the lowest of each way from each of the forecasts."""
+        ways = [mean + self.lent * unit for mean, unit in zip(self.means, self.units, strict=True)]
+        high, low = (np.array([find(one, axis=1) for one in ways]) for find in (np.max, np.min))
+        return np.clip(high, *self.bounds), np.clip(low, *self.bounds)
+
+    def corrected(self, chance: float, limit: Limit) -> float:
+        """A chance drawn towards how often the limit was passed, as far as chances told nothing before: a forecast
+        that moves more than what comes states too much on both sides.
+        """
+        counts = ~limit.is_passed(self.lasts)
+        if counts.sum() < FEWEST:
+            return chance
+        high, low = self._farthest
+        stated = limit.is_passed((high if limit.is_upper else low)[counts]).mean(axis=1)
+        came = limit.is_passed(self.outcomes[counts]).any(axis=1).astype(np.float64)
+        apart, passed = stated - stated.mean(), came - came.mean()
+        slope = np.clip(((apart * passed).sum() + TRUSTED) / ((apart**2).sum() + TRUSTED), 0.0, 1.0)
+        return float(np.clip(came.mean() + slope * (chance - stated.mean()), 0.0, 1.0))
+
+
+@dataclass(frozen=True)
 class Paths:
     """Equally likely ways on (paths, horizon) from the last measurement, `last`, at `origin_at` microseconds.
 
@@ -48,6 +90,11 @@ class Paths:
     last: float
     values: Floats
     past: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    before: Before | None = None
+
+    def upto(self, steps: int) -> Paths:
+        """No further ahead than that."""
+        return replace(self, values=self.values[:, :steps], before=self.before and self.before.upto(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +149,27 @@ def paths(fitted: Fitted, recent: Panel, series: int = 0) -> Paths:
     # As wide as the intervals that the forecast says.
     middle = np.median(whole, axis=0)
     spread = widths(fitted.share)[len(whole), NAMES.index("q90")]
-    values = np.clip(mean + middle + (whole - middle) * spread, *panel.limits[series])
+    errors = middle + (whole - middle) * spread
+    values = np.clip(mean + errors, *panel.limits[series])
     last = float(panel.values[origin - 1, series])
-    return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values, past)
+    before = _before(fitted, panel, series, fitted.remembered(panel, origin)[is_whole], origin, errors)
+    return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values, past, before)
+
+
+def _before(fitted: Fitted, panel: Panel, series: int, past: Ints, origin: int, errors: Floats) -> Before:
+    chosen, values = some(past, CHECKED), panel.values[:, series]
+    units = fitted.units(panel, series, np.append(chosen, origin))
+    low, high = panel.limits[series].tolist()
+    return Before(
+        lasts=carried(values)[chosen - 1], means=fitted.member.foretell(panel, series, chosen),
+        outcomes=outcomes(values, chosen, fitted.horizon), units=units[:-1] / units[-1], lent=some(errors, LENT),
+        bounds=(low, high),
+    )  # fmt: skip
+
+
+def some(rows: Any, most: int) -> Any:
+    """Evenly apart, that many at most."""
+    return rows[:: max(-(-len(rows) // most), 1)]
 
 
 def risk(ways: Paths, limit: Limit) -> Risk:
@@ -117,7 +182,10 @@ def risk(ways: Paths, limit: Limit) -> Risk:
         return Risk(0.0)
     first = passed[passes].argmax(axis=1) + 1
     early, middle, late = np.quantile(first, [INTERVAL[0], 0.5, INTERVAL[1]])
-    return Risk(float(passes.mean()), False, *(_instant(ways, each) for each in (middle, early, late)))
+    chance = float(passes.mean())
+    if ways.before is not None:
+        chance = ways.before.corrected(chance, limit)
+    return Risk(chance, False, *(_instant(ways, each) for each in (middle, early, late)))
 
 
 def _instant(ways: Paths, steps: float) -> datetime:

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -67,8 +67,7 @@ class Forecast:
     @cached_property
     def ways(self) -> Paths:
         """Equally likely ways on, for risks: up to as many steps as were asked for. Raises CannotForecast."""
-        found = paths(self._fitted, self._recent)
-        return replace(found, values=found.values[:, : len(self.at)])
+        return paths(self._fitted, self._recent).upto(len(self.at))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.forecasting import CannotForecast, Forecaster
-from mlops.forecasting.risk import Limit, Paths, Risk, paths, risk
+from mlops.forecasting.risk import Before, Limit, Paths, Risk, paths, risk
 from tests.mlops.forecasting.world import HOUR, START, N, daily, panel
 
 NOON = START + 12 * HOUR
@@ -125,3 +125,30 @@ def test_stated_chances_come_true_as_often_as_they_say():
     assert len(judged) >= 2
     for each in judged:
         assert np.mean(np.array(came)[bins == each]) == pytest.approx(np.mean(np.array(stated)[bins == each]), abs=0.1)
+
+
+# ---- held to what came of earlier chances -------------------------------------------------------------------
+
+
+def before(outcomes: np.ndarray) -> Before:
+    """Twenty forecasts that swing above 1 and back, with ways a little about them, and what came."""
+    means = np.tile([0.0, 2.0], 10)[:, None] * np.ones(4)
+    lent = np.linspace(-0.5, 0.5, 8)[:, None] * np.ones(4)
+    return Before(np.zeros(20), means, outcomes[:, None] * np.ones(4), np.ones(20), lent, (-np.inf, np.inf))
+
+
+def test_a_chance_that_told_nothing_before_is_drawn_to_how_often_the_limit_was_passed():
+    unrelated = np.tile([2.0, 2.0, 0.0, 0.0], 5)
+
+    assert before(unrelated).corrected(0.95, Limit(1.0)) == pytest.approx(0.5, abs=0.05)
+    assert before(unrelated).corrected(0.05, Limit(1.0)) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_chance_that_came_true_before_stays_and_so_does_one_of_a_limit_that_was_never_near():
+    assert before(np.tile([0.0, 2.0], 10)).corrected(0.95, Limit(1.0)) == pytest.approx(0.95, abs=0.01)
+    assert before(np.zeros(20)).corrected(0.7, Limit(50.0)) == 0.7
+
+
+@given(st.floats(0, 1), st.lists(st.sampled_from([0.0, 2.0]), min_size=20, max_size=20).map(np.array))
+def test_a_chance_stays_a_chance_whatever_came(chance, outcomes):
+    assert 0.0 <= before(outcomes).corrected(chance, Limit(1.0)) <= 1.0
