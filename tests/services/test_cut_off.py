@@ -25,6 +25,7 @@ pytestmark = pytest.mark.service
 PATIENCE_MS = 90_000
 PAGES = (
     "/", "/motes/", "/machines/", "/history/", "/insights/", "/alerts/", "/system/", "/quality/", "/models/", "/docs",
+    "/forecast/", "/account/",
 )  # fmt: skip
 ENDPOINTS = (
     "/api/v1/motes", "/api/v1/sensors/latest", "/api/v1/alerts", "/api/v1/models", "/api/v1/analytics/trend?every=1d",
