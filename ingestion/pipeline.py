@@ -185,9 +185,9 @@ class Pipeline:
         return batch.take(keep)
 
     def _may_be_stored(self, batch: Batch) -> Bools:
-        may_be = np.zeros(len(batch), dtype=np.bool_)
-        for mote in np.intersect1d(batch.mote, list(self.stored_until)).tolist() if self.stored_until else ():
-            may_be |= (batch.mote == mote) & (batch.at <= self.stored_until[mote])
+        motes, place = np.unique(batch.mote, return_inverse=True)
+        until = np.array([self.stored_until.get(mote, UNKNOWN) for mote in motes.tolist()], dtype=np.int64)
+        may_be: Bools = batch.at <= until[place]
         return may_be
 
     def _newest_before(self, batch: Batch, states: MutableMapping[int, PartitionState]) -> Ints:
