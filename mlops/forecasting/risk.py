@@ -41,25 +41,21 @@ class Limit:
 @dataclass(frozen=True)
 class Before:
     """Past forecasts that are over, with what came: what the chance of a limit would have been then, and whether it
-    was passed. `lent` are errors (ways, horizon) as large as now, `units` how much larger they were at each.
+    was passed. `past` says which they are, as that of Paths does.
     """
 
+    past: Ints
     lasts: Floats
-    means: Floats  # (forecasts, horizon)
-    outcomes: Floats
-    units: Floats
-    lent: Floats
-    bounds: tuple[float, float]
+    outcomes: Floats  # (forecasts, horizon)
+    ways: Floats  # (forecasts, ways, horizon)
 
     def upto(self, steps: int) -> Before:
-        return replace(self, means=self.means[:, :steps], outcomes=self.outcomes[:, :steps], lent=self.lent[:, :steps])
+        return replace(self, outcomes=self.outcomes[:, :steps], ways=self.ways[:, :, :steps])
 
     @cached_property
     def _farthest(self) -> tuple[Floats, Floats]:
         """The highest and the lowest of each way from each of the forecasts."""
-        ways = [mean + self.lent * unit for mean, unit in zip(self.means, self.units, strict=True)]
-        high, low = (np.array([find(one, axis=1) for one in ways]) for find in (np.max, np.min))
-        return np.clip(high, *self.bounds), np.clip(low, *self.bounds)
+        return self.ways.max(axis=2), self.ways.min(axis=2)
 
     def corrected(self, chance: float, limit: Limit) -> float:
         """A chance drawn towards how often the limit was passed, as far as chances told nothing before: a forecast
@@ -152,19 +148,17 @@ def paths(fitted: Fitted, recent: Panel, series: int = 0) -> Paths:
     errors = middle + (whole - middle) * spread
     values = np.clip(mean + errors, *panel.limits[series])
     last = float(panel.values[origin - 1, series])
-    before = _before(fitted, panel, series, fitted.remembered(panel, origin)[is_whole], origin, errors)
+    before = _before(fitted, panel, series, (past, fitted.remembered(panel, origin)[is_whole]), origin, errors)
     return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values, past, before)
 
 
-def _before(fitted: Fitted, panel: Panel, series: int, past: Ints, origin: int, errors: Floats) -> Before:
-    chosen, values = some(past, CHECKED), panel.values[:, series]
+def _before(fitted: Fitted, panel: Panel, series: int, past: tuple[Ints, Ints], origin: int, errors: Floats) -> Before:
+    """The ways that some past forecasts, by how long ago and by origin, would have had by the errors of today."""
+    (ago, chosen), values = (some(each, CHECKED) for each in past), panel.values[:, series]
     units = fitted.units(panel, series, np.append(chosen, origin))
-    low, high = panel.limits[series].tolist()
-    return Before(
-        lasts=carried(values)[chosen - 1], means=fitted.member.foretell(panel, series, chosen),
-        outcomes=outcomes(values, chosen, fitted.horizon), units=units[:-1] / units[-1], lent=some(errors, LENT),
-        bounds=(low, high),
-    )  # fmt: skip
+    lent = some(errors, LENT) * (units[:-1] / units[-1])[:, None, None]
+    ways = np.clip(fitted.member.foretell(panel, series, chosen)[:, None] + lent, *panel.limits[series])
+    return Before(ago, carried(values)[chosen - 1], outcomes(values, chosen, fitted.horizon), ways)
 
 
 def some(rows: Any, most: int) -> Any:

@@ -7,14 +7,15 @@ past hour erred at the same time, and lend their errors together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from mlops.forecasting.intervals import LEAST
 from mlops.forecasting.panel import CannotForecast
-from mlops.forecasting.risk import LOW, Limit, Paths, Risk, risk
+from mlops.forecasting.risk import LOW, Before, Limit, Paths, Risk, risk
+from sensors.readings import Floats
 from sensors.wear import DEGRADING, FAILING, Limits, severities
 
 # Of a severity: 0 is where degrading begins, 1 where failing does.
@@ -24,7 +25,10 @@ BORDERS = {DEGRADING: Limit(0.0), FAILING: Limit(1.0)}
 def stage_risks(limits: Sequence[Limits], ways: Sequence[Paths]) -> dict[int, Risk]:
     """Of each stage, by the ways on of the channels in the order of `limits`. Raises CannotForecast."""
     worn = wear(limits, ways)
-    return {stage: risk(worn, border) for stage, border in BORDERS.items()}
+    degrading, failing = (risk(worn, BORDERS[stage]) for stage in (DEGRADING, FAILING))
+    # Each is held to what came of its own; who fails degrades.
+    chance = min(failing.probability, degrading.probability)
+    return {DEGRADING: degrading, FAILING: replace(failing, probability=chance)}
 
 
 def wear(limits: Sequence[Limits], ways: Sequence[Paths]) -> Paths:
@@ -36,11 +40,29 @@ def wear(limits: Sequence[Limits], ways: Sequence[Paths]) -> Paths:
             "when a machine wears"
         )
     steps = min(one.values.shape[1] for one in ways)
-    values = np.stack([one.values[np.isin(one.past, list(shared)), :steps] for one in ways], axis=2)
-    worst = severities(limits, values.reshape(-1, len(limits))).max(axis=1).reshape(values.shape[:2])
-    last = float(np.nanmax(severities(limits, np.array([[one.last for one in ways]])), initial=0.0))
+    values = [one.values[np.isin(one.past, list(shared)), :steps] for one in ways]
+    last = float(_worst(limits, [np.array(one.last) for one in ways]))
     origin_at = max(one.origin_at for one in ways)
-    return Paths(ways[0].name, origin_at, ways[0].step, last, worst)
+    before = _before(limits, [one.upto(steps).before for one in ways])
+    return Paths(ways[0].name, origin_at, ways[0].step, last, _worst(limits, values), before=before)
+
+
+def _before(limits: Sequence[Limits], parts: Sequence[Before | None]) -> Before | None:
+    """What came of past severities; None unless all channels were forecast at the same times."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or any(not np.array_equal(part.past, known[0].past) for part in known):
+        return None
+    lasts, outcomes, ways = (
+        _worst(limits, [getattr(part, name) for part in known]) for name in ("lasts", "outcomes", "ways")
+    )
+    return Before(known[0].past, lasts, outcomes, ways)
+
+
+def _worst(limits: Sequence[Limits], values: Sequence[Floats]) -> Floats:
+    """Of equally shaped values, one a channel, the severity of the worst that is known."""
+    columns = np.stack([one.ravel() for one in values], axis=1)
+    worst = np.nan_to_num(severities(limits, columns), nan=0.0).max(axis=1)
+    return worst.reshape(values[0].shape)
 
 
 @dataclass(frozen=True, slots=True)

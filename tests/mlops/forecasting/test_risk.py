@@ -134,7 +134,7 @@ def before(outcomes: np.ndarray) -> Before:
     """Twenty forecasts that swing above 1 and back, with ways a little about them, and what came."""
     means = np.tile([0.0, 2.0], 10)[:, None] * np.ones(4)
     lent = np.linspace(-0.5, 0.5, 8)[:, None] * np.ones(4)
-    return Before(np.zeros(20), means, outcomes[:, None] * np.ones(4), np.ones(20), lent, (-np.inf, np.inf))
+    return Before(np.arange(20)[::-1], np.zeros(20), outcomes[:, None] * np.ones(4), means[:, None] + lent)
 
 
 def test_a_chance_that_told_nothing_before_is_drawn_to_how_often_the_limit_was_passed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.forecasting import CannotForecast
-from mlops.forecasting.risk import Paths
+from mlops.forecasting.risk import Before, Paths
 from mlops.forecasts.stages import stage_risks
 from mlops.models import StageForecast
 from sensors.models import Mote, ProfileVersion
@@ -56,6 +57,16 @@ def test_a_machine_is_in_the_worst_stage_of_its_channels_on_the_same_way():
 def test_ways_whose_errors_are_of_other_hours_are_not_laid_together():
     with pytest.raises(CannotForecast, match="0 past forecasts were followed by measurements of all channels; 40 are"):
         stage_risks([HEAT, SHAKE], [ways(np.ones((N, 6))), ways(np.ones((N, 6)), 1.0, np.arange(N) + 1000)])
+
+
+def test_a_stage_that_forecasts_called_in_vain_is_hardly_likely():
+    """Twenty forecasts laid all their ways beyond the border, and the machine never went there."""
+    in_vain = Before(np.arange(20), np.full(20, 50.0), np.full((20, 6), 50.0), np.full((20, 8, 6), 75.0))
+
+    said = stage_risks([HEAT], [replace(ways(np.full((N, 6), 75.0)), before=in_vain)])
+
+    assert said[DEGRADING].probability < 0.05
+    assert said[FAILING].probability <= said[DEGRADING].probability
 
 
 # ---- for the fleet ------------------------------------------------------------------------------------------
