@@ -1,4 +1,8 @@
-"""Scoring a mote's readings once more from the state that the engine had, to the bit."""
+"""Scoring a mote's readings once more from the state that the engine had, to the bit.
+
+What a mote's neighbours say of it is not repeated: it took the memory of all of them, and of theirs. Where they were
+the loudest, the score that is stored must be the one that their vote says, and all other votes the same again.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,13 @@ from itertools import pairwise
 import numpy as np
 
 from mlops.detection import EngineState, FittedEngine
+from mlops.detection.layers import VOTE_BITS, VOTE_UNIT, VOTES, peers
 from sensors import quality
-from sensors.readings import Batch, Floats, concat
+from sensors.readings import Batch, Bools, Floats, concat
 
 SAME = 1e-9
+NEIGHBOURS = VOTE_BITS * VOTES.index(peers.NAME)  # where their vote begins
+LOUDEST = (1 << VOTE_BITS) - 1
 Engines = Callable[[int], FittedEngine]  # by the number that readings carry
 
 
@@ -22,10 +29,14 @@ class CannotLoad(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """The readings as judged again, and how far that is from what was stored; NaN on both sides is equal."""
+    """The readings as judged again, and how far that is from what was stored; NaN on both sides is equal.
+
+    `by_neighbours` are those of which the neighbours said more than the mote's own past.
+    """
 
     batch: Batch
     worst: float
+    by_neighbours: Bools
 
     @property
     def is_same(self) -> bool:
@@ -33,7 +44,7 @@ class Rescored:
 
 
 def only(state: EngineState, mote: int) -> EngineState:
-    """What the engine remembers of one mote: no mote's memory bears on another's readings."""
+    """What the engine remembers of one mote."""
     alone = EngineState(state.n_channels)
     places = np.flatnonzero(state.motes == mote)
     if not len(places):
@@ -70,9 +81,19 @@ def rescore(state: bytes, stored: Batch, engines: Engines) -> Rescored:
             raise CannotLoad(f"Version {number} was made by another release of the engine ({error}).") from error
         parts.append(judged)
     if not parts:
-        return Rescored(stored, float("nan"))
+        return Rescored(stored, float("nan"), np.zeros(0, dtype=np.bool_))
     batch = concat(parts)
-    return Rescored(batch, _difference(batch.surprise, stored.surprise))
+    by_neighbours = _said_by_neighbours(batch, stored)
+    own = np.where(by_neighbours, stored.surprise, batch.surprise)
+    return Rescored(batch, _difference(own, stored.surprise), by_neighbours)
+
+
+def _said_by_neighbours(again: Batch, stored: Batch) -> Bools:
+    theirs = stored.votes >> NEIGHBOURS & LOUDEST
+    others_are_same = (again.votes ^ stored.votes) & ~(LOUDEST << NEIGHBOURS) == 0
+    is_theirs = np.minimum(np.floor(np.nan_to_num(stored.surprise) / VOTE_UNIT + 0.5), LOUDEST) == theirs
+    found: Bools = (stored.surprise > again.surprise) & others_are_same & is_theirs
+    return found
 
 
 def _runs(numbers: np.ndarray) -> list[tuple[int, int]]:

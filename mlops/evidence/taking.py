@@ -210,7 +210,10 @@ def _score_again(
         done = rescoring.rescore(before.state, from_table(profile, rows, offsets), engines)
     except (CannotLoad, ValueError) as error:
         return Again({**told, "is_same": None, "why": str(error)}, rows, before.state, engine)
-    told |= {"is_same": done.is_same, "worst_difference": done.worst if np.isfinite(done.worst) else None}
+    told |= {
+        "is_same": done.is_same, "worst_difference": done.worst if np.isfinite(done.worst) else None,
+        "n_by_neighbours": int(done.by_neighbours.sum()),
+    }  # fmt: skip
     return Again(told, rows, before.state, engine)
 
 

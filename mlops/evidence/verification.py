@@ -28,6 +28,7 @@ class Verified:
     peak_stored: float | None
     peak_again: float | None
     worst: float
+    n_by_neighbours: int
 
     @property
     def is_same(self) -> bool:
@@ -56,6 +57,7 @@ def verify(data: bytes) -> Verified:
         peak_stored=None if peak is None else float(batch.surprise[peak]),
         peak_again=None if peak is None else float(again.batch.surprise[peak]),
         worst=again.worst,
+        n_by_neighbours=int(again.by_neighbours.sum()),
     )
 
 

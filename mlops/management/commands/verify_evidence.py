@@ -38,7 +38,10 @@ class Command(BaseCommand):
 def _told(found: Verified) -> str:
     if found.peak_stored is None:
         return f"{found.n_readings:,} readings were scored again; the peak is not among them."
-    return (
+    words = (
         f"{found.n_readings:,} readings were scored again. Surprise at the peak: {found.peak_stored:.12g} stored, "
         f"{found.peak_again:.12g} now."
     )
+    if not found.n_by_neighbours:
+        return words
+    return f"{words} In {found.n_by_neighbours:,} the neighbours said more than the mote's own past, as stored."
