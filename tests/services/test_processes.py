@@ -235,7 +235,7 @@ def test_a_second_consumer_takes_over_when_the_first_is_told_to_stop(sieis: Stac
 def test_a_retrain_runs_in_the_worker_and_is_swapped_in_without_a_restart(sieis: Stack, alice: Any) -> None:
     token = alice.cookies["csrftoken"]
     asked = alice.post(
-        f"{sieis.url}/api/v1/ml/retrain", json={"profile": "indoor", "promote": "always"},
+        f"{sieis.url}/api/v1/ml/retrain", json={"profile": "indoor", "parameters": {"promote": "always"}},
         headers={"X-CSRFToken": token, "Referer": sieis.url}, timeout=20,
     )  # fmt: skip
     assert asked.status_code in (200, 201, 202), asked.text
