@@ -23,6 +23,7 @@ from tests.stack import Stack
 
 pytestmark = pytest.mark.service
 PATIENCE_MS = 90_000
+ALL_IN_SIGHT = {"width": 1440, "height": 1400}  # a row of motes that nobody sees is not written anew
 PAGES = (
     "/", "/motes/", "/machines/", "/history/", "/insights/", "/alerts/", "/system/", "/quality/", "/models/", "/docs",
     "/forecast/", "/account/",
@@ -99,7 +100,7 @@ def live(sieis: Stack, bob: requests.Session) -> Iterator[Page]:
     """Bob's Live page, which is opened once and never loaded again."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
-        context = browser.new_context()
+        context = browser.new_context(viewport=ALL_IN_SIGHT)
         context.add_cookies([{"name": "sessionid", "value": bob.cookies["sessionid"], "url": sieis.url}])
         page = context.new_page()
         page.goto(sieis.url)

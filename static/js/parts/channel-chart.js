@@ -148,7 +148,7 @@ export class ChannelChart {
             axis.width = AXIS_PX;
           },
           // The axis has its width: measuring more than one label would be the dearest part of a chart.
-          ticks: { ...ticks, maxTicksLimit: 4, padding: 6, autoSkip: false, sampleSize: 1, callback: valueTick },
+          ticks: { ...ticks, maxTicksLimit: 4, padding: 6, sampleSize: 1, callback: valueTick },
         },
       },
     };
