@@ -4,7 +4,9 @@ import { find, get, say, toast } from "../parts/page.js";
 
 const badge = find("#waiting");
 const TOLD = ["medium", "high"];
-const told = new Set();
+const MOST = 10; // words at once: a storm is the badge's to tell
+const TOLD_KEY = "sieis.told-alerts"; // of this tab: what one page said, the next does not say again
+const told = new Set(JSON.parse(sessionStorage.getItem(TOLD_KEY) ?? "[]"));
 let asked = null;
 
 function show({ open, worst }) {
@@ -30,9 +32,10 @@ function hear(message, acknowledge) {
   if (message.type !== "alert") return;
   const { id, status, severity, words } = message.alert;
   const isNew = status === "open" && !told.has(id) && Date.now() - Date.parse(message.alert.first_seen_at) < 120_000;
-  told.add(id);
+  if (!told.has(id)) sessionStorage.setItem(TOLD_KEY, JSON.stringify([...told.add(id)].slice(-500)));
   // Where a page lists alerts itself, the row says it already.
-  if (isNew && TOLD.includes(severity) && told.size < 200 && !find("#alerts")) toast(`New ${severity} alert: ${words}`, "warning");
+  const hasRoom = find("#toasts").childElementCount < MOST;
+  if (isNew && hasRoom && TOLD.includes(severity) && !find("#alerts")) toast(`New ${severity} alert: ${words}`, "warning");
   ask();
 }
 
