@@ -22,8 +22,20 @@ def wait_live(page: Page) -> None:
     expect(page.locator("#link")).to_have_text("Live")
 
 
-def n_heard(ask) -> str:
-    return str(sum(mote["status"] == "live" for mote in ask("motes")))
+def tells_how_many_are_heard(page: Page, ask) -> None:
+    """Page and API come to the same: a mote that has just fallen silent is so for one of them a moment sooner."""
+
+    def told() -> tuple[str, str]:
+        n_heard = sum(mote["status"] == "live" for mote in ask("motes"))
+        return page.locator("#n-speaking").inner_text(), str(n_heard)
+
+    for _ in range(SLOW_MS // 1000):
+        by_page, by_api = told()
+        if by_page == by_api:
+            return
+        page.wait_for_timeout(1000)
+    by_page, by_api = told()
+    assert by_page == by_api
 
 
 def test_all_motes_are_there_at_first_paint_and_move_by_themselves(visit, ask):
@@ -37,7 +49,7 @@ def test_all_motes_are_there_at_first_paint_and_move_by_themselves(visit, ask):
     page.wait_for_function(MOVED, arg=before, timeout=5000)
 
     assert before.count("–") <= 0.05 * len(before)  # a mote that the demo gives a fault may send no number
-    expect(page.locator("#n-speaking")).to_have_text(n_heard(ask))
+    tells_how_many_are_heard(page, ask)
     assert charlie.complaints == []
 
 
@@ -81,7 +93,7 @@ def test_a_lost_connection_is_said_with_its_time_and_heals_by_itself(visit, ask)
 
     wait_live(page)
     page.wait_for_function("before => document.querySelector('#rate').innerText !== before", arg="")
-    expect(page.locator("#n-speaking")).to_have_text(n_heard(ask))
+    tells_how_many_are_heard(page, ask)
     assert sum(url.endswith("/api/v1/sensors/latest") for url in asked) == 1
 
 
