@@ -29,9 +29,7 @@ def main() -> None:
     make(codes(options.sites), options.motes, options.day.replace(tzinfo=UTC), retires=True)
 
 
-def make(
-    sites: list[str], n_motes: int, day: datetime, *, retires: bool = False, learns: timedelta = LEARNS
-) -> Any:  # fmt: skip
+def make(sites: list[str], n_motes: int, day: datetime, *, retires: bool = False, learns: timedelta = LEARNS) -> Any:
     """Installs pack and motes, of which one may be retired, fits, registers and promotes; the fitted engine."""
     from mlops import registry as models
     from mlops.detection import Engine

@@ -191,7 +191,7 @@ def forecast(request: HttpRequest) -> HttpResponse:
         "training": TrainingJob.objects.filter(kind=Kind.FORECAST).order_by("-queued_at").first(),
         "may_train": may(request.user, ENGINEERING),
         "profiles": sorted(fleet.profiles),
-        "stages": stage_times([chosen.id], now).get(chosen.id, []) if chosen else [],
+        "stages": stage_times(now, chosen.id)[chosen.id] if chosen else [],
         "data": {"channels": [one.data for one in found]},
     }  # fmt: skip
     return render(request, "forecast.html", shown)

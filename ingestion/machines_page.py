@@ -144,7 +144,7 @@ def machines(*, store: HotStore, now: datetime) -> list[Machine]:
         table = corrections.latest(store, kind.profile, members) if members else pl.DataFrame()
         if len(table):
             latest |= zip(table["mote"].to_list(), spoken_table(table, code, fleet), strict=True)
-    foretold = stage_times([mote.pk for mote in motes], now)
+    foretold = stage_times(now)
     found = [
         _machine(mote, known[mote.profile.code], latest.get(mote.pk), foretold.get(mote.pk, []), now) for mote in motes
     ]

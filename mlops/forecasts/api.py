@@ -136,7 +136,7 @@ class MoteForecast(APIView):
         if isinstance(told, Refusal):
             raise Unprocessable(told.reason)
         told_before = record.track_record(known.id, told.channel.code)
-        stages = [machine_stages.as_json(one) for one in machine_stages.stage_times([known.id], now)[known.id]]
+        stages = [machine_stages.as_json(one) for one in machine_stages.stage_times(now, known.id)[known.id]]
         said = as_json(told, risk=risks_of(told, fleet), track_record=told_before.spoken(), stages=stages)
         return Response(said)
 

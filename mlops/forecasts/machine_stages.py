@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -48,10 +48,11 @@ def keep(motes: Sequence[MoteRef], found: Sequence[StageForecast]) -> None:
     StageForecast.objects.bulk_create(found)
 
 
-def stage_times(motes: Collection[int], now: datetime) -> dict[int, list[StageTime]]:
-    """By mote, the first stage first; what was said of a time that is over is not told."""
+def stage_times(now: datetime, mote: int | None = None) -> dict[int, list[StageTime]]:
+    """By machine, of all or of that mote, the first stage first; what was said of a time that is over is not told."""
     found: dict[int, list[StageTime]] = defaultdict(list)
-    for row in StageForecast.objects.filter(mote__in=motes, ends_at__gt=now):
+    rows = StageForecast.objects.filter(ends_at__gt=now)
+    for row in rows if mote is None else rows.filter(mote=mote):
         risk = Risk(row.probability, row.is_beyond, row.at, row.earliest, row.latest)
         found[row.mote_id].append(StageTime(row.name, risk, row.origin_at, row.ends_at, settings.SIEIS_RISK_LOW))
     return found

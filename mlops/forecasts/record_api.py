@@ -142,9 +142,11 @@ class Risks(APIView):
 
 def _stages(fleet: Fleet, asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Whoever asks for a channel asks for no machine as a whole."""
-    motes = [mote for mote in fleet.motes if not asked.get("channel") and _is_meant(mote, asked)]
-    times = stage_times([mote.id for mote in motes], timezone.now())
-    return [{"mote": mote.code, "site": mote.site, **as_json(one)} for mote in motes for one in times.get(mote.id, [])]
+    if asked.get("channel"):
+        return []
+    times = stage_times(timezone.now())
+    motes = [mote for mote in fleet.motes if mote.id in times and _is_meant(mote, asked)]
+    return [{"mote": mote.code, "site": mote.site, **as_json(one)} for mote in motes for one in times[mote.id]]
 
 
 def _is_meant(mote: MoteRef, asked: dict[str, Any]) -> bool:

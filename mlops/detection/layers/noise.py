@@ -58,14 +58,15 @@ def prior(profile: Profile) -> Arrays:
 def fit(history: History) -> Arrays:
     """The typical mote's lively quarter of second differences, never finer than the sensor's resolution."""
     start = prior(history.profile)
-    own = np.array([_lively(grid) for grid in history.some_motes(FLEET_SAMPLE).on_steps().grids()])
+    fleet = history.some_motes(FLEET_SAMPLE).on_steps()
+    own = np.array([_lively(grid) for grid in fleet.grids()])
     seen = np.isfinite(own).all(axis=1).any(axis=0)
     scale, most, leap = start["scale"].copy(), start["scale"].copy(), start["leap"].copy()
     scale[seen] = np.maximum(scale[seen], np.nanmedian(own[:, 0, seen], axis=0))
     most[seen] = np.maximum(most[seen], np.nanmedian(own[:, 2, seen], axis=0))
     leap[seen] = LEAP * np.maximum(np.nanmax(own[:, 1, seen], axis=0), scale[seen])
     for c in np.flatnonzero(seen & (history.bends > 0.0)):
-        scale[c] = _seldom(history, int(c), float(scale[c]))
+        scale[c] = _seldom(fleet, int(c), float(scale[c]))
     return {
         "scale": scale,
         "most_scale": most,
@@ -75,12 +76,11 @@ def fit(history: History) -> Arrays:
     }
 
 
-def _seldom(history: History, c: int, level: float) -> float:
+def _seldom(fleet: History, c: int, level: float) -> float:
     """The level, or the least above it that the fleet's windows pass at most A_WEEK times a mote and week.
 
     Light trembles for an hour under a cloud and not at all at night: a quantile of readings says little of how often.
     """
-    fleet = history.some_motes(FLEET_SAMPLE).on_steps()
     quarters = [_quarters(grid[:, c]) for grid in fleet.grids()]
     hours = np.unique(np.stack([fleet.mote, fleet.at // HOUR_US]), axis=1).shape[1]
     most = A_WEEK * hours / WEEK_HOURS
@@ -119,12 +119,10 @@ def _lively(grid: Floats) -> Floats:
 
 def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
     raw = np.full(rows.values.shape, np.nan)
-    # Models of earlier releases have none.
-    any_day = model["any_day"] if "any_day" in model else np.ones(len(model["scale"]), dtype=np.bool_)
     tremble(
         rows, model["scale"], model["most_scale"], model["leap"], model["raw"], model["surprise"], model["margin"],
-        any_day, memory["before"], memory["tremble"], memory["n"], memory["at"], memory["quarter"], memory["most"],
-        memory["n_leaps"], memory["n_noisy"], raw,
+        model["any_day"], memory["before"], memory["tremble"], memory["n"], memory["at"], memory["quarter"],
+        memory["most"], memory["n_leaps"], memory["n_noisy"], raw,
     )  # fmt: skip
     return Said(raw)
 
