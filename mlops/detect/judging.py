@@ -13,7 +13,7 @@ import polars as pl
 from alerts.events import EventChange
 from mlops.detect import residual
 from mlops.detect.learning import FILE, learn, profile_of, training_part
-from mlops.detect.reading import ENGINE, Readings, Request, read
+from mlops.detect.reading import ENGINE, CannotJudge, Readings, Request, read
 from mlops.detect.residual import Heard
 from mlops.detection import FittedEngine, words
 from mlops.detection.words import number, quantity
@@ -102,6 +102,8 @@ class Judged:
 
 def judge_file(path: Path, ask: Request, tell: Tell | None = None) -> Judged:
     """Raises CannotJudge."""
+    if trouble := residual.why_not(ask.detector):  # before a large file is read
+        raise CannotJudge(trouble)
     readings = read(path, ask)
     if tell:
         tell("read", len(readings.table), len(readings.table))

@@ -61,8 +61,6 @@ class Heard(NamedTuple):
 
 def judge(batch: Batch, is_training: Bools, detector: str) -> Heard:
     """Raises CannotJudge. What was learnt from is not judged."""
-    if trouble := why_not(detector):
-        raise CannotJudge(trouble)
     try:
         found = residuals(batch, is_training, MEMBERS[detector])
     except CannotForecast as why:
