@@ -71,7 +71,7 @@ def codes(n: int) -> list[str]:
 
 
 def simulator(site: str, n_motes: int) -> Any:
-    from ingestion.simulator import Simulator
+    from ingestion.simulating.simulator import Simulator
     from sensors.packs import read_pack
 
     return Simulator.of(
@@ -81,7 +81,7 @@ def simulator(site: str, n_motes: int) -> Any:
 
 
 def said(site: str, n_motes: int, start: datetime, end: datetime) -> Iterator[list[bytes]]:
-    from ingestion.simulation import history_chunks
+    from ingestion.simulating.simulation import history_chunks
 
     return (values for values, _ in history_chunks(simulator(site, n_motes), start, end))
 

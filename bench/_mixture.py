@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bench._fleet import simulator
-from ingestion.simulation import history_chunks
+from ingestion.simulating.simulation import history_chunks
 
 Messages = list[tuple[bytes, bytes]]  # value and key
 CHUNK = 1_000  # of a site

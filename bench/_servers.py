@@ -21,7 +21,7 @@ import psycopg
 
 from bench._fleet import simulator
 from bench._mixture import Mixture
-from ingestion.simulation import tell_truth
+from ingestion.simulating.simulation import tell_truth
 from ingestion.streams.kafka import KafkaStream
 from sensors.readings import micros
 from tests.environment import ADDRESSES

@@ -23,7 +23,7 @@ MOVES = (0.05, 0.15, 0.3)  # of the normal band
 
 def hours(n_motes: int, seed: int) -> pl.DataFrame:
     """Means of each mote, channel and hour, as gold has them."""
-    from ingestion.simulator import Simulator
+    from ingestion.simulating.simulator import Simulator
     from sensors.packs import read_pack
 
     simulator = Simulator.of(read_pack("indoor"), site="bench", seed=seed, n_motes=n_motes, is_history=True)

@@ -140,7 +140,7 @@ def _send(source: Any, site: str, options: argparse.Namespace, start: datetime) 
 def _said(site: str, options: argparse.Namespace, start: datetime) -> Iterator[tuple[list[bytes], list[bytes]]]:
     from django.utils import timezone
 
-    from ingestion.simulation import history_chunks
+    from ingestion.simulating.simulation import history_chunks
 
     return history_chunks(_fleet.simulator(site, options.motes), start, timezone.now())
 

@@ -139,7 +139,7 @@ class Serves:
 
 def _trained(pack: Any, fleet: Any) -> Any:
     """An engine fitted on the three days before the messages, decoded as the path does it."""
-    from ingestion.simulation import history_chunks
+    from ingestion.simulating.simulation import history_chunks
     from mlops.detection import Engine
     from sensors.readings import concat
 
@@ -149,13 +149,13 @@ def _trained(pack: Any, fleet: Any) -> Any:
 
 
 def _simulator(pack: Any) -> Any:
-    from ingestion.simulator import Simulator
+    from ingestion.simulating.simulator import Simulator
 
     return Simulator.of(pack, site="main", time_zone="UTC", seed=1, is_history=True)
 
 
 def _messages(pack: Any, n: int) -> tuple[list[bytes], list[bytes]]:
-    from ingestion.simulation import history_chunks
+    from ingestion.simulating.simulation import history_chunks
 
     values: list[bytes] = []
     keys: list[bytes] = []

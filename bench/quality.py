@@ -80,7 +80,7 @@ def micros_of(length: timedelta) -> int:
 
 
 def _simulator(pack: Any, seed: int, **options: Any) -> Any:
-    from ingestion.simulator import Simulator
+    from ingestion.simulating.simulator import Simulator
 
     return Simulator.of(pack, site="main", time_zone="UTC", seed=seed, **options)
 
@@ -151,7 +151,7 @@ def _judged(engine: Any, pack: Any, simulator: Any, begin: int, end: int) -> Jud
 def _records(simulator: Any, begin: int, end: int) -> Iterator[tuple[Any, Any]]:
     """Messages as they come in, and whose each is; what is sent again comes when it is sent."""
     from ingestion.records import Records
-    from ingestion.simulator import messages
+    from ingestion.simulating.simulator import messages
 
     offset = 0
     for start in range(begin, end, CHUNK_US):

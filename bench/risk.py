@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from bench._place import ROOT
-from ingestion.faults import Fault
-from ingestion.simulator import Simulator
+from ingestion.simulating.faults import Fault
+from ingestion.simulating.simulator import Simulator
 from mlops.forecasting import CannotForecast, Fitted, Forecaster, Panel, panel_of
 from mlops.forecasting.risk import HIGH, Limit, Paths, paths, risk
 from mlops.forecasts.stages import stage_risks

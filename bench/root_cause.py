@@ -76,8 +76,8 @@ def _timed(deed: Callable[[], Any]) -> tuple[float, Any]:
 
 def _store(days: int, n_motes: int) -> int:
     """The fleet's days in the lake, the last three also in the hot store, and their hours."""
-    from ingestion.simulation import history_chunks
-    from ingestion.simulator import Simulator
+    from ingestion.simulating.simulation import history_chunks
+    from ingestion.simulating.simulator import Simulator
     from ingestion.wire import Wire
     from sensors import gold, registry
     from sensors.installation import install_pack

@@ -50,7 +50,7 @@ def simulated(hours: float) -> None:
 
 
 def recordings_of_simulator(hours: float) -> list[object]:
-    from ingestion.simulator import Simulator
+    from ingestion.simulating.simulator import Simulator
     from mlops.smoke import Recording
     from sensors.packs import read_pack
 

@@ -90,7 +90,7 @@ class Happening:
 
     def course(self, at: Any) -> Any:
         """It comes within its time, and goes in twice that."""
-        from ingestion.worlds import ramp
+        from ingestion.simulating.worlds import ramp
 
         comes_s = HAPPENINGS[self.kind][1]
         comes = ramp((at - self.starts_us) / 1e6, 0.0, comes_s)
@@ -169,7 +169,7 @@ def _faulty(pack: Any, kinds: dict[str, float]) -> Any:
 
 
 def _simulator(pack: Any, seed: int, **options: Any) -> Any:
-    from ingestion.simulator import Simulator
+    from ingestion.simulating.simulator import Simulator
 
     return Simulator.of(pack, site="main", seed=seed, is_history=True, **options)
 

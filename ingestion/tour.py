@@ -12,8 +12,8 @@ from django.core.cache import cache
 from django.db.models import F, Max
 
 from alerts.models import Alert
-from ingestion.faults import Incident
-from ingestion.simulator import Simulator
+from ingestion.simulating.faults import Incident
+from ingestion.simulating.simulator import Simulator
 from sensors import audit
 from sensors.models import Mote
 from sensors.readings import micros

@@ -10,9 +10,10 @@ from functools import partial
 from django.conf import settings
 from django.utils import timezone
 
-from ingestion import simulation, tour
+from ingestion import tour
 from ingestion.running import build_label_reader, build_runner
-from ingestion.simulator import Simulator
+from ingestion.simulating import simulation
+from ingestion.simulating.simulator import Simulator
 from ingestion.streams import stream
 from sensors import audit
 from sensors.models import AuditEntry, Mote, Site

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from alerts.notifying.delivering import keep_delivering
 from alerts.rules.running import keep_judging
-from ingestion.api import tell_health
+from ingestion.api.health_api import tell_health
 from ingestion.running import consume, read_labels
 from ingestion.streams import StreamClosed
 from sieis_site.beating import BEAT_S, say_alive, say_gone

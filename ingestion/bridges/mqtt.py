@@ -17,7 +17,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from ingestion.bridges.topics import Template, reading
-from ingestion.simulation import patiently
+from ingestion.simulating.simulation import patiently
 
 log = structlog.get_logger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ingestion.faults import Plan
-from ingestion.simulator import Readings, Simulated, Simulator, instants
-from ingestion.worlds import Places
+from ingestion.simulating.faults import Plan
+from ingestion.simulating.simulator import Readings, Simulated, Simulator, instants
+from ingestion.simulating.worlds import Places
 from sensors import quality
 from sensors.derived import Before, derive, has_derived
 from sensors.packs import Pack

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ingestion.capability.grounds import Ground, clean
-from ingestion.disturbances import KINDS
-from ingestion.episodes import COURSES
-from ingestion.faults import LASTS, Fault, Plan
-from ingestion.simulator import Readings, Simulator
+from ingestion.simulating.disturbances import KINDS
+from ingestion.simulating.episodes import COURSES
+from ingestion.simulating.faults import LASTS, Fault, Plan
+from ingestion.simulating.simulator import Readings, Simulator
 from mlops.detection import VOTES, FittedEngine
 from mlops.detection.compiled import STEP_TOLERANCE
 from mlops.detection.layers import LAYERS, VOTE_BITS, VOTE_UNIT

@@ -21,7 +21,7 @@ from ingestion.importing import legs, messages
 from ingestion.importing.looking import DEED, CannotImport, Look
 from ingestion.models import ImportJob
 from ingestion.running import build_runner
-from ingestion.simulation import patiently
+from ingestion.simulating.simulation import patiently
 from ingestion.streams import Stream, stream
 from mlops import retraining
 from mlops.history import LEAST_READINGS

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from ingestion.capability import grounds, keeping, running
 from ingestion.capability.measuring import measure
 from ingestion.capability.telling import cannot, lines, markdown
-from ingestion.disturbances import KINDS
+from ingestion.simulating.disturbances import KINDS
 from mlops.detection import VOTES, fallback
 from mlops.models import ModelVersion
 from sensors.models import Profile

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.faults import OF_A_MOTE
-from ingestion.simulator import US, Simulator, messages
+from ingestion.simulating.faults import OF_A_MOTE
+from ingestion.simulating.simulator import US, Simulator, messages
 from sensors.packs import BadPack, parse_pack, read_pack
 from sensors.packs.simulated import FAULT_KINDS
 from sensors.readings import micros

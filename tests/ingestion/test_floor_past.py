@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from alerts.models import Event
-from ingestion.floor_past import STEPS, past
+from ingestion.pages.floor_past import STEPS, past
 from sensors import registry
 from sensors.models import Mote
 from sensors.stores import hot

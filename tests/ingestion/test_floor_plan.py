@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ingestion.floor_plan import HEIGHT, MARGIN, RADIUS, WIDTH, Spot, lay_out
+from ingestion.pages.floor_plan import HEIGHT, MARGIN, RADIUS, WIDTH, Spot, lay_out
 
 
 def inside(plan) -> bool:

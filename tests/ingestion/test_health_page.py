@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from ingestion import health_page
+from ingestion.pages import health_page
 from mlops.models import TrainingJob
 from sensors.models import ProcessHeartbeat, Profile
 from tests import builders

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from ingestion import insights_page
 from ingestion.capability.models import CapabilityTable
+from ingestion.pages import insights_page
 from mlops.models import ModelVersion
 from sensors.models import Mote, Profile
 from sensors.readings import micros

@@ -12,8 +12,8 @@ from django.utils import timezone
 from ingestion.labels import LabelReader
 from ingestion.models import Checkpoint, Quarantined
 from ingestion.running import build_label_reader
-from ingestion.simulation import tell_truth
-from ingestion.simulator import US, Simulator
+from ingestion.simulating.simulation import tell_truth
+from ingestion.simulating.simulator import US, Simulator
 from ingestion.streams import stream
 from ingestion.streams.kafka import KafkaStream
 from ingestion.wire import REASONS

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ingestion import machine_health
 from ingestion.machine_health import health, scores
-from ingestion.machines_page import history
+from ingestion.pages.machines_page import history
 from sensors import registry
 from sensors.installation import install_pack
 from sensors.packs import read_pack

@@ -15,9 +15,9 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from alerts.models import Event
-from ingestion import mote_page
 from ingestion.models import LedgerHour
-from ingestion.mote_series import MOST_POINTS, coverage, series, thinned
+from ingestion.pages import mote_page
+from ingestion.pages.mote_series import MOST_POINTS, coverage, series, thinned
 from mlops.models import Label
 from sensors import corrections, quality, registry, services
 from sensors.lake import lake

@@ -17,12 +17,12 @@ from django.core.management import CommandError, call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion import noise
-from ingestion.faults import Plan
-from ingestion.simulation import history_chunks, simulate_live
-from ingestion.simulator import US, Simulator, instants, messages
+from ingestion.simulating import noise
+from ingestion.simulating.faults import Plan
+from ingestion.simulating.simulation import history_chunks, simulate_live
+from ingestion.simulating.simulator import US, Simulator, instants, messages
+from ingestion.simulating.worlds import is_weekend, local_days, local_hours
 from ingestion.streams import StreamUnavailable, stream
-from ingestion.worlds import is_weekend, local_days, local_hours
 from sensors.packs import parse_pack, read_pack, shipped
 from sensors.packs.simulated import FAULT_KINDS
 from sensors.readings import micros

@@ -11,7 +11,7 @@ from django.core.cache import cache
 
 from alerts.models import Alert
 from ingestion import tour
-from ingestion.simulator import Simulator
+from ingestion.simulating.simulator import Simulator
 from sensors.models import AuditEntry, Mote
 from sensors.packs import read_pack
 from sensors.readings import micros

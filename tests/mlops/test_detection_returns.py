@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ingestion.simulator import Simulator
+from ingestion.simulating.simulator import Simulator
 from mlops.detection import Engine, FittedEngine
 from sensors import quality
 from sensors.packs import read_pack

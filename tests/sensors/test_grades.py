@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.simulator import Simulator
+from ingestion.simulating.simulator import Simulator
 from sensors import quality
 from sensors.grades import LIMITS, Grade, grades, letter_of
 from sensors.packs import read_pack

@@ -79,7 +79,7 @@ def train(sieis: Stack) -> str:
 
 def live_readings(begin: datetime, end: datetime) -> list[dict[str, Any]]:
     """What the same simulated sensors report next, none of them faulty."""
-    from ingestion.simulator import Simulator, messages
+    from ingestion.simulating.simulator import Simulator, messages
     from sensors.packs import read_pack
     from sensors.readings import micros
 

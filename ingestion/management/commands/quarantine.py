@@ -11,9 +11,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion import quarantine_page, replay_jobs, replaying
+from ingestion import replay_jobs, replaying
 from ingestion.filters import QuarantineFilter
 from ingestion.models import Quarantined
+from ingestion.pages import quarantine_page
 from ingestion.payloads import shown
 from ingestion.running import parts
 from ingestion.streams import StreamUnavailable

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.books_api import ReconciliationOut
+from ingestion.api.books_api import ReconciliationOut
 from ingestion.management.commands.validate_data import _instant
 from ingestion.models import Reconciliation
 from ingestion.reconciling import comparison, deed

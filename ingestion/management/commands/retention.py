@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.retention_page import LONGEST_DAYS, SHORTEST_DAYS, Preview, preview
+from ingestion.pages.retention_page import LONGEST_DAYS, SHORTEST_DAYS, Preview, preview
 from sensors.stores import StoreUnavailable, hot
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.simulation import simulate_live, wall_clock
-from ingestion.simulator import US, Simulator
+from ingestion.simulating.simulation import simulate_live, wall_clock
+from ingestion.simulating.simulator import US, Simulator
 from ingestion.streams import StreamClosed, stream
 from sensors.models import Mote, Site
 from sensors.packs import BadPack, Pack, read_pack

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
+from ingestion.api.report_api import ReportOut
 from ingestion.models import QualityReport
-from ingestion.report_api import ReportOut
 from ingestion.validation import reports
 from ingestion.validation.printing import printed
 from sensors import registry

@@ -1,0 +1,1 @@
+"""The API of what is ingested, and of the deeds around it."""

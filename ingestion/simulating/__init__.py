@@ -1,0 +1,1 @@
+"""Simulated sensors whose truth is known."""
