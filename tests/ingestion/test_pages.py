@@ -72,7 +72,7 @@ def test_the_first_paint_has_each_motes_last_values_in_it(fleet, charlie_client)
     answer = charlie_client.get("/")
 
     assert "21.46" in row_of(answer, "7")
-    assert "2 s ago" in row_of(answer, "7")
+    assert re.search(r"\b[2-9] s ago", row_of(answer, "7"))  # the first page of a process takes a second
     assert "6 min ago" in row_of(answer, "8")
     assert "never" in row_of(answer, "9")
     assert answer.context["tiles"]["n_speaking"] == 1
