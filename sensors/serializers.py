@@ -11,6 +11,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 from rest_framework import serializers
+from rest_framework.request import Request
 
 from sensors.models import Correction, Mote, SensorGrade, Site, Zone
 from sensors.models import Profile as ProfileRow
@@ -56,7 +57,8 @@ class Exact(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         known = self.fields.keys() | self.heard_elsewhere
         if isinstance(data, Mapping) and (unknown := sorted(data.keys() - known)):
-            words = f"There is no such {self.called}; there are {', '.join(self.fields)}."
+            names = f"there are {', '.join(self.fields)}" if self.fields else "what is told here cannot be narrowed"
+            words = f"There is no such {self.called}; {names}."
             raise serializers.ValidationError(dict.fromkeys(unknown, words))
         return super().to_internal_value(data)
 
@@ -72,6 +74,13 @@ class Query(Exact):
 
     called = "parameter"
     heard_elsewhere = frozenset({"cursor", "limit", "offset", "page", "format"})
+
+    @classmethod
+    def asked_in(cls, request: Request) -> dict[str, Any]:
+        """What the address asks for, or its refusal."""
+        query = cls(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        return dict(query.validated_data)
 
 
 class BodyDocument(OpenApiSerializerExtension):

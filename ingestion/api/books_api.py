@@ -20,7 +20,7 @@ from ingestion.pages import books_page
 from ingestion.reconciling import deed
 from sensors.problems import Conflict
 from sensors.roles import OPERATE, demand, person
-from sensors.serializers import Body, Instant
+from sensors.serializers import Body, Instant, Query
 
 RECONCILIATIONS = Reconciliation.objects.select_related("profile", "site", "who")
 
@@ -33,7 +33,7 @@ def _span(first: str) -> dict[str, Any]:
     }
 
 
-class BooksQuery(serializers.Serializer[Any]):
+class BooksQuery(Query):
     profile = serializers.CharField(max_length=50, required=False)
 
     def get_fields(self) -> dict[str, Any]:
@@ -86,9 +86,7 @@ class Books(APIView):
 
     @extend_schema(tags=["books"], parameters=[BooksQuery], responses=BooksOut)
     def get(self, request: Request) -> Response:
-        query = BooksQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+        asked = BooksQuery.asked_in(request)
         hours = books_page.hours(
             timezone.now(), start=asked.get("start"), end=asked.get("end"), profile=asked.get("profile")
         )
@@ -155,6 +153,7 @@ class Reconciliations(ListAPIView[Reconciliation]):
 
     @extend_schema(tags=["books"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        Query.asked_in(request)
         return super().get(request, *args, **kwargs)
 
     @extend_schema(tags=["books"], request=ReconciliationIn, responses={202: ReconciliationAskedOut})

@@ -27,7 +27,7 @@ from ingestion.models import ImportJob
 from ingestion.pages.import_page import packs
 from sensors.problems import Conflict
 from sensors.roles import CanEngineer, CanView, person
-from sensors.serializers import Body, Instant
+from sensors.serializers import Body, Instant, Query
 from sensors.tables.times import ORDERS
 
 JOBS = ImportJob.objects.select_related("who")
@@ -89,6 +89,7 @@ class Imports(ListAPIView[ImportJob]):
 
     @extend_schema(tags=["imports"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        Query.asked_in(request)
         return super().get(request, *args, **kwargs)
 
     @extend_schema(tags=["imports"], request={"multipart/form-data": ImportIn}, responses={201: ImportOut})

@@ -34,12 +34,14 @@ from ingestion.wire import MAX_BYTES, REASONS
 from sensors.models import Profile, Site, Zone
 from sensors.problems import Conflict, Unavailable
 from sensors.roles import CanOperate, person
-from sensors.serializers import MOST_ID, Body, Instant
+from sensors.serializers import MOST_ID, Body, Instant, Query
 
 MOST_CHOSEN = 1000
 
 
-class QuarantineQuery(serializers.Serializer[Any]):
+class Narrowing(serializers.Serializer[Any]):
+    """Which of the messages are meant."""
+
     reason = serializers.ChoiceField(sorted(REASONS), required=False)
     status = serializers.ChoiceField(
         ["waiting", *Quarantined.Status.values],
@@ -55,9 +57,13 @@ class QuarantineQuery(serializers.Serializer[Any]):
 
     def asked(self) -> dict[str, str]:
         """As the page's own filter takes it."""
-        given = {name: str(value) for name, value in self.validated_data.items() if name in QuarantineQuery().fields}
+        given = {name: str(value) for name, value in self.validated_data.items() if name in Narrowing().fields}
         status = given.pop("status", "all")
         return given if status == "waiting" else {**given, "status": status}
+
+
+class QuarantineQuery(Narrowing, Query):
+    """As an address says it."""
 
 
 class QuarantinedOut(serializers.ModelSerializer[Quarantined]):
@@ -146,7 +152,7 @@ class PayloadIn(Body):
     )  # fmt: skip
 
 
-class WhichIn(QuarantineQuery):
+class WhichIn(Narrowing, Body):
     """Filters, or keys, or all that wait; one of them has to be given."""
 
     ids = serializers.ListField(

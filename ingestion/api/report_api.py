@@ -24,7 +24,7 @@ from sensors.lake import lake
 from sensors.problems import Conflict
 from sensors.readings import Profile
 from sensors.roles import CanOperate, CanView, person
-from sensors.serializers import Body, Instant
+from sensors.serializers import Body, Instant, Query
 from sensors.stores import hot
 
 REPORTS = QualityReport.objects.select_related("profile", "site", "who")
@@ -109,7 +109,7 @@ class AskedOut(serializers.Serializer[Any]):
     address = serializers.CharField(help_text="Where the report will be")
 
 
-class ReportsQuery(serializers.Serializer[Any]):
+class ReportsQuery(Query):
     profile = serializers.CharField(max_length=50, required=False, source="profile__code")
     site = serializers.CharField(max_length=50, required=False, source="site__code")
     state = serializers.ChoiceField(QualityReport.State.values, required=False)
@@ -131,9 +131,7 @@ class Reports(ListAPIView[QualityReport]):
         return [CanOperate() if self.request.method == "POST" else CanView()]
 
     def get_queryset(self) -> Any:
-        query = ReportsQuery(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
-        return REPORTS.filter(**query.validated_data).defer("detail", "checks")
+        return REPORTS.filter(**ReportsQuery.asked_in(self.request)).defer("detail", "checks")
 
     @extend_schema(tags=["quality"], parameters=[ReportsQuery])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -166,7 +164,7 @@ class OneReport(RetrieveAPIView[QualityReport]):
     queryset = REPORTS
 
 
-class FailingQuery(serializers.Serializer[Any]):
+class FailingQuery(Query):
     check = serializers.CharField(max_length=80, help_text="Name of a check of the report, such as range:temperature")
     mote = serializers.CharField(max_length=64, required=False, default="", help_text="Code of the mote")
     flag = serializers.ChoiceField(

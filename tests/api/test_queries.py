@@ -19,6 +19,10 @@ pytestmark = pytest.mark.django_db
         ("motes?states=retired", "states", "state"),
         ("audit?whom=alice", "whom", "who"),
         ("ml/jobs?stauts=failed", "stauts", "status"),
+        ("quarantine?reson=bad_json", "reson", "reason"),
+        ("quarantine/kinds?stauts=held", "stauts", "status"),
+        ("books?form=2026-03-02T12:00:00Z", "form", "from"),
+        ("quality/reports?stat=done", "stat", "state"),
     ],
 )
 def test_a_slip_in_what_is_asked_for_is_refused_by_its_name(alice_client, address, slip, meant):
@@ -34,3 +38,21 @@ def test_a_slip_in_what_is_asked_for_is_refused_by_its_name(alice_client, addres
 
 def test_how_an_answer_is_told_and_which_page_of_it_is_no_slip(alice_client):
     assert alice_client.get("/api/v1/audit?limit=5&format=json").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["reconciliations", "imports", "devices"])
+def test_where_nothing_can_be_narrowed_a_slip_is_refused_too(alice_client, address):
+    answer = alice_client.get(f"/api/v1/{address}?chanel=light")
+
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "chanel"
+    assert "cannot be narrowed" in answer.json()["detail"]
+
+
+def test_a_slip_in_what_is_to_be_discarded_discards_nothing(bob_client):
+    answer = bob_client.post(
+        "/api/v1/quarantine/discard", {"reson": "bad_json", "all": True}, content_type="application/json"
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "reson"
