@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import redis
 import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -156,6 +155,8 @@ def _ping_files() -> None:
 
 
 def _ping_redis() -> None:
+    import redis
+
     client = redis.Redis.from_url(settings.CELERY_BROKER_URL, socket_timeout=2, socket_connect_timeout=2)
     try:
         client.ping()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 # The engine aims at one false event a mote and week; held-out days also hold faults that nobody has labelled.
 MOST_FALSE_EVENTS = 5.0
@@ -144,7 +144,7 @@ def _surely(metrics: Mapping[str, Any]) -> float | None:
     if n_events is None or not weeks:
         return metrics.get("false_events_per_mote_week")
     crowd = metrics.get("events_crowd", 1.0)
-    return float(chi2.ppf(0.025, 2 * n_events / crowd)) / 2 * crowd / weeks if n_events else 0.0
+    return float(gammaincinv(n_events / crowd, 0.025)) * crowd / weeks if n_events else 0.0
 
 
 def _known(metrics: Mapping[str, Any], figure: str, otherwise: float) -> float:

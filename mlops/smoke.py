@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from sensors.readings import Bools, Floats, Ints
@@ -87,6 +86,8 @@ class SmokeClassifier:
         return self.fit_rows(rows, label)
 
     def fit_rows(self, rows: Floats, label: Bools) -> SmokeClassifier:
+        from sklearn.ensemble import HistGradientBoostingClassifier  # dear to load, and only training needs it
+
         model = HistGradientBoostingClassifier(
             max_iter=self.n_trees, max_leaf_nodes=15, class_weight="balanced", early_stopping=False,
             random_state=self.seed,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from sensors.readings import Bools, Floats
 
@@ -124,7 +124,7 @@ def _matrix(values: Floats, lag: int) -> tuple[Floats, Floats]:
 
 def _chance(r: Floats, n: Floats) -> Floats:
     z = np.arctanh(np.clip(np.abs(r), 0.0, NEARLY)) * np.sqrt(np.maximum(n - 3.0, 0.0))
-    return np.asarray(2.0 * norm.sf(z))
+    return np.asarray(2.0 * ndtr(-z))
 
 
 def _pair(values: Floats, i: int, j: int, lag: int, p: float, spread: float) -> Pair:
@@ -136,7 +136,7 @@ def _pair(values: Floats, i: int, j: int, lag: int, p: float, spread: float) -> 
         return Pair(*told, None, None, None)
     apart = np.arctanh(np.clip(after[0], -NEARLY, NEARLY)) - np.arctanh(np.clip(before[0], -NEARLY, NEARLY))
     sigma = np.sqrt(1.0 / (n_before - 3.0) + 1.0 / (n_after - 3.0))
-    return Pair(*told, before[0], after[0], float(2.0 * norm.sf(abs(apart) / sigma)))
+    return Pair(*told, before[0], after[0], float(2.0 * ndtr(-abs(apart) / sigma)))
 
 
 def _of_two(two: Floats, lag: int) -> tuple[float, float]:

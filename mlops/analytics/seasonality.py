@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtr
 
 from sensors.readings import Floats, Ints
 
@@ -174,7 +174,7 @@ def _agree(gain: Floats, cycle: Ints, chance: float) -> bool:
     each = np.bincount(place, gain) / np.maximum(np.bincount(place), 1)
     n = len(each)
     sigma = float(each.std(ddof=1)) / np.sqrt(n)
-    return bool(each.mean() > 0 and t.sf(each.mean() / max(sigma, 1e-300), n - 1) < chance)
+    return bool(each.mean() > 0 and stdtr(n - 1, -each.mean() / max(sigma, 1e-300)) < chance)
 
 
 def _left(rest: Floats, values: Floats, hours: float) -> float:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from mlops.detection.engine import FittedEngine
 from mlops.detection.history import History
@@ -149,6 +149,6 @@ def interval(beyond: Bools, block: Ints) -> tuple[float, float]:
     _, place = np.unique(block, return_inverse=True)
     times = crowd(np.bincount(place, weights=beyond), np.bincount(place))
     side, k = (1.0 - SURE) / 2.0, n_beyond / times
-    low = chi2.ppf(side, 2 * k) / 2 if k else 0.0
-    high = chi2.ppf(1.0 - side, 2 * k + 2) / 2
+    low = gammaincinv(k, side) if k else 0.0
+    high = gammaincinv(k + 1, 1.0 - side)
     return float(low * times / n), float(min(high * times / n, 1.0))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from mlops.detection.compiled import compiled
 from sensors.readings import Bools, Floats, Ints
@@ -65,7 +65,7 @@ def widths(share: float) -> Floats:
     level = np.concatenate([LEVELS, (np.arange(SCORED) + 0.5) / SCORED])
     away = np.where(level < 0.5, level, 1.0 - level)
     with np.errstate(invalid="ignore"):
-        wider = t.ppf(away, worth) / norm.ppf(away) * np.sqrt(1.0 + 1.0 / worth)
+        wider = stdtrit(worth, away) / ndtri(away) * np.sqrt(1.0 + 1.0 / worth)
     return np.where(level == 0.5, 1.0, wider)
 
 
