@@ -1,0 +1,21 @@
+"""What every command and process pays before it does anything."""
+
+import subprocess
+import sys
+
+from tests.stack import ROOT
+
+DEAR = ("sklearn", "scipy.stats", "pandas", "torch", "statsforecast")
+ALL_OF_IT = f"""
+import sys
+import django
+django.setup()
+import sieis_site.urls
+print([name for name in {DEAR} if name in sys.modules])
+"""
+
+
+def test_no_process_loads_what_only_training_needs():
+    said = subprocess.run([sys.executable, "-c", ALL_OF_IT], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert said.stdout == "[]\n"
