@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from sensors.fleet import Fleet, MoteRef
 from sensors.lake import lake
 from sensors.models import Correction, Mote
 from sensors.problems import Conflict
+from sensors.readings import Profile
 from sensors.roles import ENGINEERING, OPERATE, CanEngineer, CanOperate, CanView, demand, person
 from sensors.serializers import (
     CorrectionOut,
@@ -42,7 +44,7 @@ from sensors.serializers import (
     Touched,
 )
 from sensors.spoken import Spoken, spoken_table
-from sensors.stores import hot
+from sensors.stores import StoreUnavailable, hot
 from sensors.tiers import HOT, tiers
 
 Answer = TypeVar("Answer")
@@ -66,25 +68,15 @@ def deed(do: Callable[..., Answer], *args: Any, **values: Any) -> Answer:
 
 
 @extend_schema(tags=["motes"])
-class Motes(_Asked, ListAPIView[Mote]):
+class Motes(_Asked):
     """The motes: where they are, whether they are heard, how good their data is. Engineers register new ones."""
 
     deed_permission = CanEngineer
-    serializer_class = MoteOut
-    queryset = Mote.objects.none()
-    pagination_class = None
-
-    def get_queryset(self) -> QuerySet[Mote]:
-        query = MotesQuery(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
-        return Mote.objects.with_grade().narrowed(**query.validated_data)
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), **_context()}
 
     @extend_schema(operation_id="motes_list", parameters=[MotesQuery], responses=MoteOut(many=True))
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self.list(request, *args, **kwargs)
+    def get(self, request: Request) -> Response:
+        motes = list(Mote.objects.with_grade().narrowed(**MotesQuery.asked_in(request)))
+        return Response(MoteOut(motes, many=True, context=_context(motes)).data)
 
     @extend_schema(operation_id="motes_register", request=NewMote, responses={201: MoteOut})
     def post(self, request: Request) -> Response:
@@ -141,12 +133,23 @@ def _mote(site: str, code: str) -> Mote:
     return found
 
 
-def _context() -> dict[str, Any]:
-    return {"profiles": registry.profiles(), "now": timezone.now()}
+def _context(motes: Sequence[Mote]) -> dict[str, Any]:
+    profiles = registry.profiles()
+    return {"profiles": profiles, "now": timezone.now(), "heard": _heard(motes, profiles)}
+
+
+def _heard(motes: Sequence[Mote], profiles: Mapping[str, Profile]) -> dict[int, datetime]:
+    """When each was heard last, as the hot store knows at once; a mote's row is told of it some seconds later."""
+    heard: dict[int, datetime] = {}
+    with suppress(StoreUnavailable):  # then its row has to do
+        for code in {mote.profile.code for mote in motes} & profiles.keys():
+            newest = hot().latest(profiles[code], [mote.pk for mote in motes if mote.profile.code == code])
+            heard |= newest.select("mote", "at").iter_rows()
+    return heard
 
 
 def _told(mote: Mote) -> dict[str, Any]:
-    return dict(MoteOut(mote, context=_context()).data)
+    return dict(MoteOut(mote, context=_context([mote])).data)
 
 
 # ---- readings -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import Direction
+from drf_spectacular.utils import Direction, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -179,7 +179,7 @@ class MoteOut(serializers.ModelSerializer[Mote]):
     grade = serializers.CharField(
         source="worst_grade", default=None, allow_null=True, help_text="The worst of its channels, A to F"
     )
-    last_seen_at = Instant(allow_null=True)
+    last_seen_at = serializers.SerializerMethodField()
     clock_skew_s = serializers.FloatField(
         allow_null=True, help_text="Seconds its clock is ahead, negative where its readings come late; null: neither"
     )
@@ -194,7 +194,15 @@ class MoteOut(serializers.ModelSerializer[Mote]):
     def get_status(self, mote: Mote) -> str:
         profiles: dict[str, Profile] = self.context["profiles"]
         profile = profiles.get(mote.profile.code)
-        return presence(mote.state, mote.last_seen_at, profile.interval_s if profile else 0, now=self.context["now"])
+        return presence(mote.state, self._heard_at(mote), profile.interval_s if profile else 0, now=self.context["now"])
+
+    @extend_schema_field(Instant(allow_null=True))
+    def get_last_seen_at(self, mote: Mote) -> Any:
+        heard_at = self._heard_at(mote)
+        return heard_at and Instant().to_representation(heard_at)
+
+    def _heard_at(self, mote: Mote) -> datetime | None:
+        return max(filter(None, (mote.last_seen_at, self.context["heard"].get(mote.pk))), default=None)
 
 
 class MotesQuery(SiteQuery):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -61,6 +61,17 @@ def test_motes_tell_where_they_are_and_whether_they_are_heard(fleet, charlie_cli
     assert (seven["mote"], seven["site"], seven["zone"], seven["profile"]) == ("7", "main", "lab", "indoor")
     assert (seven["status"], seven["x"], seven["y"], eight["status"]) == ("live", 1.5, 2.0, "silent")
     assert seven["last_seen_at"].endswith("Z")
+
+
+def test_whether_a_mote_is_heard_is_told_by_its_newest_reading_before_its_row_knows(fleet, charlie_client):
+    now = timezone.now().replace(microsecond=0)
+    Mote.objects.filter(code="7").update(last_seen_at=now - timedelta(hours=1))
+    stored("7", [21.0], start=now)
+
+    told = charlie_client.get("/api/v1/motes").json()[0]
+
+    assert told["status"] == "live"
+    assert datetime.fromisoformat(told["last_seen_at"]) == now
 
 
 def test_a_mote_that_was_never_heard_and_one_in_maintenance_say_so(fleet, charlie_client):
