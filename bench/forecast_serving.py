@@ -93,13 +93,13 @@ class Motes:
 
 def learn(now: datetime) -> None:
     """By the job that the Training page starts."""
-    from mlops import training
+    from mlops import training, training_jobs
     from mlops.models import Kind
 
-    job = training.request(
+    job = training_jobs.request(
         "indoor", trigger="person", who=None, now=now, kind=Kind.FORECAST, parameters={"promote": "always"}
     )
-    training.claim(job, now=now)
+    training_jobs.claim(job, now=now)
     told = training.train(job, now=now)
     if told.version is None:
         raise SystemExit(f"no version was learnt: {told}")

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from mlops import registry, training, watch_admin
+from mlops import registry, training_jobs, watch_admin
 from mlops.forecasts import record_admin
 from mlops.models import Label, ModelVersion, ServingPeriod, TrainingJob, VersionCounter
 from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
@@ -62,13 +62,13 @@ class ModelVersionAdmin(_Engineered):
     def train_again(self, request: HttpRequest, chosen: QuerySet[ModelVersion]) -> None:
         def train(version: ModelVersion) -> None:
             code, now = version.profile.code, timezone.now()
-            training.dispatch(
-                training.request(
+            training_jobs.dispatch(
+                training_jobs.request(
                     code, trigger="person", who=person(request), now=now, mote=version.mote, kind=version.kind
                 )
             )
 
-        act_on_each(self, request, chosen, train, "queued for training", training.AlreadyTraining)
+        act_on_each(self, request, chosen, train, "queued for training", training_jobs.AlreadyTraining)
 
 
 @admin.register(TrainingJob)
@@ -97,9 +97,9 @@ class TrainingJobAdmin(_Engineered):
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel(self, request: HttpRequest, chosen: QuerySet[TrainingJob]) -> None:
         def cancel(job: TrainingJob) -> None:
-            training.cancel(job, who=person(request), now=timezone.now())
+            training_jobs.cancel(job, who=person(request), now=timezone.now())
 
-        act_on_each(self, request, chosen, cancel, "cancelled", training.NotUnfinished)
+        act_on_each(self, request, chosen, cancel, "cancelled", training_jobs.NotUnfinished)
 
 
 @admin.register(ServingPeriod)

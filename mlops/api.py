@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mlops import keeping, registry, training
+from mlops import keeping, registry, training_jobs
 from mlops.models import Kind, ModelVersion, TrainingJob
 from mlops.parameters import BadParameters
 from sensors.models import Profile
@@ -161,31 +161,31 @@ class Retrain(APIView):
         asked.is_valid(raise_exception=True)
         jobs, refused = _start(asked.validated_data, who=person(request))
         for job in jobs:
-            training.dispatch(job)
+            training_jobs.dispatch(job)
         told = {
             "status": "retraining_started", "job_id": jobs[0].pk, "job_ids": [job.pk for job in jobs],
-            "estimated_time": training.estimate(jobs[0].profile, is_mote=jobs[0].mote is not None),
+            "estimated_time": training_jobs.estimate(jobs[0].profile, is_mote=jobs[0].mote is not None),
             "refused": [str(one) for one in refused],
         }  # fmt: skip
         return Response(told, status=202)
 
 
-def _start(asked: dict[str, Any], *, who: User) -> tuple[list[TrainingJob], list[training.AlreadyTraining]]:
+def _start(asked: dict[str, Any], *, who: User) -> tuple[list[TrainingJob], list[training_jobs.AlreadyTraining]]:
     ask = {"parameters": asked["parameters"], "trigger": "api", "who": who, "now": timezone.now()}
     given: dict[str, Any] = {"profile_code": asked["profile"], **ask}
     try:
         if asked["each_mote"]:
-            jobs, refused = training.request_each(kind=asked["kind"], **given)
+            jobs, refused = training_jobs.request_each(kind=asked["kind"], **given)
             if not jobs:
                 raise refused[0]
             return jobs, refused
-        mote = training.find_mote(asked["profile"], asked["mote_id"]) if "mote_id" in asked else None
-        return [training.request(mote=mote, kind=asked["kind"], **given)], []
+        mote = training_jobs.find_mote(asked["profile"], asked["mote_id"]) if "mote_id" in asked else None
+        return [training_jobs.request(mote=mote, kind=asked["kind"], **given)], []
     except BadParameters as wrong:
         raise ValidationError({"parameters": str(wrong)}) from wrong
-    except training.UnknownMote as unknown:
+    except training_jobs.UnknownMote as unknown:
         raise ValidationError({"mote_id": str(unknown)}) from unknown
-    except training.AlreadyTraining as already:
+    except training_jobs.AlreadyTraining as already:
         raise Conflict(str(already)) from already
 
 
@@ -232,8 +232,8 @@ class CancelJob(APIView):
     def post(self, request: Request, pk: int) -> Response:
         job = get_object_or_404(Job.queryset, pk=pk)
         try:
-            training.cancel(job, who=person(request), now=timezone.now())
-        except training.NotUnfinished as over:
+            training_jobs.cancel(job, who=person(request), now=timezone.now())
+        except training_jobs.NotUnfinished as over:
             raise Conflict(str(over)) from over
         return Response(JobOut(job).data)
 
@@ -273,12 +273,12 @@ class RollBack(APIView):
         asked.is_valid(raise_exception=True)
         profile, code = asked.validated_data["profile"], asked.validated_data.get("mote_id")
         try:
-            mote = training.find_mote(profile.code, code) if code else None
+            mote = training_jobs.find_mote(profile.code, code) if code else None
             version = registry.roll_back(
                 profile, mote=mote, kind=Kind(asked.validated_data["kind"]), who=person(request),
                 why=asked.validated_data["why"], now=timezone.now(),
             )  # fmt: skip
-        except training.UnknownMote as unknown:
+        except training_jobs.UnknownMote as unknown:
             raise ValidationError({"mote_id": str(unknown)}) from unknown
         except (registry.NothingToRollBackTo, registry.ModelUnloadable, registry.NotValidated) as refusal:
             raise Conflict(str(refusal)) from refusal

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mlops import budgets, registry, training
+from mlops import budgets, registry, training_jobs
 from mlops.budget import Choice, NoHistory, Unreachable
 from sensors.lake import lake
 from sensors.problems import Conflict
@@ -20,7 +20,7 @@ from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, CanView, person
 from sensors.serializers import Body, Instant
 
-WRONG = (budgets.BadBudget, training.UnknownMote)
+WRONG = (budgets.BadBudget, training_jobs.UnknownMote)
 # The history or the registry forbids what could be asked for at another time.
 NOT_NOW = (
     NoHistory, Unreachable, budgets.NothingServes, budgets.NoBudget, registry.ModelUnloadable,

@@ -22,7 +22,7 @@ from mlops import feedback, registry
 from mlops.budget import Choice, Events, Judged, NoHistory, Point, Truth, choose, merged
 from mlops.history import Lake
 from mlops.models import ForecastWarning, Label, ModelVersion
-from mlops.training import find_mote
+from mlops.training_jobs import find_mote
 from sensors import audit, quality
 from sensors.fleet import Fleet
 from sensors.lake import NoSuchTable

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from mlops import feedback, registry, training
+from mlops import feedback, registry, training_jobs
 from mlops.models import Kind, RetrainPolicy, TrainingJob
 from mlops.policies import policy
 from sensors.models import Profile
@@ -31,8 +31,8 @@ def because(
         return None
     parameters = {"end": newest.isoformat()} if newest is not None and newest < now - OLD else {}
     try:
-        job = training.request(profile_code, trigger=trigger, who=None, now=now, parameters=parameters)
-    except training.AlreadyTraining as error:
+        job = training_jobs.request(profile_code, trigger=trigger, who=None, now=now, parameters=parameters)
+    except training_jobs.AlreadyTraining as error:
         log.info("retrain_not_needed", profile=profile_code, reason=str(error))
         return None
     log.info("retrain_wanted", profile=profile_code, trigger=trigger, why=why, job=job.pk)
@@ -56,8 +56,8 @@ def by_schedule(profile_code: str, now: datetime) -> list[TrainingJob]:
     jobs = []
     for kind in kinds:
         try:
-            jobs.append(training.request(profile_code, trigger="schedule", who=None, now=now, kind=kind))
-        except training.AlreadyTraining as error:
+            jobs.append(training_jobs.request(profile_code, trigger="schedule", who=None, now=now, kind=kind))
+        except training_jobs.AlreadyTraining as error:
             log.info("retrain_not_needed", profile=profile_code, reason=str(error))
     return jobs
 

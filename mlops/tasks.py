@@ -11,7 +11,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from mlops import children, keeping, retraining, shadowing, training, validating
+from mlops import children, keeping, retraining, shadowing, training_jobs, validating
 from mlops.drift import watching
 from mlops.forecasts import issuing
 from mlops.models import Kind, TrainingJob
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task
 def train_job(job_id: int) -> None:
-    training.run_in_process(job_id)
+    training_jobs.run_in_process(job_id)
     if TrainingJob.objects.filter(pk=job_id, kind=Kind.FORECAST, status=TrainingJob.Status.SUCCEEDED).exists():
         issue_forecasts.delay()  # nobody shall wait an hour for what was learnt now
 
@@ -33,19 +33,19 @@ def train_job(job_id: int) -> None:
 def retrain(profile: str) -> None:
     """Asks for the trainings that are due, unless they run already."""
     for job in retraining.by_schedule(profile, timezone.now()):
-        training.dispatch(job)
+        training_jobs.dispatch(job)
 
 
 @shared_task
 def expire_leases() -> None:
-    training.expire_leases(timezone.now())
+    training_jobs.expire_leases(timezone.now())
 
 
 @shared_task
 def look_at_labels() -> None:
     """Trains again where people have judged and labelled enough since the last training."""
     for job in retraining.look_at_labels(timezone.now()):
-        training.dispatch(job)
+        training_jobs.dispatch(job)
 
 
 @shared_task
@@ -113,7 +113,7 @@ def score_forecasts() -> None:
 
 @worker_ready.connect
 def _take_up_what_waits(**kwargs: Any) -> None:
-    training.expire_leases(timezone.now(), queued_for=timedelta(0))
+    training_jobs.expire_leases(timezone.now(), queued_for=timedelta(0))
 
 
 @worker_shutting_down.connect

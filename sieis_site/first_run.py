@@ -17,7 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from ingestion.validation import reports
-from mlops import registry, training
+from mlops import registry, training_jobs
 from mlops.models import Kind
 from sensors import grading
 from sensors.lake import lake
@@ -111,8 +111,8 @@ def _look_at_the_data() -> None:
 
 def _train_forecasts_later() -> None:
     """By the worker, when everything serves already: it takes up what waits as it starts."""
-    with contextlib.suppress(training.AlreadyTraining):
-        training.request(
+    with contextlib.suppress(training_jobs.AlreadyTraining):
+        training_jobs.request(
             demo.PACK, trigger="first_run", who=None, now=timezone.now(), kind=Kind.FORECAST,
             parameters={"promote": "always"},
         )  # fmt: skip
@@ -123,11 +123,13 @@ def _train() -> None:
     now = timezone.now()
     with step("Training the first model") as tell:
         if not settings.HAS_REDIS:
-            training.expire_leases(now, lease=timedelta(0))
+            training_jobs.expire_leases(now, lease=timedelta(0))
         try:
-            job = training.request(demo.PACK, trigger="first_run", who=None, now=now, parameters={"promote": "always"})
-        except training.AlreadyTraining as running:
+            job = training_jobs.request(
+                demo.PACK, trigger="first_run", who=None, now=now, parameters={"promote": "always"}
+            )
+        except training_jobs.AlreadyTraining as running:
             job = running.job
-        done = training.run_in_process(job.pk, watch=lambda job: tell(job.progress, job.message))
+        done = training_jobs.run_in_process(job.pk, watch=lambda job: tell(job.progress, job.message))
     if registry.production(demo.PACK) is None:
         raise CommandError(f"The first model could not be trained: {done.message}")

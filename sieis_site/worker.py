@@ -11,7 +11,7 @@ from celery.worker import WorkController
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
-from mlops import children, training
+from mlops import children, training_jobs
 from sieis_site.beating import BEAT_S, Scheduler, say_alive, say_gone
 from sieis_site.celery import app
 
@@ -50,7 +50,7 @@ def run_worker(stop: threading.Event) -> None:
     thread.start()
     try:
         worker.is_ready.wait(PATIENCE_S)
-        training.expire_leases(timezone.now(), queued_for=timedelta(0))
+        training_jobs.expire_leases(timezone.now(), queued_for=timedelta(0))
         _beat(stop, thread)
     finally:
         children.STOPPING.set()

@@ -17,7 +17,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
 from alerts.services import instant
-from mlops import budgets, registry, training
+from mlops import budgets, registry, training_jobs
 from mlops.budget import Choice, Events, NoHistory, Point, Truth, Unreachable
 from sensors.fleet import Fleet
 from sensors.lake import lake
@@ -27,7 +27,7 @@ from sensors.roles import ENGINEERING, may, person, role_required
 WIDTH, HEIGHT = 640, 200  # of the drawing, without the room for its words
 TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 REFUSED = (
-    budgets.BadBudget, budgets.NothingServes, budgets.NoBudget, NoHistory, Unreachable, training.UnknownMote,
+    budgets.BadBudget, budgets.NothingServes, budgets.NoBudget, NoHistory, Unreachable, training_jobs.UnknownMote,
     registry.ModelUnloadable, registry.ArtefactUnavailable,
 )  # fmt: skip
 
@@ -112,7 +112,7 @@ def _usual(fleet: Fleet, request: HttpRequest) -> dict[str, Any]:
 def _looked_at(asked: dict[str, Any], fleet: Fleet, now: datetime) -> dict[str, Any]:
     try:
         of = budgets.scope(fleet, asked["profile"], asked["mote"])
-    except (budgets.BadBudget, training.UnknownMote) as wrong:
+    except (budgets.BadBudget, training_jobs.UnknownMote) as wrong:
         return {"trouble": str(wrong)}
     shown: dict[str, Any] = {
         "of": of, "story": budgets.story(of.profile)[: budgets.SHOWN], "standing": budgets.in_force(of),

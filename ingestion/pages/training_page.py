@@ -18,7 +18,7 @@ from rest_framework.exceptions import NotFound
 
 from ingestion import words
 from ingestion.pages.models_page import row_of
-from mlops import registry, reports, tracing_api, training
+from mlops import registry, reports, tracing_api, training_jobs
 from mlops.models import Kind, ModelVersion, ServingPeriod, TrainingJob
 from mlops.parameters import BadParameters
 from mlops.reports import FOREST_SHARE
@@ -109,16 +109,16 @@ def start(request: HttpRequest) -> HttpResponse:
     try:
         kind = form.cleaned_data["kind"] or Kind.DETECTOR
         if scope == "each" and kind != Kind.CLASSIFIER:
-            jobs, refused = training.request_each(code, parameters=form.parameters(), kind=kind, **given)
+            jobs, refused = training_jobs.request_each(code, parameters=form.parameters(), kind=kind, **given)
         else:
-            mote = training.find_mote(code, scope) if scope else None
-            jobs = [training.request(code, parameters=form.parameters(), mote=mote, kind=kind, **given)]
+            mote = training_jobs.find_mote(code, scope) if scope else None
+            jobs = [training_jobs.request(code, parameters=form.parameters(), mote=mote, kind=kind, **given)]
             refused = []
-    except (BadParameters, training.UnknownMote, training.AlreadyTraining) as wrong:
+    except (BadParameters, training_jobs.UnknownMote, training_jobs.AlreadyTraining) as wrong:
         form.add_error(None, str(wrong))
-        return _page(request, form, 409 if isinstance(wrong, training.AlreadyTraining) else 400)
+        return _page(request, form, 409 if isinstance(wrong, training_jobs.AlreadyTraining) else 400)
     for job in jobs:
-        training.dispatch(job)
+        training_jobs.dispatch(job)
     also = f" {len(refused)} run already." if refused else ""
     messages.success(request, f"{len(jobs)} training{'s' if len(jobs) != 1 else ''} asked for.{also}")
     return redirect("training")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlops import registry, serving, training
+from mlops import registry, serving, training_jobs
 from mlops.models import TrainingJob
 from sensors.models import Mote
 from tests.conftest import NOON
@@ -48,7 +48,7 @@ def test_what_cannot_be_trained_is_said_on_the_page(indoor, alice_client, asked,
 def test_each_mote_at_once_is_told_as_one_with_those_that_failed(indoor, alice_client):  # noqa: F811
     alice_client.post("/models/training/start", {"profile": "indoor", "scope": "each"})
     first, _ = TrainingJob.objects.order_by("pk")
-    training.claim(first, now=NOON)
+    training_jobs.claim(first, now=NOON)
     TrainingJob.objects.filter(pk=first.pk).update(status="failed", message="Mote main/7 has 24 clean readings")
 
     told = page(alice_client, "/models/training/")

@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from mlops import budgets, registry, serving, training
+from mlops import budgets, registry, serving, training, training_jobs
 from mlops.models import ForecastWarning, Label, ModelVersion
 from sensors.lake import lake
 from sensors.models import AuditEntry, Mote, Onset
@@ -150,7 +150,7 @@ def test_a_mote_may_have_a_budget_of_its_own_and_give_it_back(days, promoted, al
 
 def test_a_budget_outlives_a_training_and_can_be_taken_back_after_it(days, alice_client):
     made = post(alice_client, ADDRESS, profile="indoor", at_most=5).json()
-    job = training.request(
+    job = training_jobs.request(
         "indoor", trigger="person", who=None, now=timezone.now(), parameters={"promote": "always", "days": 4.0}
     )
 

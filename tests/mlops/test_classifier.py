@@ -11,7 +11,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from mlops import classifying, gate, history, predicting, registry, training
+from mlops import classifying, gate, history, predicting, registry, training, training_jobs
 from mlops.classifying import FittedClassifier, Profiled
 from mlops.models import Kind, Label, ModelVersion, TrainingJob
 from mlops.smoke import WINDOWS_S, Recording, SmokeClassifier
@@ -57,8 +57,10 @@ def detectors(db):
 
 def trained(**parameters):
     """By the job itself, which fits eight times over."""
-    job = training.request("smoke", trigger="person", who=None, now=END, parameters=parameters, kind=Kind.CLASSIFIER)
-    assert training.claim(job, now=END)
+    job = training_jobs.request(
+        "smoke", trigger="person", who=None, now=END, parameters=parameters, kind=Kind.CLASSIFIER
+    )
+    assert training_jobs.claim(job, now=END)
     return training.train(job, now=END).version
 
 
@@ -117,13 +119,13 @@ def test_a_classifier_is_judged_by_detectors_it_has_not_met_and_its_card_says_ho
 
 
 def test_the_classifier_and_the_engine_of_a_profile_are_trained_and_serve_apart(serving):
-    engine = training.request("smoke", trigger="person", who=None, now=END)
-    classifier = training.request("smoke", trigger="person", who=None, now=END, kind=Kind.CLASSIFIER)
+    engine = training_jobs.request("smoke", trigger="person", who=None, now=END)
+    classifier = training_jobs.request("smoke", trigger="person", who=None, now=END, kind=Kind.CLASSIFIER)
 
-    with pytest.raises(training.AlreadyTraining, match=f"The smoke classifier is being .* job {classifier.pk}"):
-        training.request("smoke", trigger="person", who=None, now=END, kind=Kind.CLASSIFIER)
-    with pytest.raises(training.AlreadyTraining, match="Profile smoke"):
-        training.request("smoke", trigger="person", who=None, now=END)
+    with pytest.raises(training_jobs.AlreadyTraining, match=f"The smoke classifier is being .* job {classifier.pk}"):
+        training_jobs.request("smoke", trigger="person", who=None, now=END, kind=Kind.CLASSIFIER)
+    with pytest.raises(training_jobs.AlreadyTraining, match="Profile smoke"):
+        training_jobs.request("smoke", trigger="person", who=None, now=END)
     assert registry.production("smoke") is None
     assert registry.production("smoke", kind=Kind.CLASSIFIER) == serving
     assert not ModelVersion.objects.exists(), "what judges readings is the engine's"

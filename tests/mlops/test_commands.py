@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from mlops import registry, training
+from mlops import registry, training_jobs
 from mlops.models import ModelVersion, TrainingJob
 from sensors.models import Mote
 from tests.conftest import NOON
@@ -65,18 +65,18 @@ def test_train_refuses_an_unknown_profile_and_a_fleet_without_motes(indoor):
 
 
 def test_train_refuses_what_is_being_trained_and_offers_to_wait(indoor):
-    training.request("indoor", trigger="person", who=None, now=NOON)
+    training_jobs.request("indoor", trigger="person", who=None, now=NOON)
 
     with pytest.raises(CommandError, match=r"being trained already: job \d+ is queued .* add --wait"):
         said("train")
 
 
 def test_the_training_process_says_why_it_could_not_train(indoor):
-    job = training.request("indoor", trigger="person", who=None, now=NOON)
+    job = training_jobs.request("indoor", trigger="person", who=None, now=NOON)
 
     with pytest.raises(CommandError, match=r"is queued, so it cannot be trained"):
         said("run_training", str(job.pk))
-    training.claim(job, now=NOON)
+    training_jobs.claim(job, now=NOON)
     with pytest.raises(CommandError, match=r"NoData: No reading of profile indoor has ever reached the lake"):
         said("run_training", str(job.pk))
     with pytest.raises(CommandError, match="no job 999"):

@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from alerts.models import Alert
-from mlops import registry, training, validating
+from mlops import registry, training, training_jobs, validating
 from mlops.drift import measuring, watching
 from mlops.drift.measuring import CHANNEL
 from mlops.models import DriftDay, TrainingJob, Validation
@@ -108,7 +108,7 @@ def in_the_lake(by: float) -> None:
 
 def serving():
     job = running(
-        training.request(
+        training_jobs.request(
             "indoor", trigger="person", who=None, now=TRAINED, parameters={"days": 6.0, "promote": "always"}
         )
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.models import Alert, Event, Judgement
-from mlops import feedback, history, training
+from mlops import feedback, history, training, training_jobs
 from mlops.models import Label
 from sensors.models import AuditEntry, Mote
 from sensors.registry import current_fleet
@@ -84,7 +84,7 @@ def test_training_leaves_out_what_was_confirmed_and_learns_what_is_normal(readin
     Label.objects.create(
         mote=second, kind="normal", source="person", starts_at=NOON + 20 * HOUR, ends_at=NOON + 22 * HOUR
     )
-    job = running(training.request("indoor", trigger="person", who=None, now=END))
+    job = running(training_jobs.request("indoor", trigger="person", who=None, now=END))
 
     left_out = training.train(job, now=END).version.data["left_out"]
 
@@ -94,7 +94,7 @@ def test_training_leaves_out_what_was_confirmed_and_learns_what_is_normal(readin
 def test_from_a_new_normal_on_the_past_of_its_mote_is_left_out(readings):  # noqa: F811
     mote = Mote.objects.order_by("pk").first()
     judged(mote, "new_normal", start=NOON + 24 * HOUR, end=NOON + 25 * HOUR)
-    job = running(training.request("indoor", trigger="person", who=None, now=END))
+    job = running(training_jobs.request("indoor", trigger="person", who=None, now=END))
 
     left_out = training.train(job, now=END).version.data["left_out"]
 

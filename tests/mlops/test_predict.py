@@ -15,7 +15,7 @@ from django.core.files.storage import default_storage
 from mlops import predicting, registry
 from mlops.detection import Engine
 from mlops.models import TrainingJob
-from mlops.training import claim, request
+from mlops.training_jobs import claim, request
 from sensors.models import Mote, Profile
 from sensors.readings import Formula
 from tests import builders

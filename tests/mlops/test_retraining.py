@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from mlops import comparing, gate, policies, registry, retraining, training
+from mlops import comparing, gate, policies, registry, retraining, training, training_jobs
 from mlops.detection import VOTES, Engine
 from mlops.models import Label, ModelVersion, TrainingJob
 from sensors.models import AuditEntry, Mote, ProcessHeartbeat
@@ -27,7 +27,7 @@ from tests.people import *  # noqa: F403
 def first_one():
     """The version that serves, whatever the gate says of two rooms of noise."""
     always = {"promote": "always"}
-    job = training.request("indoor", trigger="person", who=None, now=END, parameters=always)
+    job = training_jobs.request("indoor", trigger="person", who=None, now=END, parameters=always)
     return training.train(running(job), now=END)
 
 
@@ -91,7 +91,7 @@ def test_with_an_engineer_to_decide_a_good_candidate_waits():
 
 def test_a_second_training_is_kept_beside_what_served(readings):  # noqa: F811
     first = first_one()
-    second = training.train(running(training.request("indoor", trigger="person", who=None, now=END)), now=END)
+    second = training.train(running(training_jobs.request("indoor", trigger="person", who=None, now=END)), now=END)
 
     kept = ModelVersion.objects.get(pk=second.version.pk).metrics
 
@@ -102,7 +102,7 @@ def test_a_second_training_is_kept_beside_what_served(readings):  # noqa: F811
 
 def test_a_worse_model_that_is_planted_never_serves(readings, alice_client):  # noqa: F811
     serving = first_one().version
-    job = running(training.request("indoor", trigger="schedule", who=None, now=END))
+    job = running(training_jobs.request("indoor", trigger="schedule", who=None, now=END))
     nearly_blind = partial(Engine, without=[name for name in VOTES if name != "gate"])
 
     worse = training.train(job, now=END, engine=nearly_blind).version
@@ -118,11 +118,11 @@ def test_a_worse_model_that_is_planted_never_serves(readings, alice_client):  # 
 
 
 def test_by_default_the_gate_decides_and_by_policy_an_engineer(indoor, alice):
-    by_gate = training.request("indoor", trigger="schedule", who=None, now=NOON)
-    training.cancel(by_gate, who=alice, now=NOON)
+    by_gate = training_jobs.request("indoor", trigger="schedule", who=None, now=NOON)
+    training_jobs.cancel(by_gate, who=alice, now=NOON)
     policies.change_policy(indoor, {"mode": "manual", "days": 14.0}, who=alice, now=NOON)
 
-    job = training.request("indoor", trigger="schedule", who=None, now=LATER)
+    job = training_jobs.request("indoor", trigger="schedule", who=None, now=LATER)
 
     assert by_gate.parameters["promote"] == "gate"
     assert (job.parameters["promote"], job.parameters["days"]) == ("manual", 14.0)
@@ -147,8 +147,8 @@ def test_a_profile_whose_policy_wants_none_of_it_is_left_alone(indoor, alice):
 
 def test_enough_labels_since_the_last_training_train_again(indoor, alice):
     policies.change_policy(indoor, {"on_labels": 2, "rest_hours": 0.0}, who=alice, now=NOON)
-    before = training.request("indoor", trigger="person", who=None, now=timezone.now() - timedelta(days=1))
-    training.cancel(before, who=alice, now=LATER)
+    before = training_jobs.request("indoor", trigger="person", who=None, now=timezone.now() - timedelta(days=1))
+    training_jobs.cancel(before, who=alice, now=LATER)
     mote = Mote.objects.first()
 
     def label(hours):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from django.core.management import CommandError, call_command
 
-from mlops import history, registry, serving, training
+from mlops import history, registry, serving, training, training_jobs
 from mlops.management.commands.train import Command as Train
 from mlops.models import ModelVersion, TrainingJob
 from mlops.scoped import own_numbers, scoped
@@ -41,16 +41,16 @@ def readings(indoor):
 
 
 def test_a_mote_and_its_profile_are_trained_side_by_side_but_each_only_once(indoor, seven):
-    training.request("indoor", trigger="person", who=None, now=NOON)
-    job = training.request("indoor", trigger="person", who=None, now=NOON, mote=seven)
+    training_jobs.request("indoor", trigger="person", who=None, now=NOON)
+    job = training_jobs.request("indoor", trigger="person", who=None, now=NOON, mote=seven)
 
-    with pytest.raises(training.AlreadyTraining, match=rf"Mote main/7 is being trained already: job {job.pk}"):
-        training.request("indoor", trigger="person", who=None, now=LATER, mote=seven)
+    with pytest.raises(training_jobs.AlreadyTraining, match=rf"Mote main/7 is being trained already: job {job.pk}"):
+        training_jobs.request("indoor", trigger="person", who=None, now=LATER, mote=seven)
 
 
 def test_a_motes_model_learns_from_that_mote_only_and_is_named_after_it(readings, seven):
     always = {"promote": "always"}
-    job = training.request("indoor", trigger="person", who=None, now=END, mote=seven, parameters=always)
+    job = training_jobs.request("indoor", trigger="person", who=None, now=END, mote=seven, parameters=always)
 
     version = training.train(running(job), now=END).version
 
@@ -100,7 +100,7 @@ def test_a_channel_that_was_never_measured_is_named(indoor, seven):
     table = indoor_days(3.0, (seven.pk,)).to_table().with_columns(humidity=pl.lit(None, pl.Float64))
     rows = table.with_columns(pl.int_range(len(table), dtype=pl.Int64).alias("offset"))
     lake().append("silver/indoor", rows, app_ids={0: "t/0"}, next_offsets={0: len(rows)})
-    job = training.request("indoor", trigger="person", who=None, now=END, mote=seven)
+    job = training_jobs.request("indoor", trigger="person", who=None, now=END, mote=seven)
 
     with pytest.raises(history.MissingFeature, match=r"readings of mote main/7 have no value of humidity \(Humidity\)"):
         training.train(running(job), now=END)

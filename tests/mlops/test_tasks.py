@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from mlops import tasks, training
+from mlops import tasks, training_jobs
 from mlops.models import TrainingJob
 from sensors.lake import lake
 from sensors.models import ProfileVersion
@@ -50,7 +50,7 @@ def test_every_scheduled_task_exists(indoor):
 
 
 def test_a_scheduled_retrain_leaves_a_running_training_alone(indoor):
-    running = training.request("indoor", trigger="person", who=None, now=NOON)
+    running = training_jobs.request("indoor", trigger="person", who=None, now=NOON)
 
     tasks.retrain("indoor")
 
@@ -86,7 +86,7 @@ def test_the_embedded_worker_runs_what_its_schedule_sends_and_stops_when_asked(i
     worker = threading.Thread(target=run_worker, args=(stop,))
     worker.start()
     try:
-        job = training.request("indoor", trigger="person", who=None, now=timezone.now())
+        job = training_jobs.request("indoor", trigger="person", who=None, now=timezone.now())
         TrainingJob.objects.update(
             status=TrainingJob.Status.RUNNING, heartbeat_at=timezone.now() - timedelta(minutes=5)
         )

@@ -16,7 +16,7 @@ from celery import current_app
 from django.conf import settings
 from django.db import connection
 
-from mlops import registry, training
+from mlops import registry, training, training_jobs
 from mlops.models import ModelVersion, TrainingJob
 from mlops.parameters import BadParameters
 from mlops.reports import training_report
@@ -33,7 +33,7 @@ SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
 
 @pytest.fixture
 def job(indoor):
-    return training.request("indoor", trigger="person", who=None, now=END)
+    return training_jobs.request("indoor", trigger="person", who=None, now=END)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def readings(indoor):
 
 
 def running(job: TrainingJob) -> TrainingJob:
-    assert training.claim(job, now=END)
+    assert training_jobs.claim(job, now=END)
     return job
 
 
@@ -58,8 +58,8 @@ def running(job: TrainingJob) -> TrainingJob:
 
 
 def test_a_second_request_is_refused_with_the_job_that_is_there(job):
-    with pytest.raises(training.AlreadyTraining, match=rf"job {job.pk} is queued") as refused:
-        training.request("indoor", trigger="schedule", who=None, now=LATER)
+    with pytest.raises(training_jobs.AlreadyTraining, match=rf"job {job.pk} is queued") as refused:
+        training_jobs.request("indoor", trigger="schedule", who=None, now=LATER)
 
     assert refused.value.job == job
 
@@ -67,7 +67,7 @@ def test_a_second_request_is_refused_with_the_job_that_is_there(job):
 def test_what_the_pack_says_of_its_detector_holds_until_somebody_asks_otherwise(indoor):
     ProfileVersion.objects.update(settings={"detector": {"days": 21.0, "promote": "never"}})
 
-    queued = training.request("indoor", trigger="person", who=None, now=END, parameters={"promote": "gate"})
+    queued = training_jobs.request("indoor", trigger="person", who=None, now=END, parameters={"promote": "gate"})
 
     assert (queued.parameters["days"], queued.parameters["promote"]) == (21.0, "gate")
 
@@ -79,8 +79,8 @@ def test_of_two_requests_at_once_one_makes_a_job(indoor):
     def ask() -> None:
         together.wait()
         try:
-            training.request("indoor", trigger="person", who=None, now=END)
-        except training.AlreadyTraining as error:
+            training_jobs.request("indoor", trigger="person", who=None, now=END)
+        except training_jobs.AlreadyTraining as error:
             refused.append(error)
         finally:
             connection.close()
@@ -95,8 +95,8 @@ def test_of_two_requests_at_once_one_makes_a_job(indoor):
 
 
 def test_a_profile_that_is_not_there_is_named_beside_those_that_are(indoor):
-    with pytest.raises(training.UnknownProfile, match="no profile “indor”; there are: indoor"):
-        training.request("indor", trigger="person", who=None, now=END)
+    with pytest.raises(training_jobs.UnknownProfile, match="no profile “indor”; there are: indoor"):
+        training_jobs.request("indor", trigger="person", who=None, now=END)
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_a_profile_that_is_not_there_is_named_beside_those_that_are(indoor):
 )
 def test_a_parameter_that_makes_no_sense_is_refused_by_name(indoor, given, words):
     with pytest.raises(BadParameters, match=words):
-        training.request("indoor", trigger="api", who=None, now=END, parameters=given)
+        training_jobs.request("indoor", trigger="api", who=None, now=END, parameters=given)
 
     assert not TrainingJob.objects.exists()
 
 
 def test_a_queued_job_is_cancelled_at_once_and_only_once(job, alice):
-    training.cancel(job, who=alice, now=LATER)
+    training_jobs.cancel(job, who=alice, now=LATER)
 
     assert (job.status, job.finished_at) == (Status.CANCELLED, LATER)
-    with pytest.raises(training.NotUnfinished, match="cancelled already"):
-        training.cancel(job, who=alice, now=LATER)
+    with pytest.raises(training_jobs.NotUnfinished, match="cancelled already"):
+        training_jobs.cancel(job, who=alice, now=LATER)
 
 
 # ---- the process --------------------------------------------------------------------------------------------
@@ -132,16 +132,16 @@ def test_a_queued_job_is_cancelled_at_once_and_only_once(job, alice):
 def test_a_killed_training_leaves_the_job_failed_with_the_reason(job):
     suicide = "import os, signal; print('fitting the forest', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
 
-    training.run_in_process(job.pk, command=[sys.executable, "-c", suicide])
+    training_jobs.run_in_process(job.pk, command=[sys.executable, "-c", suicide])
 
     job.refresh_from_db()
     assert job.status == Status.FAILED
     assert job.message == "The training process was ended by SIGKILL: fitting the forest"
-    assert training.request("indoor", trigger="person", who=None, now=LATER).status == Status.QUEUED
+    assert training_jobs.request("indoor", trigger="person", who=None, now=LATER).status == Status.QUEUED
 
 
 def test_a_training_that_ends_with_an_error_says_the_last_of_it(job):
-    done = training.run_in_process(job.pk, command=[sys.executable, "-c", "raise SystemExit('no space left')"])
+    done = training_jobs.run_in_process(job.pk, command=[sys.executable, "-c", "raise SystemExit('no space left')"])
 
     assert (done.status, done.message) == (Status.FAILED, "The training process ended with exit code 1: no space left")
 
@@ -149,9 +149,9 @@ def test_a_training_that_ends_with_an_error_says_the_last_of_it(job):
 def test_a_running_job_is_cancelled_by_ending_its_process(job, alice):
     def cancel(seen: TrainingJob) -> None:
         if seen.status == Status.RUNNING:
-            training.cancel(seen, who=alice, now=LATER)
+            training_jobs.cancel(seen, who=alice, now=LATER)
 
-    done = training.run_in_process(job.pk, command=SLEEPS, watch=cancel)
+    done = training_jobs.run_in_process(job.pk, command=SLEEPS, watch=cancel)
 
     assert (done.status, done.message) == (Status.CANCELLED, "Cancelled.")
 
@@ -160,7 +160,7 @@ def test_a_worker_that_stops_takes_its_training_along(job):
     stop = threading.Event()
     stop.set()
 
-    done = training.run_in_process(job.pk, command=SLEEPS, stop=stop)
+    done = training_jobs.run_in_process(job.pk, command=SLEEPS, stop=stop)
 
     assert done.status == Status.FAILED
     assert "SIEIS was stopped" in done.message
@@ -169,7 +169,7 @@ def test_a_worker_that_stops_takes_its_training_along(job):
 def test_a_job_that_somebody_else_runs_is_left_alone(job):
     running(job)
 
-    done = training.run_in_process(job.pk, command=["there is no such program"])
+    done = training_jobs.run_in_process(job.pk, command=["there is no such program"])
 
     assert done.status == Status.RUNNING
 
@@ -177,8 +177,8 @@ def test_a_job_that_somebody_else_runs_is_left_alone(job):
 def test_an_expired_lease_fails_the_job_and_nothing_sooner(job):
     running(job)
 
-    assert training.expire_leases(END + timedelta(seconds=60)) == []
-    (failed,) = training.expire_leases(END + timedelta(seconds=61))
+    assert training_jobs.expire_leases(END + timedelta(seconds=60)) == []
+    (failed,) = training_jobs.expire_leases(END + timedelta(seconds=61))
 
     assert (failed, failed.status) == (job, Status.FAILED)
     assert "No sign of life for 60 s" in failed.message
@@ -187,7 +187,7 @@ def test_an_expired_lease_fails_the_job_and_nothing_sooner(job):
 def test_a_start_that_knows_the_last_process_dead_does_not_wait_for_its_lease(job):
     running(job)
 
-    (failed,) = training.expire_leases(END + timedelta(seconds=1), lease=timedelta(0))
+    (failed,) = training_jobs.expire_leases(END + timedelta(seconds=1), lease=timedelta(0))
 
     assert (failed.status, failed.message) == (Status.FAILED, "SIEIS was killed while it trained.")
 
@@ -196,10 +196,10 @@ def test_a_job_that_waits_for_a_minute_is_sent_again(job):
     with current_app.connection_for_read() as broker, broker.SimpleQueue("celery") as queue:
         queue.clear()
 
-        training.expire_leases(END + timedelta(seconds=59))
+        training_jobs.expire_leases(END + timedelta(seconds=59))
         assert queue.qsize() == 0
 
-        training.expire_leases(END + timedelta(seconds=60))
+        training_jobs.expire_leases(END + timedelta(seconds=60))
         message = queue.get(block=False)
         message.ack()
 
@@ -233,7 +233,7 @@ def test_the_first_training_registers_a_version_with_its_card_and_promotes_it(re
 
 def test_the_same_data_and_seed_give_the_same_scores(readings, job):
     first = training.train(running(job), now=END).version
-    again = training.request("indoor", trigger="person", who=None, now=END)
+    again = training_jobs.request("indoor", trigger="person", who=None, now=END)
     second = training.train(running(again), now=END).version
     rows = indoor_days(0.5, seed=9)
 
@@ -245,7 +245,7 @@ def test_the_same_data_and_seed_give_the_same_scores(readings, job):
 
 
 def test_a_version_that_was_asked_not_to_serve_stays_a_candidate(readings, indoor):
-    job = training.request("indoor", trigger="person", who=None, now=END, parameters={"promote": "never"})
+    job = training_jobs.request("indoor", trigger="person", who=None, now=END, parameters={"promote": "never"})
 
     trained = training.train(running(job), now=END)
 
@@ -269,7 +269,7 @@ def test_a_job_that_is_cancelled_while_it_reads_registers_nothing(readings, job,
 
     def cancel(progress: float, words: str) -> None:
         if not job.cancel_requested:
-            training.cancel(job, who=alice, now=LATER)
+            training_jobs.cancel(job, who=alice, now=LATER)
 
     with pytest.raises(training.Cancelled):
         training.train(job, now=END, report=cancel)
@@ -281,7 +281,7 @@ def test_a_job_that_is_cancelled_while_it_reads_registers_nothing(readings, job,
 def test_a_profile_that_moved_on_is_trained_without_comparing(readings, job):
     training.train(running(job), now=END)
     ProfileVersion.objects.update(number=2)
-    again = training.request("indoor", trigger="pack", who=None, now=END)
+    again = training_jobs.request("indoor", trigger="pack", who=None, now=END)
 
     trained = training.train(running(again), now=END)
 

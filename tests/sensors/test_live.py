@@ -18,7 +18,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection
 
 from mlops.models import TrainingJob
-from mlops.training import spoken_job
+from mlops.training_jobs import spoken_job
 from sensors import live, quality
 from sensors.consumers import LiveConsumer
 from sensors.fleet import Fleet, MoteRef

@@ -8,13 +8,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from mlops import budgets, registry, training
+from mlops import budgets, registry, training_jobs
 from mlops.budget import Choice, NoHistory, Point, Unreachable
 from sensors.lake import lake
 from sensors.registry import current_fleet
 
 REFUSED = (
-    budgets.BadBudget, budgets.NothingServes, budgets.NoBudget, NoHistory, Unreachable, training.UnknownMote,
+    budgets.BadBudget, budgets.NothingServes, budgets.NoBudget, NoHistory, Unreachable, training_jobs.UnknownMote,
     registry.ModelUnloadable, registry.ArtefactUnavailable,
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from mlops import candidates, training
+from mlops import candidates, training_jobs
 from mlops.models import Kind, TrainingJob
 from mlops.parameters import BadParameters
 from sensors.models import ProcessHeartbeat, Profile
@@ -42,13 +42,13 @@ class Command(BaseCommand):
     def _retrain(self, code: str, asked: dict[str, Any], options: dict[str, Any]) -> str:
         """Why it failed; empty if it did not."""
         try:
-            job = training.request(code, trigger="command", who=None, now=timezone.now(), parameters=asked)
-        except (training.AlreadyTraining, training.UnknownProfile, BadParameters) as refusal:
+            job = training_jobs.request(code, trigger="command", who=None, now=timezone.now(), parameters=asked)
+        except (training_jobs.AlreadyTraining, training_jobs.UnknownProfile, BadParameters) as refusal:
             return str(refusal)
         if options["here"]:
-            job = training.run_in_process(job.pk)
+            job = training_jobs.run_in_process(job.pk)
         else:
-            training.dispatch(job)
+            training_jobs.dispatch(job)
             self.stdout.write(f"Job {job.pk} for {code} is queued; a worker takes it up within a minute or two.")
             if not options["wait"]:
                 return ""

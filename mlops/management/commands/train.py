@@ -13,7 +13,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from mlops import training
+from mlops import training_jobs
 from mlops.classifying import SMOKE
 from mlops.forecasting.file import AUTO
 from mlops.forecasting.members import DEEP, MEMBERS
@@ -24,7 +24,7 @@ from mlops.reports import summary, training_report
 from sensors.models import Mote, Profile
 
 POLL_S = 0.5
-REFUSED = (training.UnknownProfile, training.UnknownMote, BadParameters)
+REFUSED = (training_jobs.UnknownProfile, training_jobs.UnknownMote, BadParameters)
 
 
 class Command(BaseCommand):
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         codes = [named] if named else _profiles_in_use()
         try:
             scopes = [(code, mote) for code in codes for mote in _motes(code, options)]
-        except training.UnknownMote as error:
+        except training_jobs.UnknownMote as error:
             raise CommandError(str(error)) from None
         failures = {
             str(mote or code): words
@@ -79,12 +79,12 @@ class Command(BaseCommand):
         """Why it failed; empty if it did not."""
         with _progress(Console(stderr=True), str(mote or code)) as show:
             try:
-                job = training.request(
+                job = training_jobs.request(
                     code, trigger="command", who=None, now=timezone.now(), parameters=parameters, mote=mote,
                     kind=self.kind,
                 )  # fmt: skip
                 job = self.run(job, show)
-            except training.AlreadyTraining as error:
+            except training_jobs.AlreadyTraining as error:
                 if not wait:
                     return f"{error} Or add --wait."
                 job = _wait_for(error.job, show)
@@ -97,14 +97,14 @@ class Command(BaseCommand):
         return ""
 
     def run(self, job: TrainingJob, show: Any) -> TrainingJob:
-        return training.run_in_process(job.pk, watch=show)
+        return training_jobs.run_in_process(job.pk, watch=show)
 
 
 def _motes(code: str, options: dict[str, Any]) -> list[Mote | None]:
     """Whom to train: the profile as a whole is None."""
     if options["each_mote"]:
-        return list(training.motes_to_train(code))
-    return [training.find_mote(code, options["mote"]) if options["mote"] else None]
+        return list(training_jobs.motes_to_train(code))
+    return [training_jobs.find_mote(code, options["mote"]) if options["mote"] else None]
 
 
 def _profiles_in_use() -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from mlops import registry, retraining, training
+from mlops import registry, retraining, training, training_jobs
 from mlops.forecasting import CannotForecast
 from mlops.forecasts.serving import Foreteller, Refusal, forecasts_of
 from mlops.history import TooLittleData
@@ -116,10 +116,10 @@ def test_a_member_that_was_not_learnt_is_refused_with_the_way_to_have_it(serving
 
 
 def test_two_days_are_too_few_and_the_job_says_so(fleet_of_rooms):
-    job = training.request(
+    job = training_jobs.request(
         "indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST, parameters={"days": 2.0}
     )  # fmt: skip
-    training.claim(job, now=NOON)
+    training_jobs.claim(job, now=NOON)
 
     with pytest.raises(TooLittleData):
         training.train(job, now=NOON)
@@ -131,11 +131,11 @@ def test_two_days_are_too_few_and_the_job_says_so(fleet_of_rooms):
 
 def test_a_member_that_learns_nothing_is_not_replaced_by_another(fleet_of_rooms, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    job = training.request(
+    job = training_jobs.request(
         "indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST,
         parameters={"model": "transformer", "horizon_h": 3.0},
     )  # fmt: skip
-    training.claim(job, now=NOON)
+    training_jobs.claim(job, now=NOON)
 
     with pytest.raises(CannotForecast, match="transformer has learnt no channel"):
         training.train(job, now=NOON)
@@ -144,10 +144,10 @@ def test_a_member_that_learns_nothing_is_not_replaced_by_another(fleet_of_rooms,
 
 
 def test_a_worker_killed_while_it_learns_leaves_the_reason_and_the_version_that_serves(serving):
-    job = training.request("indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST)
+    job = training_jobs.request("indoor", trigger="person", who=None, now=NOON, kind=Kind.FORECAST)
     suicide = "import os, signal; print('Learning humidity', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
 
-    done = training.run_in_process(job.pk, command=[sys.executable, "-c", suicide])
+    done = training_jobs.run_in_process(job.pk, command=[sys.executable, "-c", suicide])
 
     assert done.status == "failed"
     assert "SIGKILL" in done.message

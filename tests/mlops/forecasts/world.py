@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from mlops import training
+from mlops import training, training_jobs
 from mlops.models import Kind, ModelVersion
 from sensors.lake import lake
 from sensors.models import Mote
@@ -64,9 +64,9 @@ def fill(fleet: Sequence[Mote]) -> None:
 
 
 def trained(mote: Mote | None = None, **parameters: object) -> ModelVersion:
-    job = training.request(
+    job = training_jobs.request(
         "indoor", trigger="person", who=None, now=NOON, mote=mote, kind=Kind.FORECAST,
         parameters={"promote": "always", "horizon_h": 6.0, **parameters},
     )  # fmt: skip
-    assert training.claim(job, now=NOON)
+    assert training_jobs.claim(job, now=NOON)
     return training.train(job, now=NOON).version
