@@ -1,6 +1,6 @@
 """Whether the risks that are stated come true as often: 60 simulated days with known outcome, learnt from days before.
 
-    python -m bench.risk [--days 60] [--learnt 20] [--every-h 2] [--machines 5]
+    python -m bench.risk [--days 60] [--learnt 20] [--every-h 2] [--machines 5] [--seed 5]
 
 Motes of the pack `indoor` are asked at each origin how likely they pass limits within a day, those of `machine` how
 likely they are degrading or failing within four hours, by the product's own fit, paths and risk. Told are the chances
@@ -14,8 +14,9 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ingestion.simulating.faults import Fault
 from ingestion.simulating.simulator import Simulator
 from mlops.forecasting import CannotForecast, Fitted, Forecaster, Panel, panel_of
 from mlops.forecasting.risk import HIGH, Limit, Paths, paths, risk
+from mlops.forecasts.courses import Course, course_of, seen
 from mlops.forecasts.stages import stage_risks
 from sensors import wear as wearing
 from sensors.packs import read_pack
@@ -55,6 +57,13 @@ class World:
         panel = self.panels[channel]
         return paths(self.fitted[channel], panel.only([panel.names[mote]]).head(origin))
 
+    def of_channels(self, channels: Sequence[str], mote: int, origin: int) -> list[Paths]:
+        return [self.ways(channel, mote, origin) for channel in channels]
+
+    def course(self, channels: Sequence[str], mote: int, origin: int) -> Course:
+        panels = [self.panels[channel] for channel in channels]
+        return course_of([one.only([one.names[mote]]).head(origin) for one in panels])
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -63,16 +72,18 @@ def main() -> None:
     parser.add_argument("--every-h", type=float, default=2.0, help="hours from one question to the next")
     parser.add_argument("--machines", type=int, default=5)
     parser.add_argument("--parts", default="indoor,machine")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the simulation")
     options = parser.parse_args()
     os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "var" / "numba"))
     first, n = options.learnt * A_DAY, (options.learnt + options.days) * A_DAY
     told: dict[str, Any] = {"days": options.days}
     if "indoor" in options.parts:
-        rooms = simulated("indoor", ROOMS, first, n, ("temperature", "humidity"))
+        rooms = simulated("indoor", ROOMS, first, n, ("temperature", "humidity"), options.seed)
         told["indoor"] = reliability(indoor(rooms, first, n, options.every_h))
         print(json.dumps({"indoor": told["indoor"]}), flush=True)
     if "machine" in options.parts:
-        told |= of_machines(simulated("machine", options.machines, first, n, MACHINE), first, n, options.every_h / 2)
+        machines = simulated("machine", options.machines, first, n, MACHINE, options.seed)
+        told |= of_machines(machines, first, n, options.every_h / 2)
     told["holds"] = all(told[name]["worst"] <= 0.1 for name in ("indoor", "degrading", "failing") if name in told)
     print(json.dumps(told))
 
@@ -87,9 +98,9 @@ def of_machines(world: World, first: int, n: int, every_h: float) -> dict[str, A
     return told
 
 
-def simulated(pack: str, n_motes: int, first: int, n: int, channels: Sequence[str]) -> World:
+def simulated(pack: str, n_motes: int, first: int, n: int, channels: Sequence[str], seed: int) -> World:
     known = read_pack(pack)
-    simulator = Simulator.of(known, site="bench", seed=SEED, n_motes=n_motes, is_history=True)
+    simulator = Simulator.of(known, site="bench", seed=seed, n_motes=n_motes, is_history=True)
     end = START + n * DAY_US // A_DAY
     readings = simulator.produce(START, end, EVERY_S).once()
     codes = list(readings.fleet.codes)
@@ -151,14 +162,16 @@ class Asked:
 def asked_machines(world: World, first: int, n: int, every_h: float) -> list[Asked]:
     pack = read_pack("machine")
     limits = wearing.limits(pack.profile, {"simulator": pack.simulator})
+    channels = [one.channel.code for one in limits]
+    courses = [world.course(channels, mote, n) for mote in range(len(world.codes))]
+    before = seen(limits, [replace(one, values=one.values[:first]) for one in courses])
     found = []
-    for mote in range(len(world.codes)):
-        measured = np.column_stack([world.panels[one.channel.code].values[:, mote] for one in limits])
-        severity = np.nan_to_num(wearing.severities(limits, measured)).max(axis=1)
+    for mote, course in enumerate(courses):
+        severity = course.severity(limits)
         for origin in range(first, n - world.horizon, round(every_h * 3600 / STEP_S)):
+            known = before.risks(world.course(channels, mote, origin))
             try:
-                ways = [world.ways(one.channel.code, mote, origin) for one in limits]
-                risks = stage_risks(limits, ways)
+                risks = stage_risks(limits, partial(world.of_channels, channels, mote, origin), known)
             except CannotForecast:
                 continue
             ahead = severity[origin : origin + world.horizon]

@@ -14,6 +14,7 @@ import numpy as np
 from sensors.readings import Channel, Floats, Profile
 
 HEALTHY, DEGRADING, FAILING = range(3)
+NEAREST = 0.1  # of the normal band: a machine is not usually nearer to degrading than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +75,27 @@ def severities(limits: Sequence[Limits], values: Floats) -> Floats:
         below = np.interp(-column, [-level for level in one.low], (0.0, 1.0, 2.0)) if one.low else np.zeros_like(column)
         found[:, place] = np.where(np.isnan(column), np.nan, np.maximum(above, below))
     return found
+
+
+def worn(limits: Sequence[Limits], values: Floats) -> Floats:
+    """Of each row of (rows, channels) how far the machine is from its usual, as the mean of its channels: 0 as usual,
+    1 where degrading begins, 2 where failing does, 3 the worst. NaN where nothing is known.
+    """
+    there = np.isfinite(values)
+    far = np.column_stack([_far(one, column) for one, column in zip(limits, values.T, strict=True)])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, far, 0.0).sum(axis=1) / there.sum(axis=1))
+
+
+def _far(one: Limits, column: Floats) -> Floats:
+    low, high = one.channel.normal
+    there = np.isfinite(column)
+    usual = float(np.median(column[there])) if there.any() else (low + high) / 2
+    room = NEAREST * (high - low)
+    far = np.zeros_like(column)
+    if one.high:
+        far = np.interp(column, (min(usual, one.high[0] - room), *one.high), range(4))
+    if one.low:
+        levels = (-max(usual, one.low[0] + room), *(-level for level in one.low))
+        far = np.maximum(far, np.interp(-column, levels, range(4)))
+    return np.asarray(far)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
 from mlops.forecasting.fitting import Fitted, outcomes
 from mlops.forecasting.intervals import LEAST, NAMES, widths
@@ -21,7 +22,10 @@ from sensors.readings import Floats, Ints
 LOW, HIGH = 0.2, 0.5
 INTERVAL = (0.1, 0.9)  # of the paths that pass
 CHECKED, LENT, FEWEST = 40, 64, 10  # past forecasts that chances are held to, ways of each, and how few say nothing
-TRUSTED = 0.25  # what speaks for the chance as the ways have it, in squares of chances
+SURE = 0.02  # odds of a limit that none of the ways passes, or each
+ASKED = (0.01, 0.05, 0.1, 0.9, 0.95, 0.99)  # of what came, as limits that tell how much chances told
+INDEPENDENT = 0.35  # of forecasts a horizon apart, as many are worth one that knows nothing of the others
+BEFORE, TRUSTED, NEWTON = 0.3, 10.0, 8  # how much odds tell where nothing is known, how surely, and steps to find it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +61,67 @@ class Before:
         """The highest and the lowest of each way from each of the forecasts."""
         return self.ways.max(axis=2), self.ways.min(axis=2)
 
-    def corrected(self, chance: float, limit: Limit) -> float:
-        """A chance drawn towards how often the limit was passed, as far as chances told nothing before: a forecast
-        that moves more than what comes states too much on both sides.
+    @cached_property
+    def _worth(self) -> float:
+        """Of one of them: they overlap, and one day is like the next."""
+        n = len(self.past)
+        apart = float(np.ptp(self.past)) / self.outcomes.shape[1] if n else 0.0
+        return min(INDEPENDENT * (apart + 1.0) / max(n, 1), 1.0)
+
+    @cached_property
+    def _others(self) -> list[Heard]:
+        """Of limits that were passed more and less often."""
+        values = self.outcomes[np.isfinite(self.outcomes)]
+        limits = [Limit(float(each), q > 0.5) for q, each in zip(ASKED, np.quantile(values, ASKED), strict=True)]
+        return [one for limit in limits if (one := self._of(limit)) is not None]
+
+    def _told(self, heard: Heard) -> float:
+        """How much of a change in the odds that were stated, of this limit and others, came true: 0 where chances told
+        nothing, 1 where odds were as stated.
         """
+        known = [heard, *self._others]
+        usual = np.concatenate([np.full(len(one.came), one.usual) for one in known])
+        moved = np.concatenate([one.stated - one.stated.mean() for one in known])
+        came = np.concatenate([one.came for one in known])
+        told = BEFORE
+        for _ in range(NEWTON):
+            chance = expit(usual + told * moved)
+            pull = self._worth * ((came - chance) * moved).sum() - TRUSTED * (told - BEFORE)
+            weight = self._worth * (chance * (1.0 - chance) * moved**2).sum() + TRUSTED
+            told = float(np.clip(told + pull / weight, 0.0, 1.0))
+        return told
+
+    def _of(self, limit: Limit) -> Heard | None:
+        """Of the forecasts from which it was still to be passed; None where they are too few."""
         counts = ~limit.is_passed(self.lasts)
         if counts.sum() < FEWEST:
+            return None
+        farthest = self._farthest[0 if limit.is_upper else 1][counts]
+        came = np.asarray(limit.is_passed(self.outcomes[counts]).any(axis=1), dtype=np.float64)
+        usual = (self._worth * came.sum() + 0.5) / (self._worth * len(came) + 1.0)
+        return Heard(float(logit(usual)), odds(limit.is_passed(farthest).mean(axis=1)), came)
+
+    def corrected(self, chance: float, limit: Limit) -> float:
+        """A chance held to how often the limit was passed before, and moved from there as far as stated odds told
+        anything: few forecasts, or such as move more than what comes, state too much.
+        """
+        known = self._of(limit)
+        if known is None or (chance == 0.0 and not known.came.any()):
             return chance
-        high, low = self._farthest
-        stated = limit.is_passed((high if limit.is_upper else low)[counts]).mean(axis=1)
-        came = limit.is_passed(self.outcomes[counts]).any(axis=1).astype(np.float64)
-        apart, passed = stated - stated.mean(), came - came.mean()
-        slope = np.clip(((apart * passed).sum() + TRUSTED) / ((apart**2).sum() + TRUSTED), 0.0, 1.0)
-        return float(np.clip(came.mean() + slope * (chance - stated.mean()), 0.0, 1.0))
+        return float(expit(known.usual + self._told(known) * (odds(chance) - known.stated.mean())))
+
+
+class Heard(NamedTuple):
+    """Of past forecasts and a limit: the log odds that it was passed, those stated by each, and whether it was."""
+
+    usual: float
+    stated: Floats
+    came: Floats
+
+
+def odds(chance: Floats | float) -> Any:
+    """In logarithms; no chance that few ways say is nothing, or certain."""
+    return logit(np.clip(chance, SURE, 1.0 - SURE))
 
 
 @dataclass(frozen=True)
@@ -172,13 +224,13 @@ def risk(ways: Paths, limit: Limit) -> Risk:
         return Risk(1.0, is_beyond=True)
     passed = limit.is_passed(ways.values)
     passes = passed.any(axis=1)
-    if not passes.any():
-        return Risk(0.0)
-    first = passed[passes].argmax(axis=1) + 1
-    early, middle, late = np.quantile(first, [INTERVAL[0], 0.5, INTERVAL[1]])
     chance = float(passes.mean())
     if ways.before is not None:
         chance = ways.before.corrected(chance, limit)
+    if not passes.any():
+        return Risk(chance)
+    first = passed[passes].argmax(axis=1) + 1
+    early, middle, late = np.quantile(first, [INTERVAL[0], 0.5, INTERVAL[1]])
     return Risk(chance, False, *(_instant(ways, each) for each in (middle, early, late)))
 
 

@@ -15,7 +15,7 @@ from django.core.cache import cache
 
 from mlops.forecasts import machine_stages, record, risks, warnings
 from mlops.forecasts.issued_models import IssuedForecast, StageForecast
-from mlops.forecasts.machine_stages import stages_of
+from mlops.forecasts.machine_stages import Stages
 from mlops.forecasts.record import Said
 from mlops.forecasts.serving import Forecast, Refusal, forecasts_of
 from sensors import live
@@ -59,7 +59,7 @@ def issue(now: datetime, *, lake: Lake, fleet: Fleet) -> Issued | None:
 def _issue(now: datetime, lake: Lake, fleet: Fleet) -> Issued:
     motes = [mote for mote in fleet.motes if mote.state == "active" and not mote.is_probe]
     of_rules = risks.limits_of_rules(fleet)
-    machines = kinds(fleet)
+    machines, stages = kinds(fleet), Stages()
     said: list[Said] = []
     worn: list[StageForecast] = []
     refused, failed = [], []
@@ -73,7 +73,7 @@ def _issue(now: datetime, lake: Lake, fleet: Fleet) -> Issued:
             else:
                 heard.append(answer)
         said += [_said(one, of_rules) for one in heard]
-        worn += stages_of(machines[mote.profile], heard, now) if mote.profile in machines else []
+        worn += stages.of(machines[mote.profile], heard, now) if mote.profile in machines else []
     fresh = record.keep(said, now=now)
     machine_stages.keep([mote for mote in motes if mote.profile in machines], worn)
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,9 @@ from django.db import transaction
 
 from mlops.forecasting import CannotForecast
 from mlops.forecasting.risk import Risk
+from mlops.forecasts.courses import AHEAD, Course, Seen, course_of, seen
 from mlops.forecasts.issued_models import StageForecast
+from mlops.forecasts.learnt import series_name
 from mlops.forecasts.serving import Forecast
 from mlops.forecasts.spoken import spoken
 from mlops.forecasts.stages import StageTime, stage_risks
@@ -20,25 +23,50 @@ from sensors.fleet import MoteRef
 from sensors.machines import Kind
 
 
-def stages_of(kind: Kind, forecasts: Sequence[Forecast], now: datetime) -> list[StageForecast]:
-    """Of one machine, by the forecasts of its channels; empty where one that shows wear has none, or no risk."""
-    by_channel = {one.channel.code: one for one in forecasts}
-    heard = [by_channel[one.channel.code] for one in kind.limits if one.channel.code in by_channel]
-    if len(heard) < len(kind.limits):
-        return []
-    try:
-        found = stage_risks(kind.limits, [one.ways for one in heard])
-    except CannotForecast:
-        return []
-    last, ends_at = max(one.last_reading_at for one in heard), min(one.at[-1] for one in heard)
-    return [
-        StageForecast(
-            mote_id=heard[0].mote.id, stage=stage, name=kind.names[stage], issued_at=now, origin_at=last,
-            ends_at=ends_at, probability=risk.probability, is_beyond=risk.is_beyond, at=risk.at,
-            earliest=risk.earliest, latest=risk.latest,
-        )
-        for stage, risk in found.items()
-    ]  # fmt: skip
+@dataclass
+class Stages:
+    """Of one run: what a version remembers of a kind of machines is laid out once."""
+
+    _seen: dict[str, Seen] = field(default_factory=dict)
+
+    def of(self, kind: Kind, forecasts: Sequence[Forecast], now: datetime) -> list[StageForecast]:
+        """Of one machine; empty where a channel that shows its wear has no forecast, or nothing is known."""
+        by_channel = {one.channel.code: one for one in forecasts}
+        heard = [by_channel[one.channel.code] for one in kind.limits if one.channel.code in by_channel]
+        if len(heard) < len(kind.limits):
+            return []
+        found = self._risks(kind, heard)
+        last, ends_at = max(one.last_reading_at for one in heard), min(one.at[-1] for one in heard)
+        return [
+            StageForecast(
+                mote_id=heard[0].mote.id, stage=stage, name=kind.names[stage], issued_at=now, origin_at=last,
+                ends_at=min(ends_at, last + AHEAD), probability=risk.probability, is_beyond=risk.is_beyond, at=risk.at,
+                earliest=risk.earliest, latest=risk.latest,
+            )
+            for stage, risk in found.items()
+        ]  # fmt: skip
+
+    def _risks(self, kind: Kind, heard: Sequence[Forecast]) -> dict[int, Risk]:
+        known = self._known(kind, heard).risks(course_of([one.measured for one in heard]))
+        try:
+            return stage_risks(kind.limits, lambda: [one.ways for one in heard], known)
+        except CannotForecast:
+            return known
+
+    def _known(self, kind: Kind, heard: Sequence[Forecast]) -> Seen:
+        """By what the version of these forecasts remembers of all machines."""
+        version = heard[0].model_version
+        if version not in self._seen:
+            self._seen[version] = seen(kind.limits, list(_courses(heard)))
+        return self._seen[version]
+
+
+def _courses(heard: Sequence[Forecast]) -> Iterator[Course]:
+    """Of each machine of which all channels are remembered."""
+    channels = [(one.channel.code, one.memory) for one in heard]
+    names = [{series.removesuffix(f"/{code}") for series in memory.names} for code, memory in channels]
+    for mote in sorted(set.intersection(*names)):
+        yield course_of([memory.only([series_name(mote, code)]) for code, memory in channels])
 
 
 @transaction.atomic

@@ -64,6 +64,16 @@ class Forecast:
         """Of the last reading, when the forecast was made."""
         return (self.issued_at - self.last_reading_at).total_seconds()
 
+    @property
+    def memory(self) -> Panel:
+        """What the version remembers of all its motes."""
+        return self._fitted.memory
+
+    @property
+    def measured(self) -> Panel:
+        """What the mote measured, up to now."""
+        return self._fitted.looking_at(self._recent)
+
     @cached_property
     def ways(self) -> Paths:
         """Equally likely ways on, for risks: up to as many steps as were asked for. Raises CannotForecast."""

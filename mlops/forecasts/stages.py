@@ -1,12 +1,13 @@
-"""When a machine will be degrading or failing: a band of time, by the ways on of all channels that show its wear. Pure.
+"""When a machine will be degrading or failing: a band of time. Pure.
 
-A machine is in the worst stage of its channels, so a way on is one of all of them together: their forecasts of the same
-past hour erred at the same time, and lend their errors together.
+What became of machines that were as worn before tells it (courses.py); where too few were, the ways on of all channels
+that show wear. A machine is in the worst stage of its channels, so a way on is one of all of them together: their
+forecasts of the same past hour erred at the same time, and lend their errors together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ import numpy as np
 from mlops.forecasting.intervals import LEAST
 from mlops.forecasting.panel import CannotForecast
 from mlops.forecasting.risk import LOW, Before, Limit, Paths, Risk, risk
+from mlops.forecasts.courses import AHEAD
 from sensors.readings import Floats
 from sensors.wear import DEGRADING, FAILING, Limits, severities
 
@@ -22,13 +24,19 @@ from sensors.wear import DEGRADING, FAILING, Limits, severities
 BORDERS = {DEGRADING: Limit(0.0), FAILING: Limit(1.0)}
 
 
-def stage_risks(limits: Sequence[Limits], ways: Sequence[Paths]) -> dict[int, Risk]:
-    """Of each stage, by the ways on of the channels in the order of `limits`. Raises CannotForecast."""
-    worn = wear(limits, ways)
-    degrading, failing = (risk(worn, BORDERS[stage]) for stage in (DEGRADING, FAILING))
+def stage_risks(
+    limits: Sequence[Limits], ways: Callable[[], Sequence[Paths]], known: Mapping[int, Risk] | None = None
+) -> dict[int, Risk]:
+    """Of each stage: what is known of it, else by the ways on of the channels in the order of `limits`. Raises
+    CannotForecast.
+    """
+    found = dict(known or {})
+    if len(found) < len(BORDERS):
+        worn = wear(limits, ways())
+        found = {stage: risk(worn, border) for stage, border in BORDERS.items()} | found
     # Each is held to what came of its own; who fails degrades.
-    chance = min(failing.probability, degrading.probability)
-    return {DEGRADING: degrading, FAILING: replace(failing, probability=chance)}
+    chance = min(found[FAILING].probability, found[DEGRADING].probability)
+    return {DEGRADING: found[DEGRADING], FAILING: replace(found[FAILING], probability=chance)}
 
 
 def wear(limits: Sequence[Limits], ways: Sequence[Paths]) -> Paths:
@@ -39,7 +47,7 @@ def wear(limits: Sequence[Limits], ways: Sequence[Paths]) -> Paths:
             f"{len(shared)} past forecasts were followed by measurements of all channels; {LEAST} are needed to say "
             "when a machine wears"
         )
-    steps = min(one.values.shape[1] for one in ways)
+    steps = min(*(one.values.shape[1] for one in ways), round(AHEAD / timedelta(microseconds=ways[0].step)))
     values = [one.values[np.isin(one.past, list(shared)), :steps] for one in ways]
     last = float(_worst(limits, [np.array(one.last) for one in ways]))
     origin_at = max(one.origin_at for one in ways)

@@ -35,7 +35,7 @@ def ways(values: np.ndarray, last: float = 50.0, past: np.ndarray | None = None)
 def test_failing_is_never_likelier_or_sooner_than_degrading(course):
     said = course + np.linspace(-10, 10, N)[:, None]
 
-    found = stage_risks([HEAT], [ways(said)])
+    found = stage_risks([HEAT], lambda: [ways(said)])
 
     assert found[FAILING].probability <= found[DEGRADING].probability
     if found[FAILING].earliest is not None and not found[DEGRADING].is_beyond:
@@ -47,8 +47,8 @@ def test_a_machine_is_in_the_worst_stage_of_its_channels_on_the_same_way():
     half = np.arange(N) < N // 2
     heat, shake = (np.where(half[:, None], worn, well) * np.ones(6) for worn, well in ((75.0, 50.0), (2.0, 1.0)))
 
-    together = stage_risks([HEAT, SHAKE], [ways(heat), ways(shake, 1.0)])
-    apart = stage_risks([HEAT, SHAKE], [ways(heat), ways(shake[::-1], 1.0)])
+    together = stage_risks([HEAT, SHAKE], lambda: [ways(heat), ways(shake, 1.0)])
+    apart = stage_risks([HEAT, SHAKE], lambda: [ways(heat), ways(shake[::-1], 1.0)])
 
     assert (together[DEGRADING].probability, apart[DEGRADING].probability) == (0.5, 1.0)
     assert together[FAILING].probability == 0.0
@@ -56,14 +56,14 @@ def test_a_machine_is_in_the_worst_stage_of_its_channels_on_the_same_way():
 
 def test_ways_whose_errors_are_of_other_hours_are_not_laid_together():
     with pytest.raises(CannotForecast, match="0 past forecasts were followed by measurements of all channels; 40 are"):
-        stage_risks([HEAT, SHAKE], [ways(np.ones((N, 6))), ways(np.ones((N, 6)), 1.0, np.arange(N) + 1000)])
+        stage_risks([HEAT, SHAKE], lambda: [ways(np.ones((N, 6))), ways(np.ones((N, 6)), 1.0, np.arange(N) + 1000)])
 
 
 def test_a_stage_that_forecasts_called_in_vain_is_hardly_likely():
-    """Twenty forecasts laid all their ways beyond the border, and the machine never went there."""
-    in_vain = Before(np.arange(20), np.full(20, 50.0), np.full((20, 6), 50.0), np.full((20, 8, 6), 75.0))
+    """Twenty forecasts, far apart, laid all their ways beyond the border, and the machine never went there."""
+    in_vain = Before(60 * np.arange(20), np.full(20, 50.0), np.full((20, 6), 50.0), np.full((20, 8, 6), 75.0))
 
-    said = stage_risks([HEAT], [replace(ways(np.full((N, 6), 75.0)), before=in_vain)])
+    said = stage_risks([HEAT], lambda: [replace(ways(np.full((N, 6), 75.0)), before=in_vain)])
 
     assert said[DEGRADING].probability < 0.05
     assert said[FAILING].probability <= said[DEGRADING].probability
@@ -87,7 +87,7 @@ def worn(serving, settings):
 def test_with_each_run_a_machine_is_told_when_it_wears_and_pages_and_api_say_so(worn, charlie_client, monkeypatch):
     first, second = StageForecast.objects.filter(mote__code="7")
     assert (first.name, second.name) == ("worn", "broken")
-    assert first.probability >= 0.5 > second.probability
+    assert first.probability >= 0.2 > second.probability
     assert first.origin_at < first.earliest <= first.at <= first.latest <= first.ends_at
     StageForecast.objects.update(ends_at=NOON + timedelta(days=9000))  # the pages look by the clock
 
