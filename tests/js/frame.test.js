@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { onceAFrame } from "../../static/js/lib/frame.js";
+import { aPieceAFrame, onceAFrame } from "../../static/js/lib/frame.js";
 
 /** A browser whose frames and timers wait in lists until the test runs them. */
 function fakeWorld() {
@@ -40,4 +40,24 @@ test("a page that is hidden while a frame is awaited draws all the same", () => 
   assert.equal(world.frames.length, 0);
   world.timers[0]();
   assert.equal(n, 1);
+});
+
+test("long work is done a piece a frame, the first at once, and newer work takes its place", () => {
+  const world = fakeWorld();
+  const done = [];
+  function* work(name) {
+    for (let i = 1; i <= 3; i += 1) {
+      done.push(`${name}${i}`);
+      yield;
+    }
+  }
+  const inPieces = aPieceAFrame(world);
+
+  inPieces(work("old"));
+  world.frames.shift()();
+  assert.deepEqual(done, ["old1", "old2"]);
+
+  inPieces(work("new"));
+  while (world.frames.length) world.frames.shift()();
+  assert.deepEqual(done, ["old1", "old2", "new1", "new2", "new3"]);
 });

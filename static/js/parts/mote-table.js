@@ -1,21 +1,24 @@
 /** The tables of motes, one a profile: filtered, sorted, and drawn only where they are seen. */
 import { ago, decimalsOf, flagWords, number, percent } from "../lib/format.js";
+import { aPieceAFrame } from "../lib/frame.js";
 import { calmDomain, linePath } from "../lib/scale.js";
 import { matches, sorted } from "../lib/table.js";
 import { find, findAll, say } from "./page.js";
 
 const METER_PX = 48;
 const SORT_AGAIN_MS = 3000;
+const ROWS_A_FRAME = 40;
 
 /** onSort(sort) and onSelect(key) hear what the person wants. */
 export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) {
   const rows = new Map();
   const waiting = new Set(); // changed while out of sight
-  const tables = findAll("table.motes", card);
+  const tables = findAll("table.motes", card).map((root) => ({ root, wanted: [] }));
   let state = { q: null, only: "", sort: "" }; // as it was shown last
-  let nShown = rows.size;
+  let nShown = 0;
   let selected = null;
   let sortedAt = 0;
+  const inPieces = aPieceAFrame();
 
   const sight = new IntersectionObserver(
     (entries) => {
@@ -28,11 +31,18 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
     { rootMargin: "200px 0px" },
   );
 
-  for (const element of findAll("tbody tr", card)) {
-    const row = parts(element);
-    rows.set(row.key, row);
-    sight.observe(element);
+  for (const { root, wanted } of tables) {
+    for (const element of root.tBodies[0].rows) {
+      const row = parts(element);
+      wanted.push(row);
+      rows.set(row.key, row);
+      sight.observe(element);
+    }
   }
+  addEventListener("beforeprint", () => {
+    for (const key of waiting) drawRow(rows.get(key));
+    waiting.clear();
+  });
 
   card.addEventListener("click", (event) => {
     const button = event.target.closest("[data-sort]");
@@ -78,30 +88,35 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
   };
 
   function order() {
-    for (const table of tables) {
-      const body = table.tBodies[0];
-      const present = [...body.rows];
-      const wanted = sorted(present.map((element) => rows.get(element.dataset.key)), state.sort, valueOf);
-      // At once: a row moved alone makes the browser count all of them again.
-      if (wanted.some(({ element }, i) => element !== present[i])) body.append(...wanted.map(({ element }) => element));
-    }
+    for (const table of tables) table.wanted = sorted(table.wanted, state.sort, valueOf);
   }
 
   function sift() {
-    let n = 0;
+    nShown = 0;
     for (const row of rows.values()) {
       const mote = motes.get(row.key);
       const text = `${mote.code} ${mote.label} ${mote.zone} ${mote.site} ${mote.state}`;
-      const isShown = matches(text, state.q) && (!state.only || mote.isAnomaly);
-      if (row.element.hidden === isShown) row.element.hidden = !isShown;
-      n += isShown;
+      row.isShown = matches(text, state.q) && (!state.only || mote.isAnomaly);
+      nShown += row.isShown;
     }
-    for (const table of tables) table.parentElement.hidden = [...table.tBodies[0].rows].every((row) => row.hidden);
-    nShown = n;
+  }
+
+  /** Brings the page to the wanted order and choice, from the top; can be left off anywhere and begun anew. */
+  function* settle() {
+    for (const { root, wanted } of tables) {
+      root.parentElement.hidden = !wanted.some((row) => row.isShown);
+      for (const row of wanted) if (!row.isShown && !row.element.hidden) row.element.hidden = true;
+    }
+    for (const { root, wanted } of tables) {
+      for (let i = 0; i < wanted.length; i += ROWS_A_FRAME) {
+        const piece = wanted.slice(i, i + ROWS_A_FRAME);
+        if (place(root.tBodies[0], piece, wanted[i - 1]?.element ?? null)) yield;
+      }
+    }
   }
 
   /** Rows do not move under a hand that is about to choose one. */
-  const isInUse = () => tables.some((table) => table.tBodies[0].matches(":hover, :focus-within"));
+  const isInUse = () => tables.some(({ root }) => root.tBodies[0].matches(":hover, :focus-within"));
 
   return {
     draw(changed, now) {
@@ -110,11 +125,14 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
         if (row.isSeen) drawRow(row);
         else waiting.add(key);
       }
-      if (state.only) sift();
-      if (state.sort.replace("-", "") !== "code" && now - sortedAt > SORT_AGAIN_MS && !isInUse()) {
+      const isSifted = Boolean(state.only);
+      if (isSifted) sift();
+      const isOrdered = state.sort.replace("-", "") !== "code" && now - sortedAt > SORT_AGAIN_MS && !isInUse();
+      if (isOrdered) {
         sortedAt = now;
         order();
       }
+      if (isSifted || isOrdered) inPieces(settle());
     },
     /** Applies filter and order; answers how many are shown. */
     show(wanted) {
@@ -125,6 +143,7 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
         order();
       }
       if (before.q !== state.q || before.only !== state.only) sift();
+      inPieces(settle());
       return nShown;
     },
     select(key) {
@@ -135,12 +154,29 @@ export function moteTables(card, { motes, trails, profiles, onSort, onSelect }) 
   };
 }
 
+/** Puts rows behind another, or first, and shows those that are chosen; answers whether the page had to change. */
+function place(body, rows, before) {
+  let last = before;
+  const isThere = rows.every(({ element }) => {
+    const isNext = (last ? last.nextElementSibling : body.firstElementChild) === element;
+    last = element;
+    return isNext;
+  });
+  const elements = rows.map(({ element }) => element);
+  // At once: a row moved alone makes the browser count all of them again.
+  if (!isThere) before ? before.after(...elements) : body.prepend(...elements);
+  const hidden = rows.filter(({ element, isShown }) => isShown && element.hidden);
+  for (const { element } of hidden) element.hidden = false;
+  return !isThere || hidden.length > 0;
+}
+
 function parts(element) {
   return {
     key: element.dataset.key,
     code: find(".code", element).textContent,
     element,
     isSeen: false,
+    isShown: true,
     icon: find(".state use", element),
     cells: findAll(".channel", element).map((cell) => ({ value: find(".value", cell), path: find("path", cell) })),
     quality: find(".quality .value", element),
