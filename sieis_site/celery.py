@@ -1,6 +1,7 @@
 """The Celery application: its tasks live in the apps, its schedule in the database."""
 
 import os
+import sys
 import threading
 from typing import Any
 
@@ -8,10 +9,13 @@ from celery import Celery
 from celery.signals import worker_ready, worker_shutdown
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sieis_site.settings")
+# Celery would run the system checks, throw away what they say, and keep every page in memory for it.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("sieis")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks()
+if "beat" not in sys.argv:  # which sends names only; what stands behind them takes 100 MB
+    app.autodiscover_tasks()
 STOPPING = threading.Event()
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.contrib import admin
+from django.contrib.admin.checks import check_admin_app
 from django.core.checks import CheckMessage, Error, register
+
+
+@register
+def the_admin_is_whole(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Its own check may come before the addresses, which load what it looks at."""
+    admin.autodiscover()
+    return list(check_admin_app(app_configs))
 
 
 @register

@@ -89,8 +89,8 @@ CORS_ALLOWED_ORIGINS = ENV["SIEIS_CORS_ORIGINS"]
 CORS_URLS_REGEX = r"^/api/"
 
 INSTALLED_APPS = [
-    "daphne",
-    "django.contrib.admin",
+    # Without its autodiscover, which loads everything: the pages' process does that (urls.py), beat never.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -8,6 +8,7 @@ from mlops.ml_urls import smoke_urlpatterns
 from sieis_site.docs import Docs
 
 handler500 = "sieis_site.troubles.failed"
+admin.autodiscover()
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("ingestion.pages.urls")),

@@ -19,3 +19,19 @@ def test_no_process_loads_what_only_training_needs():
     said = subprocess.run([sys.executable, "-c", ALL_OF_IT], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert said.stdout == "[]\n"
+
+
+WHAT_BEAT_DOES = """
+import sys
+sys.argv = ["celery", "-A", "sieis_site", "beat"]
+from sieis_site.celery import app
+app.loader.init_worker()
+from sieis_site.beating import Scheduler
+print([name for name in ("numba", "scipy", "daphne", "rest_framework.views") if name in sys.modules])
+"""
+
+
+def test_beat_which_only_names_what_is_due_loads_no_engine_and_no_pages():
+    said = subprocess.run([sys.executable, "-c", WHAT_BEAT_DOES], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert said.stdout == "[]\n"
