@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-import polars as pl
 from django.core.files.storage import Storage
 
-from ingestion import checkpoints
+from ingestion import checkpoints, stored
 from ingestion.ledger import Books
 from ingestion.models import StateSnapshot
 from ingestion.patience import Patience
@@ -53,14 +52,21 @@ class Assignment:
         self.generation = 0
         self.identity = ""  # of the topic, as it was when the group was joined
 
-    def take(self, partition: int, *, patiently: Patience, fleet: Fleet, configuration: Mapping[str, Any]) -> None:
-        """Fences whoever had it, and restores what was saved of it."""
+    def take(
+        self, partitions: Sequence[int], *, patiently: Patience, fleet: Fleet, configuration: Mapping[str, Any]
+    ) -> None:
+        """Fences whoever had them, and restores what was saved of them."""
+        taken = [self._restored(partition, patiently) for partition in partitions]
+        self.claims |= {held.partition: held for held in taken}
+        fresh = {held.partition: held for held in taken if held.next_offset is None}
+        if fresh:
+            self._begin(fresh, patiently, fleet, configuration)
+
+    def _restored(self, partition: int, patiently: Patience) -> checkpoints.Claim:
         held = patiently("database", partial(self._claim, partition))
         patiently("artefacts", partial(checkpoints.restore, held, self.storage))
         patiently("lake", partial(self._look_at_lake, held))
-        self.claims[partition] = held
-        if held.next_offset is None:
-            self._begin(held, patiently, fleet, configuration)
+        return held
 
     def _claim(self, partition: int) -> checkpoints.Claim:
         return checkpoints.claim(self.stream.topic, partition, owner=self.owner, identity=self.identity)
@@ -70,20 +76,17 @@ class Assignment:
         for table in self.lake.tables():
             self.lake.recorded(table, held.app_id)
 
-    def _begin(
-        self, held: checkpoints.Claim, patiently: Patience, fleet: Fleet, configuration: Mapping[str, Any]
-    ) -> None:
-        """A live partition without a past starts from what the hot store knows, saved before the first message."""
-        for profile in () if self.is_history else fleet.profiles.values():
-            motes = [mote.id for mote in fleet.motes if mote.profile == profile.code]
-            latest = patiently("hot_store", partial(self.hot.latest, profile, motes))
-            for mote, at in latest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows():
-                held.state.newest[mote] = at
-        first = patiently("stream", self.stream.bounds).get(held.partition, (0, 0))[0]
-        states = {held.partition: (first, held.state.parts())}
-        write = partial(checkpoints.write_snapshots, {held.partition: held}, states, storage=self.storage)
-        snapshots = patiently("artefacts", partial(write, now=self.now()))
-        self.save({held.partition: held}, snapshots, {}, {}, patiently=patiently, configuration=configuration)
+    def _begin(self, fresh: Claims, patiently: Patience, fleet: Fleet, configuration: Mapping[str, Any]) -> None:
+        """Live partitions without a past start from what the hot store knows, saved before the first message."""
+        newest = {} if self.is_history else patiently("hot_store", partial(stored.newest, self.hot, fleet))
+        bounds = patiently("stream", self.stream.bounds)
+        states = {}
+        for partition, held in fresh.items():
+            held.state.newest = dict(newest)
+            states[partition] = bounds.get(partition, (0, 0))[0], held.state.parts()
+        write = partial(checkpoints.write_snapshots, fresh, states, storage=self.storage, now=self.now())
+        snapshots = patiently("artefacts", write)
+        self.save(fresh, snapshots, {}, {}, patiently=patiently, configuration=configuration)
 
     def save(
         self,

@@ -19,7 +19,7 @@ from ingestion.wire import Decoded, Reject, Wire
 from mlops.detection import EngineState, FittedEngine, UnknownSchema
 from sensors import quality
 from sensors.derived import Before, derive
-from sensors.readings import Batch, Bools, Ints, Profile, concat
+from sensors.readings import INSTANT, KEYS, Batch, Bools, Ints, Profile, concat
 
 # The stored readings among these (mote, at); only late readings ask, and those that came by another stream before.
 Existing = Callable[[Profile, pl.DataFrame], pl.DataFrame]
@@ -174,8 +174,10 @@ class Pipeline:
         if not may_be_known.any():
             return batch
         keep = np.ones(len(batch), dtype=bool)
-        known = self._known(batch, may_be_known)
-        for i in np.flatnonzero(np.isin(batch.at, batch.at[may_be_known])).tolist():
+        keys = pl.DataFrame({"mote": batch.mote, "at": batch.at})
+        asked = keys.filter(may_be_known).unique()
+        known = self._known(batch.profile, asked)
+        for i in keys.with_row_index("row").join(asked, on=KEYS, how="semi", maintain_order="left")["row"].to_list():
             key = (int(batch.mote[i]), int(batch.at[i]))
             if may_be_known[i] and (first := known.get(key)) is not None and first[0] != _origin(batch, i):
                 keep[i] = False
@@ -198,11 +200,10 @@ class Pipeline:
             newest[rows] = _newest_of_others(batch.mote[rows], batch.at[rows], states[partition].newest)
         return newest
 
-    def _known(self, batch: Batch, asked: Bools) -> dict[tuple[int, int], tuple[Origin, tuple[Any, ...]]]:
-        """Stored readings at the keys of those asked for, by key: where each came from, and what it says."""
-        keys = pl.DataFrame({"mote": batch.mote[asked], "at": batch.at[asked]}).unique()
-        found = self.existing(batch.profile, keys.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))))
-        names = _measured(batch.profile)
+    def _known(self, profile: Profile, keys: pl.DataFrame) -> dict[tuple[int, int], tuple[Origin, tuple[Any, ...]]]:
+        """Stored readings at these keys, by key: where each came from, and what it says."""
+        found = self.existing(profile, keys.with_columns(pl.col("at").cast(INSTANT)))
+        names = _measured(profile)
         instants = pl.col("at", "received_at").cast(pl.Int64)
         columns = found.with_columns(instants).select("mote", "at", "partition", "offset", "received_at", *names)
         return {(row[0], row[1]): (row[2:5], row[5:]) for row in columns.iter_rows()}

@@ -35,6 +35,7 @@ from ingestion.records import Records
 from ingestion.saving import Saver, Saving
 from ingestion.storing import Storing, Written
 from ingestion.streams import Consumer, Stream, StreamUnavailable
+from ingestion.telling import Telling
 from ingestion.vital_signs import VitalSigns
 from ingestion.wire import Wire
 from mlops.detection import FittedEngine
@@ -42,7 +43,7 @@ from mlops.models import ModelVersion
 from mlops.scoped import own_numbers
 from sensors.fleet import Fleet
 from sensors.lake import Lake, LakeFenced
-from sensors.readings import Profile
+from sensors.readings import KEYS, Profile
 from sensors.stores import HotStore
 
 log = structlog.get_logger(__name__)
@@ -102,6 +103,15 @@ class Taken:
     generation: int
     began: float
 
+    def has_any(self, profile: Profile, keys: pl.DataFrame) -> bool:
+        """Whether a reading at one of these keys is on its way to the store."""
+        found = (
+            pl.DataFrame({"mote": batch.mote, "at": batch.at}).cast(keys.schema).join(keys, on=KEYS, how="semi")
+            for batch in self.outcome.batches
+            if batch.profile.code == profile.code
+        )
+        return any(map(len, found))
+
 
 class Runner:
     """Moves the partitions that its group gives it, until it is told to stop."""
@@ -141,6 +151,7 @@ class Runner:
         self._saving: Saving | None = None
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._storing = Storing(hot, stream.topic)
+        self._telling = Telling(announce, clock)
         self._saver = Saver(lake, storage, clock=clock, seconds=self.seconds)
         self.patiently = self._patience(threading.Event())
         self._slow_at = self._looked_at = 0.0
@@ -282,7 +293,7 @@ class Runner:
             )  # fmt: skip
         if taken.generation == self._generation:
             with self._busy(), self._timed("alert"):
-                self._tell(kept.outcome)
+                self._tell(kept.outcome, is_more_at_hand=self._is_large(taken.records))
         if taken.generation == self._generation:
             with self._timed("gather"):
                 self._gather(taken.records, kept)
@@ -294,12 +305,14 @@ class Runner:
         """Until nothing is between a poll and the gathered."""
         self._advance()
         self._finish()
+        with self._timed("alert"):
+            self._telling.catch_up(self.fleet)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: Outcome, *, is_more_at_hand: bool) -> None:
         told = storing.told(outcome, self.fleet, self.stream.topic)
         deed = partial(alert_services.record_events, told, fleet=self.fleet, is_history=self.is_history)
         alerts = self.patiently("database", deed) if told else []
-        storing.announce(outcome, alerts, self.fleet, self.announce)
+        self._telling.tell(outcome.batches, alerts, self.fleet, is_more_at_hand=is_more_at_hand)
 
     def _gather(self, records: Records, kept: storing.Kept) -> None:
         booked = {partition: held.booked_until for partition, held in self.claims.items()}
@@ -413,10 +426,11 @@ class Runner:
         self.fleet = fleet
 
     def _when_stored(self, existing: Existing) -> Existing:
-        """Asks what is stored once what was taken before is."""
+        """Asks what is stored, and waits for what was taken before only where that has one of the readings."""
 
         def asked(profile: Profile, keys: pl.DataFrame) -> pl.DataFrame:
-            self._finish()
+            if any(taken.has_any(profile, keys) for taken in self._taken):
+                self._finish()
             return existing(profile, keys)
 
         return asked
@@ -444,10 +458,9 @@ class Runner:
     # ---- partitions come and go -----------------------------------------------------------------------------
 
     def _on_assign(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
-        for partition in partitions:
-            self.assignment.take(
-                partition, patiently=self.patiently, fleet=self.fleet, configuration=self._configuration()
-            )
+        self.assignment.take(
+            partitions, patiently=self.patiently, fleet=self.fleet, configuration=self._configuration()
+        )
         self.patiently("database", self._go_back)
         self.patiently("database", partial(self.assignment.record_serving, self.serving, self.fleet))
         log.info("assigned", topic=self.stream.topic, partitions=list(partitions), owner=self.owner)

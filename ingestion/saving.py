@@ -25,7 +25,12 @@ from ingestion.patience import AWAY, Patience
 from ingestion.pipeline import Parts
 from sensors.lake import Lake
 
-SEEN = "UPDATE sensors_mote SET last_seen_at = %s WHERE id = %s AND (last_seen_at IS NULL OR last_seen_at < %s)"
+SEEN = (
+    "UPDATE sensors_mote SET last_seen_at = {at} FROM (VALUES {rows}) AS told "
+    "WHERE id = told.column1 AND (last_seen_at IS NULL OR last_seen_at < {at})"
+)
+SEEN_AT = {"postgresql": "CAST(told.column2 AS timestamptz)", "sqlite": "told.column2"}
+SEEN_AT_ONCE = 5_000  # motes in one statement
 Snapshots = Mapping[int, StateSnapshot]
 
 
@@ -97,9 +102,11 @@ class Saver:
 def note_seen(last_seen: Mapping[int, int]) -> None:
     """Before the checkpoint, or a crash would leave it undone; never back, for what is saved may be all late.
 
-    One prepared statement for all: Django's bulk_update builds a branch a mote, and takes ten times as long.
+    Written out, since 84,000 parameters of a large fleet take as long again to be put in.
     """
     adapted = connection.ops.adapt_datetimefield_value
-    told = [(adapted(instant(at)), mote, adapted(instant(at))) for mote, at in sorted(last_seen.items())]
+    rows = [f"({mote:d}, '{adapted(instant(at))}')" for mote, at in sorted(last_seen.items())]
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.executemany(SEEN, told)
+        for first in range(0, len(rows), SEEN_AT_ONCE):
+            some = ", ".join(rows[first : first + SEEN_AT_ONCE])
+            cursor.execute(SEEN.format(at=SEEN_AT[connection.vendor], rows=some))

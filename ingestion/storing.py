@@ -12,9 +12,8 @@ import polars as pl
 import structlog
 
 from alerts import services as alert_services
-from alerts.models import Alert
 from ingestion import metrics, quarantine
-from ingestion.patience import Announces, Patience
+from ingestion.patience import Patience
 from ingestion.pipeline import Outcome
 from ingestion.records import Records
 from ingestion.wire import Reject
@@ -159,15 +158,6 @@ def _shown_by(outcome: Outcome, topic: str) -> dict[tuple[int, int], str]:
             key = int(batch.mote[row]), int(batch.at[row])
             found[key] = f"{topic}/{int(batch.partition[row])}@{int(batch.offset[row])}"
     return found
-
-
-def announce(outcome: Outcome, alerts: Sequence[Alert], fleet: Fleet, channel: Announces | None) -> None:
-    if channel is None:
-        return
-    for batch in outcome.batches:
-        channel.announce_readings(batch, fleet)
-    for alert in alerts:
-        channel.announce_alert(alert)
 
 
 def measure(outcome: Outcome, seconds: float) -> None:

@@ -26,6 +26,7 @@ WINDOW_US = 600_000_000  # newest readings that lie this close together are fetc
 GAP_US = 3_600_000_000  # instants further apart than this are looked up in ranges of their own
 STATEMENTS = 500  # in one request
 MOTES = 100  # in one statement: the server's effort grows with the square of their number
+NAMED = 1_000  # motes; from there on it is quicker to ask for all that there are: 42,000 in 2.5 s against 10
 TIMEOUT = urllib3.Timeout(connect=2.0, read=10.0)
 DELETE_TIMEOUT = urllib3.Timeout(connect=2.0, read=60.0)  # goes through the files of every shard it touches
 BEGINNING = "1677-09-21T00:12:44Z"  # the first second that InfluxDB knows
@@ -100,13 +101,11 @@ class InfluxStore:
         return self._readings(profile, wheres if limit else [], f"LIMIT {limit:d}").head(limit)
 
     def existing(self, profile: Profile, keys: pl.DataFrame) -> pl.DataFrame:
-        asked = by_mote(keys, self._newest(profile, keys["mote"].unique().to_list()))
         near = self._readings(
             profile,
             [
-                f"{_of([mote])} AND time >= {first}u AND time <= {last}u"
-                for mote, instants in asked.items()
-                for first, last in _ranges(instants)
+                f"{_of(motes)} AND time >= {first}u AND time <= {last}u"
+                for motes, first, last in _stretches(by_mote(keys))
             ],
         )
         return near.join(keys.select(KEYS).unique(), on=KEYS, how="semi", maintain_order="left")
@@ -152,8 +151,10 @@ class InfluxStore:
 
     def _newest(self, profile: Profile, motes: Sequence[int]) -> dict[int, int]:
         """Each mote's newest instant in microseconds."""
-        newest = self._query(_select(profile, f'last("{ORIGIN}")', _of(some)) for some in _some(motes))
-        return dict(newest.select("mote", pl.col("at").cast(pl.Int64)).iter_rows())
+        wheres = ["time >= 0"] if len(motes) > NAMED else map(_of, _some(motes))
+        newest = self._query(_select(profile, f'last("{ORIGIN}")', where) for where in wheres)
+        asked = newest.filter(pl.col("mote").is_in(pl.Series(motes, dtype=pl.Int64).implode()))
+        return dict(asked.select("mote", pl.col("at").cast(pl.Int64)).iter_rows())
 
     def _readings(self, profile: Profile, wheres: Sequence[str], rest: str = "") -> pl.DataFrame:
         """The stored rows of some conditions, each a statement of its own, in one answer."""
@@ -258,6 +259,24 @@ def _windows(newest: Mapping[int, int]) -> Iterator[list[int]]:
         window.append(mote)
     if window:
         yield window
+
+
+def _stretches(asked: Mapping[int, list[int]]) -> Iterator[tuple[Sequence[int], int, int]]:
+    """Motes, first and last instant that cover what is asked of them: short ones that lie together in one.
+
+    No reading is in two of them, since a mote's own ranges are further apart than any of these widens one.
+    """
+    together: dict[int, list[tuple[int, int, int]]] = {}
+    for mote, instants in asked.items():
+        for first, last in _ranges(instants):
+            if last - first > WINDOW_US:
+                yield [mote], first, last
+            else:
+                together.setdefault(first // WINDOW_US, []).append((mote, first, last))
+    for several in together.values():
+        for i in range(0, len(several), MOTES):
+            some = several[i : i + MOTES]
+            yield [mote for mote, _, _ in some], min(first for _, first, _ in some), max(last for _, _, last in some)
 
 
 def _ranges(instants: Sequence[int]) -> Iterator[tuple[int, int]]:

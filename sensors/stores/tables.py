@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -51,19 +51,7 @@ def hourly(rows: Sequence[tuple[int, int, int]]) -> pl.DataFrame:
     return counts.with_columns(pl.col("hour").cast(INSTANT)).sort("hour", "mote")
 
 
-def by_mote(keys: pl.DataFrame, newest: Mapping[int, int]) -> dict[int, list[int]]:
-    """Instants asked for, sorted, by mote; those beyond a mote's newest reading cannot be stored and are left out."""
-    asked = (
-        keys.select(pl.col("mote").cast(pl.Int64), pl.col("at").cast(pl.Int64))
-        .unique()
-        .join(_newest_table(newest), on="mote")
-        .filter(pl.col("at") <= pl.col("newest"))
-        .sort("mote", "at")
-        .group_by("mote", maintain_order=True)
-        .agg("at")
-    )
-    return dict(asked.iter_rows())
-
-
-def _newest_table(newest: Mapping[int, int]) -> pl.DataFrame:
-    return pl.DataFrame({"mote": list(newest), "newest": list(newest.values())}, {"mote": pl.Int64, "newest": pl.Int64})
+def by_mote(keys: pl.DataFrame) -> dict[int, list[int]]:
+    """Instants asked for, sorted, by mote."""
+    asked = keys.select(pl.col("mote").cast(pl.Int64), pl.col("at").cast(pl.Int64)).unique().sort("mote", "at")
+    return dict(asked.group_by("mote", maintain_order=True).agg("at").iter_rows())

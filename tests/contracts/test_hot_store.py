@@ -213,6 +213,26 @@ def test_existing_before_anything_is_stored_is_empty(store, indoor):
     assert store.existing(indoor, readings(indoor, 1.0).select("mote", "at")).is_empty()
 
 
+def test_latest_of_thousands_of_motes_answers_only_for_those_asked_for(store, indoor):
+    for mote in (1, 2, 9):
+        store.write(indoor, readings(indoor, 0.0, 1.0, mote=mote))
+
+    newest = store.latest(indoor, range(2, 2_000))
+
+    assert newest.select("mote", "temperature").rows() == [(2, 1.0), (9, 1.0)]
+
+
+def test_existing_finds_late_readings_of_motes_close_together_and_far_apart_in_time(store, indoor):
+    for mote in range(1, 8):
+        store.write(indoor, readings(indoor, *range(40), mote=mote, start=NOON + mote * STEP))
+    keys = [(mote, NOON + mote * STEP + n * STEP) for mote in range(1, 8) for n in (0, 3, 39)]
+
+    found = store.existing(indoor, pl.DataFrame(keys, {"mote": pl.Int64, "at": pl.Datetime("us", "UTC")}, orient="row"))
+
+    assert found.select("mote", "at").rows() == keys
+    assert found["temperature"].to_list() == [0.0, 3.0, 39.0] * 7
+
+
 def test_count_counts_the_readings_of_all_motes_in_the_interval(store, indoor):
     before_anything = store.count(indoor, NOON, LATER)
     for mote in (1, 2, 9):
