@@ -23,7 +23,7 @@ from mlops.predicting import MOST_ROWS, BadRow, Fire, NoModel, Prediction, Refus
 from mlops.smoke import THRESHOLD
 from sensors.problems import Unavailable
 from sensors.readings import Profile
-from sensors.serializers import Instant
+from sensors.serializers import Instant, Query
 
 ENCODER = msgspec.json.Encoder()
 NO_CHANNELS = frozenset({"", "UTC", "CNT", "Fire Alarm"})  # columns of the public smoke set that measure nothing
@@ -194,13 +194,18 @@ def _rows(body: Any) -> tuple[list[Any], str]:
     return rows, str(profile)
 
 
+class ServingQuery(Query):
+    profile = serializers.CharField(required=False, max_length=64, help_text="Code; by default the mote's")
+    mote_id = serializers.CharField(required=False, max_length=64, help_text="Its own model where it has one")
+
+
 @extend_schema(tags=["models"])
 class ModelInfo(APIView):
     """What serves a profile, or one mote of it. 404 where nothing that was learnt does."""
 
     throttle_classes = ()
 
-    @extend_schema(responses=ModelInfoOut)
+    @extend_schema(parameters=[ServingQuery], responses=ModelInfoOut)
     def get(self, request: Request) -> Response:
         return Response(ModelInfoOut(_serving(request.query_params.get("profile", ""), request)).data)
 

@@ -23,7 +23,7 @@ from sensors.models import Mote, Profile
 from sensors.problems import Conflict
 from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, CanOperate, CanView, person
-from sensors.serializers import Body, Instant
+from sensors.serializers import Body, Instant, Query
 
 
 class PolicyOut(serializers.ModelSerializer[RetrainPolicy]):
@@ -87,12 +87,16 @@ class PrecisionOut(serializers.Serializer[Any]):
     high = serializers.FloatField()
 
 
-@extend_schema(tags=["models"], responses=PrecisionOut(many=True))
+class PrecisionQuery(Query):
+    profile = serializers.CharField(required=False, max_length=64, help_text="Code; by default all")
+
+
+@extend_schema(tags=["models"], parameters=[PrecisionQuery], responses=PrecisionOut(many=True))
 class Precision(APIView):
     """How many of the alerts that people have judged told of something that was there, by model version."""
 
     def get(self, request: Request) -> Response:
-        found = feedback.precision(profile=request.query_params.get("profile"))
+        found = feedback.precision(profile=PrecisionQuery.asked_in(request).get("profile"))
         return Response([one.to_json() for one in found])
 
 

@@ -120,7 +120,7 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
 
 def document_problems(result: dict[str, Any], **given: Any) -> dict[str, Any]:
     """Adds to every operation of the OpenAPI document what it answers when it cannot."""
-    result["components"]["schemas"]["Problem"] = PROBLEM
+    result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
     answer = {
         "description": "What went wrong, by RFC 9457",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -139,16 +139,19 @@ def _details(error: Exception, data: Any, request: Request | None) -> dict[str, 
         return {"detail": "Log in on the pages, or send name and password (HTTP Basic)."}
     if not isinstance(error, ValidationError):
         return {"detail": str(data["detail"]), **getattr(error, "told", {})}
-    errors = list(_errors(data, _given(request)))
+    errors = list(_errors(data, _given(request, data)))
     first = errors[0]
     words = " ".join(f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors)
     return {"detail": words, "field": first["field"], "errors": errors}
 
 
-def _given(request: Request | None) -> Mapping[str, Any]:
+def _given(request: Request | None, complaints: Any) -> Mapping[str, Any]:
+    """What the complaints are about: the address or the body."""
     if request is None:
         return {}
-    given = request.query_params if request.method == "GET" else request.data
+    asked = request.query_params
+    is_asked = request.method == "GET" or (isinstance(complaints, Mapping) and complaints.keys() & asked.keys())
+    given = asked if is_asked else request.data
     return given if isinstance(given, Mapping) else {}
 
 

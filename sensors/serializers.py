@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,10 +57,14 @@ class Exact(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         known = self.fields.keys() | self.heard_elsewhere
         if isinstance(data, Mapping) and (unknown := sorted(data.keys() - known)):
-            names = f"there are {', '.join(self.fields)}" if self.fields else "what is told here cannot be narrowed"
-            words = f"There is no such {self.called}; {names}."
-            raise serializers.ValidationError(dict.fromkeys(unknown, words))
+            raise serializers.ValidationError(dict.fromkeys(unknown, self.no_such(self.fields)))
         return super().to_internal_value(data)
+
+    @classmethod
+    def no_such(cls, known: Collection[str]) -> str:
+        """The words of the refusal."""
+        names = f"there are {', '.join(known)}" if known else "what is told here cannot be narrowed"
+        return f"There is no such {cls.called}; {names}."
 
 
 class Body(Exact):

@@ -126,6 +126,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "sensors.slips.ExactQueries",
 ]
 ROOT_URLCONF = "sieis_site.urls"
 ASGI_APPLICATION = "sieis_site.asgi.application"

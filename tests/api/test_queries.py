@@ -23,6 +23,8 @@ pytestmark = pytest.mark.django_db
         ("quarantine/kinds?stauts=held", "stauts", "status"),
         ("books?form=2026-03-02T12:00:00Z", "form", "from"),
         ("quality/reports?stat=done", "stat", "state"),
+        ("alerts?stauts=open", "stauts", "status"),
+        ("machines/history?windows=60", "windows", "window_s"),
     ],
 )
 def test_a_slip_in_what_is_asked_for_is_refused_by_its_name(alice_client, address, slip, meant):
@@ -40,13 +42,20 @@ def test_how_an_answer_is_told_and_which_page_of_it_is_no_slip(alice_client):
     assert alice_client.get("/api/v1/audit?limit=5&format=json").status_code == 200
 
 
-@pytest.mark.parametrize("address", ["reconciliations", "imports", "devices"])
+@pytest.mark.parametrize("address", ["reconciliations", "imports", "devices", "profiles", "sensors/latest"])
 def test_where_nothing_can_be_narrowed_a_slip_is_refused_too(alice_client, address):
     answer = alice_client.get(f"/api/v1/{address}?chanel=light")
 
     assert answer.status_code == 400
     assert answer.json()["field"] == "chanel"
     assert "cannot be narrowed" in answer.json()["detail"]
+
+
+def test_who_is_nobody_is_not_told_what_may_be_asked_for(client):
+    answer = client.get("/api/v1/alerts?stauts=open")
+
+    assert answer.status_code == 401
+    assert "stauts" not in answer.content.decode()
 
 
 def test_a_slip_in_what_is_to_be_discarded_discards_nothing(bob_client):
