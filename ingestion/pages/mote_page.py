@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,77 +147,131 @@ class Chart:
         return f"{words.count(self.series.n_left_out)} left out" + (f": {', '.join(kinds)}" if kinds else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the stores told of a stretch; `fault` is what could not be asked."""
+
+    series: list[Series]
+    imputed: Mapping[str, list[Point]]
+    is_cut: bool
+    fault: StoreUnavailable | str
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(one.n for one in self.series)
+
+
+NOTHING = Read([], {}, False, "")
+
+
 def context(mote: Mote, asked: Mapping[str, str], *, tiers: Tiers, now: datetime, user: Any) -> dict[str, Any]:
     """All that the page shows; what a store that is away would have told comes from the lake, and it is said so."""
-    fleet = registry.current_fleet()
-    profile = fleet.profiles[mote.profile.code]
-    is_imputed = asked.get("impute") == "1"
-    imputed: dict[str, list[Point]] = {}
-    grades = {one.channel: one for one in mote.grades.all()}
-    fault: StoreUnavailable | str = ""
-    newest, power, found, is_cut = mote.last_seen_at, None, [], False
-    try:
-        newest, power = _newest(tiers.hot, profile, mote)
-    except StoreUnavailable as error:
-        fault = error
+    profile = registry.current_fleet().profiles[mote.profile.code]
+    newest, power, fault = _newest(tiers.hot, profile, mote)
     shown = stretch(asked, newest, now)
-    try:
-        read = tiers.between(profile, [mote.pk], shown.start, shown.end, now=now, limit=MOST_READINGS + 1)
-        table, fault = read.table, fault or read.fault
-        is_cut = len(table) > MOST_READINGS
-        found = _series(profile, table.head(MOST_READINGS), shown, now, is_cut=is_cut)
-        if is_imputed and not is_cut and not fault:
-            filled = imputing.between(tiers.hot, fleet, fleet.by_id[mote.pk], shown.start, shown.end)
-            imputed = imputed_lines(profile, table, filled)
-    except StoreUnavailable as error:
-        fault = error
+    read = _read(mote, profile, shown, tiers=tiers, now=now, is_imputed=asked.get("impute") == "1")
     events = _events(mote, shown)
-    heard_at = max(filter(None, (mote.last_seen_at, newest)), default=None)
     return {
         "mote": mote,
         "label": own_label(mote),
         "profile": profile,
-        "presence": presence(mote.state, heard_at, profile.interval_s, now=now),
-        "seen_at": heard_at,
         "skew": direction(mote.clock_skew_s) if mote.clock_skew_s is not None else "",
         "power": power,
-        "worst": max((one.grade for one in grades.values()), default=""),
-        "grades": [grades[name] for name in profile.names if name in grades],
         "stretch": shown,
-        "charts": [Chart(one, grades.get(one.channel.code)) for one in found],
-        "is_empty": not any(one.n for one in found),
-        "is_cut": is_cut,
-        "may_impute": bool(imputing.methods(profile)),
-        "is_imputed": is_imputed,
-        "most_readings": MOST_READINGS,
-        "store_fault": fault,
         "plan": _plan(mote),
-        "states": [(code, *STATES[code]) for code in STATES if code != mote.state],
-        "state_words": STATES[mote.state][1],
-        "corrections": _corrections(mote),
         "n_events": len(events),
         "events": events[:LISTED_EVENTS],
+        "store_fault": fault or read.fault,
+        "data": _data(mote, profile, shown, read, events) | _foretold(mote, shown),
+        **_presence(mote, profile, newest, now),
+        **_charts(mote, profile, read),
+        **_imputation(profile, asked),
         **_beside(mote),
-        "alerts": Alert.objects.active()
-        .filter(mote=mote)
-        .select_related("mote__site", "acknowledged_by")[:SHOWN_ALERTS],
-        "labels": Label.objects.filter(mote=mote)[:SHOWN_LABELS],
-        "deeds": _deeds(mote),
-        "zones": mote.site.zones.all(),
-        "other_profiles": Profile.objects.exclude(pk=mote.profile_id) if newest is None else (),
-        "may_act": may(user, OPERATE),
-        "may_register": may(user, ENGINEERING),
-        "data": _data(mote, profile, shown, found, imputed, events) | _foretold(mote, shown),
+        **_said(mote),
+        **_changes(mote, user, is_unheard=newest is None),
     }
 
 
-def _newest(store: HotStore, profile: ProfileValue, mote: Mote) -> tuple[datetime | None, Power | None]:
-    latest = corrections.latest(store, profile, [mote.pk])
-    if latest.is_empty():
-        return None, None
-    at = latest["at"].item()
-    volts = latest[profile.battery.channel].item() if profile.battery else None
-    return at, powers(store, profile, {mote.pk: (at, volts)}).get(mote.pk)
+def _presence(mote: Mote, profile: ProfileValue, newest: datetime | None, now: datetime) -> dict[str, Any]:
+    heard_at = max(filter(None, (mote.last_seen_at, newest)), default=None)
+    return {"presence": presence(mote.state, heard_at, profile.interval_s, now=now), "seen_at": heard_at}
+
+
+def _charts(mote: Mote, profile: ProfileValue, read: Read) -> dict[str, Any]:
+    grades = {one.channel: one for one in mote.grades.all()}
+    return {
+        "worst": max((one.grade for one in grades.values()), default=""),
+        "grades": [grades[name] for name in profile.names if name in grades],
+        "charts": [Chart(one, grades.get(one.channel.code)) for one in read.series],
+        "is_empty": read.is_empty,
+        "is_cut": read.is_cut,
+        "most_readings": MOST_READINGS,
+    }
+
+
+def _imputation(profile: ProfileValue, asked: Mapping[str, str]) -> dict[str, bool]:
+    return {"may_impute": bool(imputing.methods(profile)), "is_imputed": asked.get("impute") == "1"}
+
+
+def _said(mote: Mote) -> dict[str, Any]:
+    """What people and rules said of it."""
+    active = Alert.objects.active().filter(mote=mote).select_related("mote__site", "acknowledged_by")
+    return {
+        "alerts": active[:SHOWN_ALERTS],
+        "labels": Label.objects.filter(mote=mote)[:SHOWN_LABELS],
+        "corrections": _corrections(mote),
+        "deeds": _deeds(mote),
+    }
+
+
+def _changes(mote: Mote, user: Any, *, is_unheard: bool) -> dict[str, Any]:
+    """What whoever looks may change of it; its profile only before its first reading."""
+    return {
+        "states": [(code, *STATES[code]) for code in STATES if code != mote.state],
+        "state_words": STATES[mote.state][1],
+        "zones": mote.site.zones.all(),
+        "other_profiles": Profile.objects.exclude(pk=mote.profile_id) if is_unheard else (),
+        "may_act": may(user, OPERATE),
+        "may_register": may(user, ENGINEERING),
+    }
+
+
+def _read(mote: Mote, profile: ProfileValue, shown: Stretch, *, tiers: Tiers, now: datetime, is_imputed: bool) -> Read:
+    try:
+        read = tiers.between(profile, [mote.pk], shown.start, shown.end, now=now, limit=MOST_READINGS + 1)
+    except StoreUnavailable as error:
+        return replace(NOTHING, fault=error)
+    is_cut = len(read.table) > MOST_READINGS
+    found = _series(profile, read.table.head(MOST_READINGS), shown, now, is_cut=is_cut)
+    known = Read(found, {}, is_cut, read.fault)
+    if not is_imputed or is_cut or read.fault:
+        return known
+    try:
+        return replace(known, imputed=_imputed(mote, profile, read.table, shown, tiers.hot))
+    except StoreUnavailable as error:
+        return replace(known, fault=error)
+
+
+def _imputed(
+    mote: Mote, profile: ProfileValue, table: pl.DataFrame, shown: Stretch, store: HotStore
+) -> dict[str, list[Point]]:
+    fleet = registry.current_fleet()
+    return imputed_lines(profile, table, imputing.between(store, fleet, fleet.by_id[mote.pk], shown.start, shown.end))
+
+
+def _newest(
+    store: HotStore, profile: ProfileValue, mote: Mote
+) -> tuple[datetime | None, Power | None, StoreUnavailable | str]:
+    """Its newest reading and its battery; where the store is away the mote's row knows when, and why it is away."""
+    try:
+        latest = corrections.latest(store, profile, [mote.pk])
+        if latest.is_empty():
+            return None, None, ""
+        at = latest["at"].item()
+        volts = latest[profile.battery.channel].item() if profile.battery else None
+        return at, powers(store, profile, {mote.pk: (at, volts)}).get(mote.pk), ""
+    except StoreUnavailable as error:
+        return mote.last_seen_at, None, error
 
 
 def _series(profile: ProfileValue, table: pl.DataFrame, shown: Stretch, now: datetime, *, is_cut: bool) -> list[Series]:
@@ -291,14 +345,7 @@ def _foretold(mote: Mote, shown: Stretch) -> dict[str, Any]:
     return {"until": micros(max(until, shown.end)) / 1000, "forecasts": {row.channel: drawn(row) for row in rows}}
 
 
-def _data(
-    mote: Mote,
-    profile: ProfileValue,
-    shown: Stretch,
-    found: Sequence[Series],
-    imputed: Mapping[str, list[Point]],
-    events: Sequence[Event],
-) -> dict[str, Any]:
+def _data(mote: Mote, profile: ProfileValue, shown: Stretch, read: Read, events: Sequence[Event]) -> dict[str, Any]:
     """The same for the page's module, by json_script; instants are milliseconds."""
     return {
         "mote": mote.code,
@@ -311,18 +358,19 @@ def _data(
             {"start": micros(event.started_at) / 1000, "end": micros(event.last_at) / 1000, "words": event.words}
             for event in events
         ],
-        "channels": [
-            {
-                "code": one.channel.code,
-                "label": one.channel.label,
-                "unit": one.channel.unit,
-                "normal": one.channel.normal,
-                "physical": one.channel.physical,
-                "resolution": one.channel.resolution,
-                "line": one.line,
-                "flagged": one.flagged,
-                "imputed": imputed.get(one.channel.code, []),
-            }
-            for one in found
-        ],
+        "channels": [_told(one, read.imputed.get(one.channel.code, [])) for one in read.series],
+    }
+
+
+def _told(one: Series, imputed: Sequence[Point]) -> dict[str, Any]:
+    return {
+        "code": one.channel.code,
+        "label": one.channel.label,
+        "unit": one.channel.unit,
+        "normal": one.channel.normal,
+        "physical": one.channel.physical,
+        "resolution": one.channel.resolution,
+        "line": one.line,
+        "flagged": one.flagged,
+        "imputed": imputed,
     }
