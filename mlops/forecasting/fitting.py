@@ -79,6 +79,19 @@ class Rolled:
 
 
 @dataclass(frozen=True)
+class Record:
+    """The forecast (horizon) from an origin, and the errors (forecasts, horizon) of those over by then, as large as
+    they would be with the series as lively as it is now.
+    """
+
+    panel: Panel
+    series: int
+    origin: int
+    mean: Floats
+    errors: Floats
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A member that has learnt, and what it remembers: the rows that its last forecasts can be looked up in."""
 
@@ -134,28 +147,40 @@ class Fitted:
         self, recent: Panel, horizon: int | None = None, *, now: int | None = None, stale_s: float | None = None
     ) -> tuple[pl.DataFrame, dict[str, str]]:
         """The forecasts of those series that have one, and why the others have none."""
-        steps = self.horizon if horizon is None else horizon
-        _checked(steps)
-        if steps > self.horizon:
-            raise CannotForecast(f"the model was made for {self.horizon:,} steps ahead; {steps:,} were asked for")
+        steps = self._steps(horizon)
         panel = self.looking_at(recent)
         ends, said, refused = panel.ends(), {}, {}
         for series, name in enumerate(panel.names):
             try:
                 _fresh(panel.last_at[series], now, stale_s)
-                said[series] = self._continued(panel, series, int(ends[series]))[:steps]
+                said[series] = self._continued(self.record(panel, series, int(ends[series])))[:steps]
             except CannotForecast as why:
                 refused[name] = str(why)
         return _table(panel, said, steps, now), refused
+
+    def said(self, record: Record, horizon: int | None = None) -> pl.DataFrame:
+        """As `forecast`, of one series by a record that is kept for more. Raises CannotForecast."""
+        steps = self._steps(horizon)
+        return _table(record.panel, {record.series: self._continued(record)[:steps]}, steps, None)
+
+    def _steps(self, horizon: int | None) -> int:
+        steps = self.horizon if horizon is None else horizon
+        _checked(steps)
+        if steps > self.horizon:
+            raise CannotForecast(f"the model was made for {self.horizon:,} steps ahead; {steps:,} were asked for")
+        return steps
+
+    def last(self, recent: Panel, series: int = 0) -> Record:
+        """The record at a series' last measurement. Raises CannotForecast."""
+        panel = self.looking_at(recent)
+        return self.record(panel, series, int(panel.ends()[series]))
 
     def looking_at(self, recent: Panel) -> Panel:
         """The recent rows, with those before them that it remembers."""
         return joined(self.memory.only(recent.names), recent)
 
-    def record(self, panel: Panel, series: int, origin: int) -> tuple[Floats, Floats]:
-        """The forecast (horizon) from an origin, and the errors (forecasts, horizon) of those over by then, as large as
-        they would be with the series as lively as it is now.
-        """
+    def record(self, panel: Panel, series: int, origin: int) -> Record:
+        """What is known at an origin. Raises CannotForecast."""
         if origin == 0:
             raise CannotForecast("nothing was measured")
         past = self.remembered(panel, origin)
@@ -164,7 +189,7 @@ class Fitted:
             self._refuse(panel, series, origin)
         units = self.units(panel, series, np.append(past, origin))
         errors = outcomes(panel.values[:, series], past, self.horizon) - mean[:-1]
-        return mean[-1], errors * (units[-1] / units[:-1, None])
+        return Record(panel, series, origin, mean[-1], errors * (units[-1] / units[:-1, None]))
 
     def remembered(self, panel: Panel, origin: int) -> Ints:
         """The origins of the forecasts that are over by then, the last of them."""
@@ -178,16 +203,16 @@ class Fitted:
         before = np.lib.stride_tricks.sliding_window_view(padded, self.window)[origins]
         return np.maximum(before.std(axis=1), self.floors.get(panel.names[series], 1.0))
 
-    def _continued(self, panel: Panel, series: int, origin: int) -> Floats:
+    def _continued(self, record: Record) -> Floats:
         """The mean and the quantiles of each step, side by side."""
-        mean, errors = self.record(panel, series, origin)
-        quantiles, n = latest(errors, self.share, self.reach)
+        panel, mean = record.panel, record.mean
+        quantiles, n = latest(record.errors, self.share, self.reach)
         if n < LEAST:
             raise CannotForecast(
                 f"the outcome of {n} past forecasts is known, and {LEAST} are needed to say how sure one is; enough in "
                 f"{_duration((LEAST - n) * self.every * panel.step)} of readings"
             )
-        low, high = panel.limits[series]
+        low, high = panel.limits[record.series]
         return np.clip(np.column_stack([mean, mean[:, None] + quantiles]), low, high)
 
     def _refuse(self, panel: Panel, series: int, origin: int) -> None:

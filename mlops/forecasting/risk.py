@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-from mlops.forecasting.fitting import Fitted, outcomes
+from mlops.forecasting.fitting import Fitted, Record, outcomes
 from mlops.forecasting.intervals import LEAST, NAMES, widths
 from mlops.forecasting.panel import CannotForecast, Panel, carried
 from sensors.readings import Floats, Ints
@@ -185,9 +185,12 @@ def _span(minutes: int) -> str:
 
 def paths(fitted: Fitted, recent: Panel, series: int = 0) -> Paths:
     """Raises CannotForecast."""
-    panel = fitted.looking_at(recent)
-    origin = int(panel.ends()[series])
-    mean, errors = fitted.record(panel, series, origin)
+    return paths_of(fitted, fitted.last(recent, series))
+
+
+def paths_of(fitted: Fitted, record: Record) -> Paths:
+    """By a record that is kept for more. Raises CannotForecast."""
+    panel, series, origin, errors = record.panel, record.series, record.origin, record.errors
     is_whole = np.isfinite(errors).all(axis=1)
     whole, past = errors[is_whole], np.arange(len(errors))[::-1][is_whole] * fitted.every
     if len(whole) < LEAST:
@@ -198,7 +201,7 @@ def paths(fitted: Fitted, recent: Panel, series: int = 0) -> Paths:
     middle = np.median(whole, axis=0)
     spread = widths(fitted.share)[len(whole), NAMES.index("q90")]
     errors = middle + (whole - middle) * spread
-    values = np.clip(mean + errors, *panel.limits[series])
+    values = np.clip(record.mean + errors, *panel.limits[series])
     last = float(panel.values[origin - 1, series])
     before = _before(fitted, panel, series, (past, fitted.remembered(panel, origin)[is_whole]), origin, errors)
     return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values, past, before)

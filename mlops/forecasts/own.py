@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from mlops.forecasting import Forecaster, panel_of
-from mlops.forecasting.risk import Limit, Paths, paths
+from mlops.forecasting.risk import Limit, Paths, paths_of
 from sensors.readings import Floats, Ints
 
 MOST_POINTS = 10_000
@@ -51,4 +51,5 @@ def forecast_of(ask: Ask) -> Said:
         ask.at, ask.values[:, None], [NAME], step_s=ask.step_s, limits=[ask.bounds], zone=ask.zone
     )  # fmt: skip
     fitted = Forecaster(ask.model, ask.horizon).fit(panel)
-    return Said(fitted.forecast(panel), panel.step / 1e6, paths(fitted, panel))
+    record = fitted.last(panel)
+    return Said(fitted.said(record), panel.step / 1e6, paths_of(fitted, record))

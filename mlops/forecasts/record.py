@@ -20,8 +20,8 @@ from django.db.models import F, Max, Window
 from django.db.models.functions import RowNumber
 
 from mlops.forecasting.intervals import LEVELS
-from mlops.forecasting.risk import Limit
 from mlops.forecasts.issued_models import COLUMNS, ForecastDay, ForecastWarning, IssuedForecast, RiskDay
+from mlops.forecasts.risks import limit_of
 from sensors import corrections, quality
 from sensors.fleet import Fleet
 from sensors.lake import Lake
@@ -232,7 +232,7 @@ def _pinball(quantiles: Floats, came: Floats) -> Floats:
 def passed(risk: Mapping[str, Any], outcome: Floats) -> bool | None:
     """Whether the limit was passed; None where too little was measured to say that it was not."""
     there = outcome[np.isfinite(outcome)]
-    if Limit(risk["value"], risk["is_upper"]).is_passed(there).any():
+    if limit_of(risk["limit"], risk["value"], risk["is_upper"]).is_passed(there).any():
         return True
     return False if len(there) >= ENOUGH * len(outcome) else None
 

@@ -16,9 +16,10 @@ from django.core.signals import setting_changed
 from django.utils import timezone
 
 from mlops.forecasting import CannotForecast, Fitted, Panel
+from mlops.forecasting.fitting import Record
 from mlops.forecasting.intervals import NAMES
 from mlops.forecasting.panel import NEVER
-from mlops.forecasting.risk import Paths, paths
+from mlops.forecasting.risk import Paths, paths_of
 from mlops.forecasts.learnt import FittedForecasts, series_name
 from mlops.forecasts.recent import Recent, name_of
 from mlops.models import KIND_FLAGS, Kind
@@ -49,7 +50,7 @@ class Forecast:
     member: str
     is_stale: bool
     _fitted: Fitted = field(repr=False)
-    _recent: Panel = field(repr=False)
+    _record: Record = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -72,12 +73,12 @@ class Forecast:
     @property
     def measured(self) -> Panel:
         """What the mote measured, up to now."""
-        return self._fitted.looking_at(self._recent)
+        return self._record.panel
 
     @cached_property
     def ways(self) -> Paths:
         """Equally likely ways on, for risks: up to as many steps as were asked for. Raises CannotForecast."""
-        return paths(self._fitted, self._recent).upto(len(self.at))
+        return paths_of(self._fitted, self._record).upto(len(self.at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +169,11 @@ class Foreteller:
             fitted = learnt.fitted_for(name_of(mote), channel, member)
             recent = self._recent_of(mote, channel, profile, learnt, fleet, fitted)
             steps = n_steps(horizon, learnt)
-            last_at = fitted.looking_at(recent).last_at[0]
+            panel = fitted.looking_at(recent)
+            last_at = panel.last_at[0]
             _refuse_stale(int(last_at), now)
-            table = fitted.forecast(recent, steps)
+            record = fitted.record(panel, 0, int(panel.ends()[0]))
+            table = fitted.said(record, steps)
         except CannotForecast as why:
             return Refusal(mote, channel, f"{name_of(mote)}, {channel}: {why}")
         (known,) = [one for one in profile.channels if one.code == channel]
@@ -179,7 +182,7 @@ class Foreteller:
             mote=mote, channel=known, step_s=learnt.step_s, last_reading_at=table["origin_at"][0], issued_at=now,
             at=tuple(table["at"]), mean=table["mean"].to_numpy(), quantiles=table.select(NAMES).to_numpy(),
             model_version=served.version.name, member=fitted.name,
-            is_stale=age_s > max(profile.silent_after_s, learnt.step_s), _fitted=fitted, _recent=recent,
+            is_stale=age_s > max(profile.silent_after_s, learnt.step_s), _fitted=fitted, _record=record,
         )  # fmt: skip
 
     def _recent_of(

@@ -132,3 +132,13 @@ def test_a_record_speaks_from_twenty_warnings_on_and_of_the_last_fifty(mote, n_t
         )  # fmt: skip
 
     assert record.track_record(mote.pk, "temperature").words == words
+
+
+def test_the_end_of_a_range_counts_as_passed_when_it_is_reached(mote):
+    measured(NOON, [20.0, *np.linspace(45.0, 50.0, 12)])
+    ends = [risk(50.0, 0.4, limit="physical range"), risk(50.0, 0.4)]
+    keep([said(NOON, np.full(12, 48.0), risks=ends)], now=NOON)
+
+    score(NOON + timedelta(minutes=70))
+
+    assert [one["passed"] for one in IssuedForecast.objects.get().risks] == [True, False]
