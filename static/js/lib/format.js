@@ -61,9 +61,9 @@ export function tick(ms, spanMs) {
 }
 
 /** Day and time: 2026-03-02 09:05:03. */
-export function instant(ms) {
+export function instant(ms, { seconds = true } = {}) {
   const at = wall(ms);
-  return `${at.getUTCFullYear()}-${two(at.getUTCMonth() + 1)}-${two(at.getUTCDate())} ${clock(ms)}`;
+  return `${at.getUTCFullYear()}-${two(at.getUTCMonth() + 1)}-${two(at.getUTCDate())} ${clock(ms, { seconds })}`;
 }
 
 /** The word for a score; the borders are those of sensors/readings.py. */

@@ -82,6 +82,7 @@ const TIMES = {
   ago: (ms, now) => ago((now - ms) / 1000),
   clock: (ms) => clock(ms),
   instant: (ms) => instant(ms),
+  minute: (ms) => instant(ms, { seconds: false }),
 };
 
 /** Tells all instants below an element by the page's wall clock; ages are told anew at each call. */
