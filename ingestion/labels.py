@@ -18,11 +18,12 @@ from django.db import transaction
 
 from alerts.services import instant
 from ingestion import metrics, quarantine
+from ingestion.instants import instants
 from ingestion.models import Checkpoint, Quarantined
 from ingestion.patience import Patience, Stopped
 from ingestion.records import Records
 from ingestion.streams import Consumer, Stream
-from ingestion.wire import LAST_INSTANT_US, MAX_BYTES, MOTE_FIELDS, BadMessage, Reject, instants
+from ingestion.wire import LAST_INSTANT_US, MAX_BYTES, MOTE_FIELDS, BadMessage, Reject
 from mlops.models import Label
 from sensors.fleet import Fleet
 

@@ -7,18 +7,17 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 
+from ingestion.instants import finite, instants
 from ingestion.records import Records
 from sensors import quality
 from sensors.fleet import Fleet, MoteRef
-from sensors.readings import NOT_AN_INSTANT, Batch, Floats, Ints, Profile, micros
+from sensors.readings import Batch, Bools, Floats, Ints, Profile
 
 MAX_BYTES = 1 << 20
 KEPT_BYTES = 4096  # of a message that is too large, so that garbage cannot fill the database
@@ -72,6 +71,18 @@ class Decoded:
 
     batches: list[tuple[Batch, Ints]]
     rejects: list[Reject]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The messages that could be read, and by place among them what is known of each."""
+
+    records: Records
+    rows: Ints  # of the records
+    messages: Sequence[Any]
+    unreadable: dict[int, set[str]]  # fields that were no numbers
+    motes: Ints
+    at: Ints
 
 
 class BadMessage(Exception):
@@ -149,15 +160,9 @@ class Wire:
         for i in np.flatnonzero(~fine).tolist():
             mote = self._motes[motes[i]] if motes[i] >= 0 else None
             rejects.append(self._explain(rows[i], messages[i], mote, int(at[i]), int(latest[i])))
-        batches = []
-        for profile in self.fleet.profiles.values():
-            chosen = (self._profiles[motes] == profile.code) & fine
-            if chosen.any():
-                batches.append(
-                    self._batch(
-                        profile, np.flatnonzero(chosen), messages, motes, at, rows, records, unreadable, rejects
-                    )
-                )
+        read = Read(records, rows, messages, unreadable, motes, at)
+        chosen = [(one, (self._profiles[motes] == one.code) & fine) for one in self.fleet.profiles.values()]
+        batches = [self._batch(one, read, np.flatnonzero(its), rejects) for one, its in chosen if its.any()]
         return Decoded([(batch, taken) for batch, taken in batches if len(batch)], rejects)
 
     def _parse(self, records: Records, rejects: list[Reject]) -> tuple[list[Any], Ints, dict[int, set[str]]]:
@@ -205,13 +210,13 @@ class Wire:
         for source in (found, nested if isinstance(nested, dict) else {}):
             for name, value in source.items():
                 if name in self._fields and value is not None:
-                    number = _finite(value)
+                    number = finite(value)
                     if number is None:
                         bad.add(name)
                     else:
                         plain["values"][name] = number
         stamp = found.get("timestamp")
-        if stamp is not None and not _is_text(stamp) and _finite(stamp) is None:
+        if stamp is not None and not _is_text(stamp) and finite(stamp) is None:
             raise BadMessage("bad_timestamp", f"timestamp is {_shown(stamp)}, expected ISO 8601 or seconds since 1970")
         message = self._decode(msgspec.json.encode(plain))
         message.site, message.timestamp = site, stamp
@@ -261,64 +266,37 @@ class Wire:
             reason, detail = "unknown_mote", f"no mote “{code[:60]}”{where} is registered"
         return Reject(int(row), reason, detail, code[:64], profile, known_at, mote.id if mote else None, site[:64])
 
-    def _batch(
-        self,
-        profile: Profile,
-        places: Ints,
-        messages: Sequence[Any],
-        motes: Ints,
-        at: Ints,
-        rows: Ints,
-        records: Records,
-        unreadable: dict[int, set[str]],
-        rejects: list[Reject],
-    ) -> tuple[Batch, Ints]:
-        chosen = messages if len(places) == len(messages) else [messages[i] for i in places.tolist()]
-        values = self._values(profile, chosen)
-        bad = np.zeros(values.shape, dtype=bool)
-        for place in unreadable.keys() & set(places.tolist()) if unreadable else ():
-            row = int(np.searchsorted(places, place))
-            for i, channel in enumerate(profile.channels):
-                bad[row, i] = not unreadable[place].isdisjoint((channel.code, *channel.aliases)) and math.isnan(
-                    values[row, i]
-                )
-        is_measured = profile.is_measured
-        empty = np.isnan(values).all(axis=1)
-        for i in np.flatnonzero(empty).tolist():
-            mote = self._motes[motes[places[i]]]
-            names = [channel.code for channel in profile.channels if channel.formula is None]
-            detail = f"expected a number for one of {', '.join(names)}"
-            rejects.append(
-                Reject(
-                    int(rows[places[i]]),
-                    "no_values",
-                    detail,
-                    mote.code,
-                    profile.code,
-                    int(at[places[i]]),
-                    mote.id,
-                    mote.site,
-                )
-            )
-        keep = ~empty
-        places, values, bad = places[keep], values[keep], bad[keep]
-        taken = rows[places]
-        keys = self._ids[motes[places]]
-        flags = quality.flag(quality.UNREADABLE, bad) | quality.flag(
-            quality.MISSING, np.isnan(values) & ~bad & is_measured
-        )
+    def _batch(self, profile: Profile, read: Read, places: Ints, rejects: list[Reject]) -> tuple[Batch, Ints]:
+        """The readings at these places; those that say nothing become rejects."""
+        everyone = len(places) == len(read.messages)
+        values = self._values(profile, read.messages if everyone else [read.messages[i] for i in places.tolist()])
+        bad = _unreadable(profile, read, places, values)
+        is_empty = np.isnan(values).all(axis=1)
+        rejects.extend(self._without_values(profile, read, int(i)) for i in places[is_empty])
+        places, values, bad = places[~is_empty], values[~is_empty], bad[~is_empty]
+        taken, records = read.rows[places], read.records
+        keys, at = self._ids[read.motes[places]], read.at[places]
+        is_missing = np.isnan(values) & ~bad & profile.is_measured
+        flags = quality.flag(quality.UNREADABLE, bad) | quality.flag(quality.MISSING, is_missing)
         batch = Batch(
             profile=profile,
             mote=keys,
-            at=at[places],
+            at=at,
             values=values,
-            utc_offset_s=self.fleet.utc_offsets(keys, at[places]),
+            utc_offset_s=self.fleet.utc_offsets(keys, at),
             partition=records.partition[taken],
             offset=records.offset[taken],
             received_at=records.received_at[taken],
             flags=flags | quality.range_flags(profile, values) | quality.battery_flags(profile, values),
         )
         return batch, taken
+
+    def _without_values(self, profile: Profile, read: Read, place: int) -> Reject:
+        mote = self._motes[read.motes[place]]
+        names = [channel.code for channel in profile.channels if channel.formula is None]
+        detail = f"expected a number for one of {', '.join(names)}"
+        row, at = int(read.rows[place]), int(read.at[place])
+        return Reject(row, "no_values", detail, mote.code, profile.code, at, mote.id, mote.site)
 
     def _values(self, profile: Profile, messages: Sequence[Any]) -> Floats:
         """(rows, channels): the first of a channel's names that has a number, flat before nested."""
@@ -330,6 +308,16 @@ class Wire:
             fields = [self._fields[name] for name in (channel.code, *channel.aliases)]
             table[:, place] = _column(fields, messages, nested)
         return table
+
+
+def _unreadable(profile: Profile, read: Read, places: Ints, values: Floats) -> Bools:
+    """(rows, channels): where a message said something that was no number, under any name of the channel."""
+    bad = np.zeros(values.shape, dtype=bool)
+    for place in read.unreadable.keys() & set(places.tolist()) if read.unreadable else ():
+        row = int(np.searchsorted(places, place))
+        said = [not read.unreadable[place].isdisjoint((one.code, *one.aliases)) for one in profile.channels]
+        bad[row] = said & np.isnan(values[row])
+    return bad
 
 
 def _of_size(raw: bytes) -> bytes:
@@ -372,83 +360,10 @@ def _is_text(value: Any) -> bool:
 def _code(value: Any) -> str:
     if _is_text(value) and value.strip():
         return str(value)
-    if _finite(value) is not None and value == int(value):
+    if finite(value) is not None and value == int(value):
         return str(int(value))
     raise BadMessage("bad_mote", f"the mote is {_shown(value)}, expected text or a whole number")
 
 
-def _finite(value: Any) -> float | None:
-    """The number, or None for what is none: text, NaN, infinity, true, a list."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _shown(value: Any) -> str:
     return f"“{str(value)[:60].encode(errors='backslashreplace').decode()}”"
-
-
-# ---- instants ---------------------------------------------------------------------------------------------
-
-
-def instants(stamps: Sequence[Any]) -> Ints:
-    """UTC microseconds of each stamp (ISO 8601 text, or seconds, ms, µs or ns since 1970); NOT_AN_INSTANT if none.
-
-    What a stamp means never depends on the others: a replay cuts the stream into other batches.
-    """
-    kinds = set(map(type, stamps))
-    if kinds <= {int, float}:
-        return _epochs(stamps)
-    if kinds == {str}:
-        return _texts(stamps)
-    found = np.full(len(stamps), NOT_AN_INSTANT, dtype=np.int64)
-    for parse, wanted in ((_epochs, {int, float}), (_texts, {str})):
-        places = [i for i, stamp in enumerate(stamps) if type(stamp) in wanted]
-        if places:
-            found[places] = parse([stamps[i] for i in places])
-    return found
-
-
-def _epochs(stamps: Sequence[int | float]) -> Ints:
-    """By magnitude: seconds until the year 5138, then ms, µs, ns. Whole seconds and µs stay exact."""
-    try:
-        numbers = np.array(stamps, dtype=np.float64)
-    except OverflowError:  # a whole number with hundreds of digits
-        numbers = np.array([math.nan if (number := _finite(stamp)) is None else number for stamp in stamps])
-    size = np.abs(numbers)
-    scale = np.select([size < 1e11, size < 1e14, size < 1e17], [1e6, 1e3, 1.0], 1e-3)
-    # Rounding to the microsecond: 1772452800.123456 is not exactly a binary fraction.
-    scaled = np.rint(numbers * scale)
-    fits = np.isfinite(scaled) & (np.abs(scaled) < 2**62)
-    return np.where(fits, scaled, float(NOT_AN_INSTANT)).astype(np.int64)
-
-
-def _texts(stamps: Sequence[str]) -> Ints:
-    parsed = pl.Series(stamps).str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False).cast(pl.Int64)
-    found = parsed.fill_null(NOT_AN_INSTANT).to_numpy().copy()
-    for i in np.flatnonzero(found == NOT_AN_INSTANT).tolist():
-        found[i] = _one(stamps[i])
-    return found
-
-
-def _one(stamp: Any) -> int:
-    if isinstance(stamp, int | float):
-        return int(_epochs([stamp])[0])
-    if not isinstance(stamp, str):
-        return int(NOT_AN_INSTANT)
-    try:
-        instant = datetime.fromisoformat(stamp.strip())
-        return micros(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        return _numeric_text(stamp)
-
-
-def _numeric_text(stamp: str) -> int:
-    try:
-        return _one(float(stamp))
-    except (ValueError, OverflowError):
-        return int(NOT_AN_INSTANT)

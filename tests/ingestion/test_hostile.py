@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingestion.instants import instants
 from ingestion.ledger import balance
 from ingestion.models import LedgerHour, Quarantined
 from ingestion.pipeline import Outcome
 from ingestion.runner import Pace
 from ingestion.streams import stream
-from ingestion.wire import REASONS, instants
+from ingestion.wire import REASONS
 from sensors import registry
 from sensors.stores import hot
 from tests.ingestion.hostile.make import STAMPS, N, read

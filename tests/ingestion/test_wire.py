@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion.instants import instants
 from ingestion.records import Records
-from ingestion.wire import MAX_BYTES, REASONS, Wire, instants
+from ingestion.wire import MAX_BYTES, REASONS, Wire
 from sensors import quality
 from sensors.fleet import Fleet, MoteRef
 from tests.builders import channel, profile
