@@ -12,6 +12,7 @@ const MOST_POINTS = 900;
 const MOST_MARKS = 30;
 const AXIS_PX = 46;
 const LEAST_SPAN_PX = 2;
+const ORIGIN = "forecast from here";
 
 /** The colours of all charts, read once a theme. */
 export function palette() {
@@ -64,7 +65,7 @@ const spans = {
   },
 };
 
-/** Where the readings end and a forecast begins. */
+/** Where a forecast begins; readings that came since go on beside it. */
 const origin = {
   id: "origin",
   afterDatasetsDraw({ ctx, chartArea, scales, options, shaded }) {
@@ -78,8 +79,8 @@ const origin = {
     ctx.moveTo(x, chartArea.top);
     ctx.lineTo(x, chartArea.bottom);
     ctx.stroke();
-    const width = ctx.measureText("last reading").width;
-    ctx.fillText("last reading", x + width + 8 > chartArea.right ? x - width - 4 : x + 4, chartArea.bottom - 4);
+    const width = ctx.measureText(ORIGIN).width;
+    ctx.fillText(ORIGIN, x + width + 8 > chartArea.right ? x - width - 4 : x + 4, chartArea.bottom - 4);
     ctx.restore();
   },
 };
