@@ -342,9 +342,10 @@ class Runner:
             return False  # its save begins once it is stored
         n_unsaved = self.gathered.n_messages + sum(len(taken.records) for taken in self._taken) + n_more
         passed = self.clock() - self._slow_at
-        # A large fleet's states take seconds to save: not more often than leaves the path most of its time.
-        is_many = n_unsaved >= self.pace.slow_cycle_readings and passed >= RARELY * self._save_s
-        return is_many or bool(passed >= self.pace.slow_cycle_s and n_unsaved)
+        is_wanted = n_unsaved >= (1 if passed >= self.pace.slow_cycle_s else self.pace.slow_cycle_readings)
+        # A large fleet's states take seconds to save: not more often than leaves the path most of its time. A save that
+        # took long because a sink was away must not put off the next one for as long.
+        return is_wanted and passed >= min(RARELY * self._save_s, 2 * self.pace.slow_cycle_s)
 
     def _states(self) -> dict[int, Parts]:
         return {partition: held.state.parts() for partition, held in self.claims.items()}
