@@ -15,6 +15,7 @@ from sensors.readings import Floats, Ints
 LEAST_LAGS = 8
 MOST_VALIDATED = 4_000
 BATCH = 128
+LEAST_STEPS = 240  # of learning: a short history is gone through more often
 STILL = 1e-9  # a spread that is none
 
 
@@ -64,11 +65,13 @@ class Deep:
 
     def _learn(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
         n = len(train[0])
-        steps = self.epochs * -(-n // BATCH)
+        batches = -(-n // BATCH)
+        epochs = max(self.epochs, -(-LEAST_STEPS // batches))
+        steps = epochs * batches
         optimizer = torch.optim.AdamW(self.network_.parameters(), lr=self.rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=steps, pct_start=0.2)
         best, kept = np.inf, copy.deepcopy(self.network_.state_dict())
-        for _ in range(self.epochs):
+        for _ in range(epochs):
             self.network_.train()
             for rows in torch.randperm(n).split(BATCH):
                 optimizer.zero_grad()
