@@ -31,6 +31,7 @@ SERVERS = {
     "minio": "S3_ENDPOINT_URL",
 }  # fmt: skip
 MOTES = 42
+IMAGE = {"MALLOC_ARENA_MAX": "2"}  # what the Dockerfile sets
 TICK = os.sysconf("SC_CLK_TCK")
 SETTLE_S = 10.0
 WAIT_S = 300.0
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=100.0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name, _servers.sieis(Path(name)) as stack:
+    with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name, _servers.sieis(Path(name), **IMAGE) as stack:
         print(json.dumps(measure(stack, options.minutes * 60, options.rate)))
 
 

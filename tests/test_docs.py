@@ -36,7 +36,7 @@ MADE_LATER = ("deploy/secrets/",)
 # In capitals, and no setting of SIEIS: of Compose, of Kafka, of Make and Python, and names that stand for others.
 FOREIGN = {
     "COMPOSE_PROFILES", "SETUP_PACK", "SIEIS_VERSION", "KAFKA_ADVERTISED_LISTENERS", "PYTHON", "PYTHONPATH",
-    "NAME_FILE", "MACHINE_001",
+    "NAME_FILE", "MACHINE_001", "MALLOC_ARENA_MAX",
 }  # fmt: skip
 
 each_page = pytest.mark.parametrize("name", sorted(PAGES))
