@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlops.forecasts.courses import Course, seen
+from mlops.forecasting.panel import Panel
+from mlops.forecasts.courses import Course, course_of, seen
 from sensors.wear import DEGRADING, FAILING, Limits, worn
 from tests import builders
 
@@ -76,3 +77,15 @@ def test_wear_is_told_from_what_is_usual_for_the_machine():
     assert warm[-1] == pytest.approx(0.5)
     assert cool[-1] == pytest.approx(25 / 30)
     assert np.isnan(worn([HEAT], np.array([[np.nan]]))).all()
+
+
+def test_channels_that_are_remembered_differently_far_back_are_laid_side_by_side_where_both_are():
+    short, long = (
+        Panel(("a",), start * STEP_US, STEP_US, np.arange(start, 10.0)[:, None], np.array([0]), np.zeros((1, 2)))
+        for start in (4, 0)
+    )
+
+    course = course_of([short, long])
+
+    assert course.start == 4 * STEP_US
+    assert course.values.tolist() == [[k, k] for k in range(4, 10)]
