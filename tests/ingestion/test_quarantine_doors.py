@@ -367,3 +367,18 @@ def test_a_job_is_told_for_an_hour(full, bob, bob_client):
     ReplayJob.objects.update(done_at=timezone.now() - timedelta(hours=2))
 
     assert "Messages were sent again" not in page(bob_client, "/quarantine/")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("quarantine", "list"), "No message waits in the quarantine."),
+        (("quarantine", "list", "--reason", "malformed"), "No message fits that."),
+        (("device_key", "list"), "There is no key yet"),
+        (("reconcile",), "There is nothing to compare"),
+    ],
+)
+def test_a_command_with_nothing_to_show_says_so(asked, words, capsys):
+    call_command(*asked)
+
+    assert words in "".join(capsys.readouterr())

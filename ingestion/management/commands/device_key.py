@@ -48,6 +48,8 @@ class Command(BaseCommand):
         self.stderr.write("Keep it now: only its hash is stored. Send it as “Authorization: Bearer …”.")
 
     def list(self, options: dict[str, Any]) -> None:
+        if not DeviceKey.objects.exists():
+            self.stderr.write("There is no key yet; `manage.py device_key make NAME` makes one.")
         for key in DeviceKey.objects.select_related("site", "mote"):
             scope = f"mote {key.mote.code}" if key.mote else "all motes"
             used = f"last used {key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never used"

@@ -78,9 +78,13 @@ class Command(BaseCommand):
 
     def list(self, asked: dict[str, str], options: dict[str, Any]) -> None:
         rows = QuarantineFilter({**asked, "status": options["status"]}).found()
-        lines = self._messages(rows[: options["limit"]]) if options["messages"] else self._kinds(rows, options["limit"])
+        most = options["limit"]
+        lines = [*(self._messages(rows[:most]) if options["messages"] else self._kinds(rows, most))]
         for told, text in lines:
             self.stdout.write(json.dumps(told) if options["json"] else text)
+        if not lines:
+            words = "No message fits that." if asked or options["status"] else "No message waits in the quarantine."
+            self.stderr.write(words)
 
     def _messages(self, rows: Any) -> Any:
         for row in rows:

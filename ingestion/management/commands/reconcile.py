@@ -51,7 +51,7 @@ class Command(BaseCommand):
 
 
 def _lines(made: Reconciliation, found: list[deed.Found]) -> list[str]:
-    lines = []
+    lines = [] if found else ["There is nothing to compare: no site has motes. `manage.py load_pack` brings a fleet."]
     for one in found:
         place = f"{one.scope.profile.label} at {one.scope.site.code}"
         lines.append(f"{place}: {one.n_readings:,} readings in {one.n_hours:,} hours, {len(one.differed):,} differ")
