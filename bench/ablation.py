@@ -25,7 +25,7 @@ import polars as pl
 from bench import battery_death, detection, lab_faults, nab, skab
 from bench._place import ROOT
 
-LIGHT = ("malfunction", "drift", "mixed")
+LIGHT = ("random", "malfunction", "drift", "mixed")
 OF_FILES = ("gate", "series", "shift")  # what speaks where history is short
 Figures = dict[str, float | str]
 

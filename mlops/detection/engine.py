@@ -15,7 +15,7 @@ from mlops.detection import events
 from mlops.detection.compiled import NO_TIME, Array, bend_all, bent, straight
 from mlops.detection.events import Kept, Opinions, Tables, Verdicts, conclude, tick
 from mlops.detection.history import Arrays, History
-from mlops.detection.layers import LAYERS, VOTE_BITS, VOTE_UNIT, VOTES, forest, gate, level
+from mlops.detection.layers import IN_TURN, LAYERS, VOTE_BITS, VOTE_UNIT, VOTES, forest, gate, level
 from mlops.detection.rows import Rows, Said
 from mlops.detection.state import EngineState
 from mlops.detection.tails import inverse, line, rising
@@ -25,7 +25,8 @@ from sensors.readings import Batch, Bools, Floats, Ints, Profile, concat
 SCHEMA = 4
 CLOSED_AT_ONCE = 256  # events that may close before the loop hands them over
 NOBODY = np.zeros((0, 0))
-BANDED = ("jump", "series", "shift", "peers")  # they bring the middle that they measure from; else the level does
+# They bring the middle that they measure from; else the level does.
+BANDED = ("jump", "series", "shift", "peers", "spike")
 FIELDS = {layer.NAME: layer.MEMORY for layer in LAYERS if layer.MEMORY}
 
 
@@ -194,6 +195,7 @@ class FittedEngine:
             level=VOTES.index("level"),
             stuck=VOTES.index("stuck"),
             peers=VOTES.index("peers"),
+            spike=VOTES.index("spike"),
             vote_bits=VOTE_BITS,
             vote_unit=VOTE_UNIT,
         )
@@ -273,17 +275,15 @@ class FittedEngine:
             held=np.zeros(shape, dtype=np.bool_),
             adopted=np.zeros(shape, dtype=np.bool_),
         )
-        said = []
-        for layer in LAYERS:
+        said = dict.fromkeys(VOTES, Said(np.full((len(mote), 1), np.nan)))
+        for layer in IN_TURN:
             if layer.NAME in self.models:
-                said.append(layer.step(self.models[layer.NAME], state.memory.get(layer.NAME, {}), rows))
-            else:
-                said.append(Said(np.full((len(mote), 1), np.nan)))
-            if layer is LAYERS[0]:  # the gate: what follows sees measurements only
+                said[layer.NAME] = layer.step(self.models[layer.NAME], state.memory.get(layer.NAME, {}), rows)
+            if layer is gate:  # what follows sees measurements only
                 bend_all(rows.values, self.tables.bends)
                 np.copyto(rows.whole, rows.values, where=self.profile.is_detected)
                 tick(rows, state.memory[events.NAME]["ints"], state.memory[events.NAME]["step_at"])
-        return rows, said
+        return rows, list(said.values())
 
     def conclude(
         self, state: EngineState, rows: Rows, said: list[Said], measured: Floats

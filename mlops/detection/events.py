@@ -62,6 +62,7 @@ class Tables(NamedTuple):
     level: int  # places of layers that are told differently
     stuck: int
     peers: int
+    spike: int
     vote_bits: int
     vote_unit: float
 
@@ -156,8 +157,10 @@ def conclude(
         # The loudest opinion; of equal ones the earlier layer's.
         top, top_layer, top_channel, votes = -1.0, 0, 0, np.int64(0)
         n_spoke = 0
-        # What a layer that looks back over many steps still says after a spike does not make the spike last.
+        # What a layer that looks back over many steps still says after a spike does not make the spike last; nor does
+        # what any other half says after one of light, which is restless below onset.
         is_sudden = slot >= 0 and mi[slot, NOTICED_AT] != 0 and not tables.is_settled[mi[slot, PEAK_LAYER]]
+        is_struck = is_sudden and mi[slot, PEAK_LAYER] == tables.spike
         for c in range(n_channels):
             is_measured = np.isfinite(measured[i, c])
             out.by_channel[i, c] = 0.0 if is_measured else -1.0
@@ -176,7 +179,8 @@ def conclude(
                 loudest = max(loudest, s)
                 if raw.shape[1] == n_channels and s > out.by_channel[i, c]:
                     out.by_channel[i, c] = s
-                if s > top and not (is_sudden and tables.is_settled[layer] and s < rows.onset):
+                is_echo = (is_struck and layer != tables.spike) or (is_sudden and tables.is_settled[layer])
+                if s > top and not (is_echo and s < rows.onset):
                     top, top_layer, top_channel = s, layer, c
             tenths = np.int64(np.floor(loudest / tables.vote_unit + 0.5))
             most = (np.int64(1) << np.int64(tables.vote_bits)) - 1

@@ -25,6 +25,7 @@ EVERY = 3  # of the fleet's motes
     [
         pytest.param(datetime(2026, 11, 20, 12, tzinfo=UTC), id="from Friday noon into the first weekend"),
         pytest.param(datetime(2026, 11, 21, 18, 13, tzinfo=UTC), id="at dusk of a Saturday, of which it knows noon"),
+        pytest.param(datetime(2026, 3, 8, 7, 12, tzinfo=UTC), id="on a Sunday morning, before its motes' first dusk"),
         pytest.param(datetime(2026, 11, 22, 18, 13, tzinfo=UTC), id="from a weekend into Monday"),
         pytest.param(datetime(2026, 11, 23, 12, tzinfo=UTC), id="on Monday, when it knows the Sunday"),
     ],

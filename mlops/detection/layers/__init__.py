@@ -1,6 +1,6 @@
-"""The voices of the engine, in the order in which they speak and of their place in `votes`.
+"""The voices of the engine, in the order of their place in `votes`, and in that in which they speak.
 
-To add one, write a file here with the names of `Layer` and put it into LAYERS:
+To add one, write a file here with the names of `Layer` and put it into LAYERS and IN_TURN:
 
 NAME     what `votes`, events and cards call it.
 MEMORY   what it remembers: `Field`s by name, for each mote or each mote and channel. All layers together have about
@@ -32,7 +32,7 @@ from typing import Protocol
 
 from mlops.detection.compiled import Array
 from mlops.detection.history import Arrays, History
-from mlops.detection.layers import forest, gate, jump, level, noise, peers, series, shift, stuck
+from mlops.detection.layers import forest, gate, jump, level, noise, peers, series, shift, spike, stuck
 from mlops.detection.rows import Field, Rows, Said
 from sensors.readings import Profile
 
@@ -55,7 +55,9 @@ class Layer(Protocol):
     def step(self, model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said: ...
 
 
-LAYERS: tuple[Layer, ...] = (gate, stuck, level, noise, jump, forest, series, shift, peers)
+LAYERS: tuple[Layer, ...] = (gate, stuck, level, noise, jump, forest, series, shift, peers, spike)
+# What was struck once does not tremble: noise and jump hear of it first.
+IN_TURN: tuple[Layer, ...] = (gate, stuck, level, spike, noise, jump, forest, series, shift, peers)
 VOTES = tuple(layer.NAME for layer in LAYERS)
 VOTE_BITS = 5  # twelve layers fit into a signed 64-bit integer
 VOTE_UNIT = 0.4

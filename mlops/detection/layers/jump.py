@@ -233,7 +233,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
             usual, oddness, is_step = rows.usual[i, c], rows.oddness[i, c], rows.is_step[i, c]
             is_odd, is_noisy = oddness >= onset, rows.noisy[i, c] >= onset
             is_ordinary = rows.is_known[i] and oddness < clear and not is_noisy  # by the mote's own learnt hour
-            is_held = kept.held_since[slot, c] != 0
+            is_held, is_struck = kept.held_since[slot, c] != 0, rows.held[i, c]  # by what spike said of it
             accepted = kept.accepted[slot, c]
             ratio = 0.0
             if not np.isnan(accepted):
@@ -287,7 +287,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                 if is_held or is_step:
                     ratio = max(ratio, learnt.limit[c])
             raw[i, c] = ratio
-            rows.held[i, c] = (is_held or is_bad or is_odd) and not (is_return or is_over)
+            rows.held[i, c] = is_struck or ((is_held or is_bad or is_odd) and not (is_return or is_over))
 
             accept = is_held and is_over
             if is_step:
@@ -316,7 +316,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     kept.n_alive[slot, c] = 0
                 else:
                     # Learnt from, an odd reading would make a jump of the way back to normal.
-                    accept = not is_odd or kept.n_alive[slot, c] >= ALIVE_STEPS
+                    accept = not is_struck and (not is_odd or kept.n_alive[slot, c] >= ALIVE_STEPS)
                 if kept.step_at[slot, c] // HOUR_US != at // HOUR_US:
                     kept.habit[slot, c, hour] -= kept.habit[slot, c, hour] >> FORGETS
                 kept.step_value[slot, c] = x

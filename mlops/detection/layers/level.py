@@ -65,13 +65,13 @@ def learnt_tables(profile: Profile, learnt: Bools) -> Arrays:
 def fit(history: History) -> Arrays:
     """A profile of every mote, and the fleet's for motes that come later."""
     readings = history.on_steps()
-    bins = _bins(readings.local_s)
+    bins = bins_of(readings.local_s)
     n_motes = len(readings.ids)
     start = prior(history.profile)
     center = np.tile(start["center"].astype(np.float64), (n_motes + 1, 1, 1, 1))
     scale = np.tile(start["scale"].astype(np.float64), (n_motes + 1, 1, 1))
     enough = max(1.0, ENOUGH * 3600.0 / history.profile.step_s)
-    days = _days(readings, bins)
+    days = days_of(readings, bins)
     doubt = np.zeros(center.shape)
     for c, channel in enumerate(history.profile.channels):
         values = readings.values[:, c]
@@ -114,7 +114,7 @@ def wide_open(own: Arrays) -> Arrays:
     return own | {"doubt": (own["doubt"] * times).astype(np.float32)}
 
 
-def _days(readings: History, bins: Ints) -> Ints:
+def days_of(readings: History, bins: Ints) -> Ints:
     """(weekend, hour): on how many days some mote was heard at that hour, at its own pace."""
     day = readings.local_s // 86_400
     heard = np.stack([day * 2 * HOURS + bins, readings.place], axis=1)
@@ -123,7 +123,7 @@ def _days(readings: History, bins: Ints) -> Ints:
     return np.bincount(shown % (2 * HOURS), minlength=2 * HOURS).reshape(2, HOURS)
 
 
-def _bins(local_s: Ints) -> Ints:
+def bins_of(local_s: Ints) -> Ints:
     """Weekend × hour of each local instant: 0..23 on weekdays, 24..47 at weekends."""
     day = local_s // 86_400
     weekend = ((day + 3) % 7 >= 5).astype(np.int64)
@@ -173,7 +173,7 @@ def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) ->
     raw = np.full(rows.values.shape, np.nan)
     place = _places(model["motes"], rows.mote)
     rows.is_known[:] = place > 0
-    rows.is_shown[:] = model["shown"].reshape(-1)[_bins(rows.local_s)]
+    rows.is_shown[:] = model["shown"].reshape(-1)[bins_of(rows.local_s)]
     measure(rows, place, model["center"], model["scale"], model["doubt"], model["raw"], model["surprise"], raw)
     return Said(raw, rows.usual, rows.spread)
 

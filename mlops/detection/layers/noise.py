@@ -8,6 +8,7 @@ import numpy as np
 
 from mlops.detection.compiled import NO_TIME, SILENT_STEPS, Array, compiled, interpolate
 from mlops.detection.history import FLEET_SAMPLE, Arrays, History
+from mlops.detection.layers.level import DAYS, HOURS, bins_of, days_of
 from mlops.detection.rows import Field, Rows, Said
 from mlops.detection.tails import line
 from sensors.readings import Bools, Floats, Profile
@@ -50,6 +51,7 @@ def prior(profile: Profile) -> Arrays:
         "leap": endless,
         "margin": np.ones(1),
         "any_day": np.ones(len(resolution), dtype=np.bool_),  # (channels): on kinds of days not shown it trembles alike
+        "shown": np.ones((2, HOURS), dtype=np.bool_),  # (weekend, hour): else that hour was seen on enough of them
         "raw": raw,
         "surprise": surprise,
     }
@@ -73,6 +75,7 @@ def fit(history: History) -> Arrays:
         "leap": leap,
         "margin": np.array([1.0 + STRANGER * (history.margin - 1.0)]),
         "any_day": history.bends == 0.0,
+        "shown": days_of(steps := history.on_steps(), bins_of(steps.local_s)) >= DAYS,
     }
 
 
@@ -119,17 +122,19 @@ def _lively(grid: Floats) -> Floats:
 
 def step(model: Mapping[str, Array], memory: Mapping[str, Array], rows: Rows) -> Said:
     raw = np.full(rows.values.shape, np.nan)
+    # Models of earlier releases know kinds of days, not how many there were.
+    shown = model["shown"].reshape(-1)[bins_of(rows.local_s)] if "shown" in model else rows.is_shown
     tremble(
-        rows, model["scale"], model["most_scale"], model["leap"], model["raw"], model["surprise"], model["margin"],
-        model["any_day"], memory["before"], memory["tremble"], memory["n"], memory["at"], memory["quarter"],
-        memory["most"], memory["n_leaps"], memory["n_noisy"], raw,
+        rows, shown, model["scale"], model["most_scale"], model["leap"], model["raw"], model["surprise"],
+        model["margin"], model["any_day"], memory["before"], memory["tremble"], memory["n"], memory["at"],
+        memory["quarter"], memory["most"], memory["n_leaps"], memory["n_noisy"], raw,
     )  # fmt: skip
     return Said(raw)
 
 
 @compiled
 def tremble(
-    rows: Rows, scale: Array, most_scale: Array, leap: Array, knots: Array, heights: Array, margin: Array,
+    rows: Rows, shown: Array, scale: Array, most_scale: Array, leap: Array, knots: Array, heights: Array, margin: Array,
     any_day: Array, before: Array, window: Array, n: Array, seen_at: Array, quarter: Array, most: Array, n_leaps: Array,
     n_noisy: Array, raw: Array,
 ) -> None:  # fmt: skip
@@ -146,6 +151,7 @@ def tremble(
                 continue
             is_fresh = seen_at[slot, c] == NO_TIME or rows.at[i] - seen_at[slot, c] > silent_us
             is_leap = abs(x - before[slot, c, 0]) > leap[c] * margin[0] or rows.oddness[i, c] >= 0.5 * rows.onset
+            is_leap |= rows.held[i, c]
             if rows.is_step[i, c]:
                 n_leaps[slot, c] = min(n_leaps[slot, c] + 1, PATIENCE + 1) if is_leap and not is_fresh else 0
             is_passed_over = 0 < n_leaps[slot, c] <= PATIENCE
@@ -168,7 +174,7 @@ def tremble(
                                 new, smallest[place] = smallest[place], new
                     quarter[slot, c] = smallest[PLACE] / scale[c]
                     most[slot, c] = smallest[CALM_PLACE] / most_scale[c]
-            own = quarter[slot, c] * (1.0 if rows.is_shown[i] or any_day[c] else 0.0)
+            own = quarter[slot, c] * (1.0 if (rows.is_shown[i] and shown[i]) or any_day[c] else 0.0)
             raw[i, c] = own if rows.is_known[i] else own / margin[0]
             if not np.isnan(raw[i, c]):
                 rows.noisy[i, c] = interpolate(knots, heights, c, raw[i, c])

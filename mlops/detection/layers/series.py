@@ -23,8 +23,10 @@ from sensors.readings import Floats, Profile
 
 NAME = "series"
 N_STATISTICS = 4  # quick and slow distance from the time of day, roughness, distance from its place
+OF_TIME = 2  # the first ones, which say nothing at a time of day that was not seen before
 N_BINS, BIN, RARE_BIN = 24, 0.075, 8.0  # of a tail, in decades; the fleet's rarest hundredth begins at RARE_BIN
 HALF_HOURS = 48
+EARLIER = 1 << 15  # of visits to a half-hour of the day: one was on an earlier day
 MEMORY = {
     "n": Field("channel", np.int32),
     "seen_at": Field("channel", np.int64, NO_TIME),
@@ -141,7 +143,7 @@ class Kept(NamedTuple):
 def measure(kept: Kept, slot: int, c: int, x: float, half_hour: int, habit: float, learns: bool, out: Array) -> float:
     """The four statistics of a step; answers what is usual now."""
     n = kept.n[slot, c]
-    visits = kept.visits[slot, c, half_hour]
+    visits = kept.visits[slot, c, half_hour] & (EARLIER - 1)
     place = kept.place[slot, c] if n > 0 else x
     usual = float(kept.usual[slot, c, half_hour]) if visits > 0 else place
     off = x - usual
@@ -155,7 +157,7 @@ def measure(kept: Kept, slot: int, c: int, x: float, half_hour: int, habit: floa
     if learns:
         kept.place[slot, c] = place + max(PLACE, 1.0 / (n + 1)) * (x - place)
         kept.usual[slot, c, half_hour] = usual + max(habit, 1.0 / (visits + 1)) * (x - usual) if visits > 0 else x
-        kept.visits[slot, c, half_hour] = min(visits + 1, 65_535)
+        kept.visits[slot, c, half_hour] = kept.visits[slot, c, half_hour] & EARLIER | min(visits + 1, EARLIER - 1)
         kept.n[slot, c] = n + 1
     return usual
 
@@ -172,6 +174,16 @@ def trace(values: Array, local_s: Array, habit: float, out: Array) -> None:
     )  # fmt: skip
     for i in range(len(values)):
         measure(kept, 0, 0, values[i], local_s[i] // 1800 % HALF_HOURS, habit, True, out[i])
+
+
+@inlined
+def has_a_past(kept: Kept, slot: int, c: int, local_s: int, ago_us: int, warm: int) -> bool:
+    """Whether this half-hour of the day was seen on an earlier one, or for long today; else what is usual then?"""
+    half_hour = local_s // 1800 % HALF_HOURS
+    is_entered = local_s // 1800 != (local_s - ago_us // 1_000_000) // 1800
+    if is_entered and kept.visits[slot, c, half_hour] > 0:
+        kept.visits[slot, c, half_hour] |= np.uint16(EARLIER)
+    return kept.visits[slot, c, half_hour] >= min(warm, EARLIER)
 
 
 @inlined
@@ -240,6 +252,9 @@ def advance(
             if np.isnan(x) or not rows.is_step[i, c] or rare[c, 0] == 0.0:
                 continue
             tails = kept.tails[slot, c]
+            is_timed = kept.n[slot, c] > 0 and has_a_past(
+                kept, slot, c, rows.local_s[i], at - kept.seen_at[slot, c], warm
+            )
             if kept.n[slot, c] == 0:
                 for k in range(len(tails)):
                     tails[k] = borrowed[c, k]
@@ -257,7 +272,7 @@ def advance(
             for j in range(N_STATISTICS):
                 begin, total = j * N_BINS, totals[j]
                 place = math.log10(max(statistics[j], 1e-300) / rare[c, j]) / BIN + RARE_BIN
-                if kept.n[slot, c] >= warm:
+                if kept.n[slot, c] >= warm and (is_timed or j >= OF_TIME):
                     loudest = max(loudest, rarity(tails, total, begin, place))
                 if learns:
                     tails[begin + min(max(int(place), 0), N_BINS - 1)] += 1.0
