@@ -89,6 +89,7 @@ CORS_ALLOWED_ORIGINS = ENV["SIEIS_CORS_ORIGINS"]
 CORS_URLS_REGEX = r"^/api/"
 
 INSTALLED_APPS = [
+    *(["daphne"] if "runserver" in sys.argv else []),  # which it gives the live channel; all else serves without
     # Without its autodiscover, which loads everything: the pages' process does that (urls.py), beat never.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
