@@ -70,13 +70,13 @@ def codes(n: int) -> list[str]:
     return [next(name for name in names if partition_of(f"{name}/lab".encode(), PARTITIONS) == each) for each in wanted]
 
 
-def simulator(site: str, n_motes: int) -> Any:
+def simulator(site: str, n_motes: int, anomaly_rate: float | None = None) -> Any:
     from ingestion.simulating.simulator import Simulator
     from sensors.packs import read_pack
 
     return Simulator.of(
         read_pack("indoor"), site=site, time_zone="UTC", seed=sum(site.encode()), n_motes=n_motes, is_history=True,
-        names_site=True,
+        names_site=True, anomaly_rate=anomaly_rate,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Mixture:
     n: int
     seed: int = 1
     odd: float = 0.03
+    anomaly_rate: float | None = None  # of its sensors; else as the pack has it
     kinds: Counter[str] = field(default_factory=Counter)
 
     def chunks(self) -> Iterator[Messages]:
@@ -43,11 +44,13 @@ class Mixture:
             yield chunk + waiting.pop(number, [])
         yield [message for left in waiting.values() for message in left]
 
+    def simulator(self, site: str) -> Any:
+        return simulator(site, self.n_motes, self.anomaly_rate)
+
     def _plain(self) -> Iterator[Messages]:
         span = timedelta(seconds=30 * self.n / (len(self.sites) * self.n_motes) * 1.2 + 3600)
         sources = [
-            history_chunks(simulator(site, self.n_motes), self.start, self.start + span, chunk=CHUNK)
-            for site in self.sites
+            history_chunks(self.simulator(site), self.start, self.start + span, chunk=CHUNK) for site in self.sites
         ]
         left = self.n
         for parts in zip(*sources, strict=False):

@@ -19,7 +19,6 @@ import boto3
 import polars as pl
 import psycopg
 
-from bench._fleet import simulator
 from bench._mixture import Mixture
 from ingestion.simulating.simulation import tell_truth
 from ingestion.streams.kafka import KafkaStream
@@ -127,7 +126,7 @@ def flow(stack: Stack, mixture: Mixture, rate: float, stop: threading.Event | No
     """Sends it at a rate, all of it or until it is told to stop, the truth about its faults first."""
     labels = KafkaStream(stack.environment["KAFKA_LABELS_TOPIC"], stack.environment["KAFKA_BOOTSTRAP_SERVERS"])
     for site in mixture.sites:
-        told = simulator(site, mixture.n_motes), micros(mixture.start), micros(mixture.start + timedelta(days=1))
+        told = mixture.simulator(site), micros(mixture.start), micros(mixture.start + timedelta(days=1))
         tell_truth(*told, labels=labels, site=site)
     labels.close()
     readings, began, n = stream(stack), time.monotonic(), 0

@@ -47,6 +47,9 @@ def main() -> None:
     parser.add_argument("--late", type=int, default=0, help="so many of them join under load, after the first kill")
     parser.add_argument("--rate", type=float, default=1_300.0, help="messages a second while it is being killed")
     parser.add_argument("--motes", type=int, default=42, help="at each of the four sites")
+    parser.add_argument(
+        "--anomaly-rate", type=float, help="of the sensors; a short run needs more for events"
+    )
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name:
@@ -58,7 +61,10 @@ def main() -> None:
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     sites = _fleet.codes(4)
     span = timedelta(seconds=30 * options.readings / (4 * options.motes)) * 1.1 + timedelta(hours=2)
-    mixture = Mixture(sites, options.motes, _servers.day_before(span), options.readings, options.seed)
+    mixture = Mixture(
+        sites, options.motes, _servers.day_before(span), options.readings, options.seed,
+        anomaly_rate=options.anomaly_rate,
+    )  # fmt: skip
     with _servers.sieis(folder / "killed", **OFTEN) as killed, _servers.sieis(folder / "spared") as spared:
         _servers.fill(killed, 4, options.motes, mixture.start)
         _servers.copy(killed, spared)

@@ -12,8 +12,9 @@ pytestmark = pytest.mark.service
 def test_consumers_killed_at_random_moments_leave_what_an_unharmed_one_leaves() -> None:
     # Two share the partitions; after the first kill they are three, and come and go under load.
     order = ("--kills", "3", "--seed", "3", "--consumers", "3", "--late", "1")
+    faulty = ("--anomaly-rate", "0.3")  # so that there are alerts to be compared
 
-    told = run("kill", *order, "--readings", "7000", "--motes", "8", "--rate", "350")
+    told = run("kill", *order, *faulty, "--readings", "7000", "--motes", "8", "--rate", "350")
 
     assert told["different"] == {}, told
     assert (told["lost"], told["twice"]) == (0, 0)
