@@ -47,9 +47,7 @@ def main() -> None:
     parser.add_argument("--late", type=int, default=0, help="so many of them join under load, after the first kill")
     parser.add_argument("--rate", type=float, default=1_300.0, help="messages a second while it is being killed")
     parser.add_argument("--motes", type=int, default=42, help="at each of the four sites")
-    parser.add_argument(
-        "--anomaly-rate", type=float, help="of the sensors; a short run needs more for events"
-    )
+    parser.add_argument("--anomaly-rate", type=float, help="of the sensors; a short run needs more for events")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name:
