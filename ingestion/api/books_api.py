@@ -144,6 +144,7 @@ class ReconciliationPages(LimitOffsetPagination):
     max_limit = 100
 
 
+@extend_schema(tags=["books"])
 class Reconciliations(ListAPIView[Reconciliation]):
     """Reconciliations, the newest first; POST asks for one. 409 while another of its kind is unfinished."""
 
@@ -151,12 +152,7 @@ class Reconciliations(ListAPIView[Reconciliation]):
     pagination_class = ReconciliationPages
     queryset = RECONCILIATIONS
 
-    @extend_schema(tags=["books"])
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        Query.asked_in(request)
-        return super().get(request, *args, **kwargs)
-
-    @extend_schema(tags=["books"], request=ReconciliationIn, responses={202: ReconciliationAskedOut})
+    @extend_schema(request=ReconciliationIn, responses={202: ReconciliationAskedOut})
     def post(self, request: Request) -> Response:
         given = ReconciliationIn(data=request.data)
         given.is_valid(raise_exception=True)

@@ -27,7 +27,7 @@ from ingestion.models import ImportJob
 from ingestion.pages.import_page import packs
 from sensors.problems import Conflict
 from sensors.roles import CanEngineer, CanView, person
-from sensors.serializers import Body, Instant, Query
+from sensors.serializers import Body, Instant
 from sensors.tables.times import ORDERS
 
 JOBS = ImportJob.objects.select_related("who")
@@ -76,6 +76,7 @@ class ImportPages(LimitOffsetPagination):
     max_limit = 500
 
 
+@extend_schema(tags=["imports"])
 class Imports(ListAPIView[ImportJob]):
     """Imports of history, the newest first; POST brings files and answers what would become of them."""
 
@@ -87,12 +88,7 @@ class Imports(ListAPIView[ImportJob]):
     def get_permissions(self) -> list[BasePermission]:
         return [CanEngineer() if self.request.method == "POST" else CanView()]
 
-    @extend_schema(tags=["imports"])
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        Query.asked_in(request)
-        return super().get(request, *args, **kwargs)
-
-    @extend_schema(tags=["imports"], request={"multipart/form-data": ImportIn}, responses={201: ImportOut})
+    @extend_schema(request={"multipart/form-data": ImportIn}, responses={201: ImportOut})
     def post(self, request: Request) -> Response:
         given = ImportIn(data=request.data)
         given.is_valid(raise_exception=True)

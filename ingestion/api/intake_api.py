@@ -24,7 +24,7 @@ from sensors.models import Mote, Site
 from sensors.problems import Conflict, Unavailable
 from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, person
-from sensors.serializers import Body, Instant, Query
+from sensors.serializers import Body, Instant
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 LONGEST_KEY = 200
@@ -144,10 +144,6 @@ class DeviceKeys(ListAPIView[DeviceKey]):
     queryset = DeviceKey.objects.select_related("site", "mote", "made_by")
     pagination_class = None
     permission_classes = (CanEngineer,)
-
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        Query.asked_in(request)
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(request=DeviceKeyIn, responses={201: NewKeyOut})
     def post(self, request: Request) -> Response:
