@@ -87,7 +87,8 @@ def forecasts(metrics: Mapping[str, Any]) -> str:
 
 def forecasts_of_channel(found: Mapping[str, Any]) -> str:
     untried = "".join(f"; {name} was not tried: {why}" for name, why in found["not_tried"].items())
-    return f"{_models(found['models'])}; {_figures(found)}{untried}"
+    left_out = "".join(f"; {n} not forecast: {why}" for why, n in found.get("left_out", {}).items())
+    return f"{_models(found['models'])}; {_figures(found)}{untried}{left_out}"
 
 
 def forecasts_before(metrics: Mapping[str, Any]) -> str:

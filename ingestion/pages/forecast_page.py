@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -17,8 +18,10 @@ from ingestion import words
 from mlops.forecasts import fleet_risks, record
 from mlops.forecasts.fleet_risks import FleetRisk
 from mlops.forecasts.issued_models import IssuedForecast
+from mlops.forecasts.learnt import series_name
 from mlops.forecasts.machine_stages import stage_times
 from mlops.forecasts.record import Came
+from mlops.forecasts.serving import Refusal, forecasts_of
 from mlops.models import Kind, ModelVersion, TrainingJob
 from sensors.fleet import Fleet, MoteRef
 from sensors.readings import Channel, Floats, micros
@@ -28,6 +31,7 @@ from sensors.stores import HotStore, StoreUnavailable, hot
 
 DAY = timedelta(days=1)
 ROWS = 24  # of a table behind a chart
+NAIVE = {"naive": "the last value, which no model beat", "seasonal_naive": "the season before, which no model beat"}
 MARGIN = timedelta(hours=1)  # a clock that is ahead
 
 
@@ -57,8 +61,9 @@ class MoteRow:
 
 @dataclass(frozen=True)
 class Fan:
-    """How a channel goes on."""
+    """How a channel of a mote goes on."""
 
+    mote: MoteRef
     channel: Channel
     forecast: IssuedForecast
     risks: Sequence[FleetRisk]
@@ -66,6 +71,15 @@ class Fan:
     past: list[tuple[float, float | None]]  # milliseconds, value
     earlier: IssuedForecast | None
     came: Floats  # at the steps of the earlier one
+
+    @property
+    def by(self) -> str:
+        """The member that its version chose for it; empty where that version is gone."""
+        of_series = KeyTransform(series_name(f"{self.mote.site}/{self.mote.code}", self.channel.code),
+                                 KeyTransform("series", "metrics"))  # fmt: skip
+        made = ModelVersion.every.filter(name=self.forecast.version)
+        member = made.values_list(KeyTextTransform("model", of_series), flat=True).first() or ""
+        return NAIVE.get(member, member)
 
     @property
     def worst(self) -> FleetRisk | None:
@@ -137,11 +151,19 @@ def fans(mote: MoteRef, risks: Sequence[FleetRisk], *, fleet: Fleet, store: HotS
     came = record.came_between(profile, [mote.id], min(starts), now + MARGIN, store)
     records = record.track_records([(mote.id, code) for code in last])
     found = [
-        _fan(known[code], row, [one for one in risks if one.mote == mote and one.channel.code == code],
+        _fan(mote, known[code], row, [one for one in risks if one.mote == mote and one.channel.code == code],
              records[mote.id, code], earlier[code], came)
         for code, row in last.items()
     ]  # fmt: skip
     return sorted(found, key=lambda one: risks.index(one.worst) if one.worst else len(risks))
+
+
+def unsaid(mote: MoteRef, found: Sequence[Fan], *, fleet: Fleet, now: datetime) -> list[str]:
+    """Why a mote's other channels have no forecast. StoreUnavailable."""
+    told = {one.channel.code for one in found}
+    rest = [one.code for one in fleet.profiles[mote.profile].channels if one.formula is None and one.code not in told]
+    answers = forecasts_of([mote], rest, now=now) if rest else []
+    return [one.reason for one in answers if isinstance(one, Refusal)]
 
 
 def _a_day_before(row: IssuedForecast) -> IssuedForecast | None:
@@ -152,7 +174,7 @@ def _a_day_before(row: IssuedForecast) -> IssuedForecast | None:
 
 
 def _fan(
-    channel: Channel, row: IssuedForecast, risks: Sequence[FleetRisk], kept: record.TrackRecord,
+    mote: MoteRef, channel: Channel, row: IssuedForecast, risks: Sequence[FleetRisk], kept: record.TrackRecord,
     earlier: IssuedForecast | None, came: Came,
 ) -> Fan:  # fmt: skip
     n = row.rows.shape[1]
@@ -164,7 +186,7 @@ def _fan(
     at = micros(start) / 1000 + np.arange(len(means)) * row.step_s * 1000
     past = [(x, None if y != y else round(y, 4)) for x, y in zip(at.tolist(), means.tolist(), strict=True)]
     outcome = came.outcome(earlier)[1] if earlier else np.zeros(0)
-    return Fan(channel, row, risks, kept, past, earlier, outcome)
+    return Fan(mote, channel, row, risks, kept, past, earlier, outcome)
 
 
 # ---- the page -----------------------------------------------------------------------------------------------
@@ -176,15 +198,20 @@ def forecast(request: HttpRequest) -> HttpResponse:
     fleet, now = current_fleet(), timezone.now()
     risks = fleet_risks.fleet_risks(fleet)
     rows = _rows(fleet, risks, request.GET)
-    chosen = next((row.mote for row in rows if row.is_chosen), None)
+    row, asked = next((row for row in rows if row.is_chosen), None), request.GET.get("mote", "")
+    chosen = row.mote if row else None
     found: list[Fan] = []
+    refused: list[str] = []
     fault: StoreUnavailable | None = None
     try:
-        found = fans(chosen, risks, fleet=fleet, store=hot(), now=now) if chosen else []
+        if chosen:
+            found = fans(chosen, risks, fleet=fleet, store=hot(), now=now)
+            refused = unsaid(chosen, found, fleet=fleet, now=now)
     except StoreUnavailable as away:
         fault = away
     shown = {
-        "rows": rows, "chosen": chosen, "fans": found, "store_fault": fault,
+        "rows": rows, "chosen": chosen, "fans": found, "refused": refused, "store_fault": fault,
+        "unknown": asked if row and asked not in ("", row.key) else "",
         "counts": {name: sum(row.level == name for row in rows) for name in ("beyond", "high", "medium", "low")},
         "issued_at": max((one.forecast.issued_at for one in found), default=None),
         "serving": ModelVersion.every.filter(kind=Kind.FORECAST, stage=ModelVersion.Stage.PRODUCTION).exists(),
@@ -198,11 +225,14 @@ def forecast(request: HttpRequest) -> HttpResponse:
 
 
 def _rows(fleet: Fleet, risks: Sequence[FleetRisk], asked: Mapping[str, str]) -> list[MoteRow]:
-    """The motes that have a forecast, the worst first; chosen is who was asked for, else the first."""
+    """The motes of the profiles that are forecast, the worst first; chosen is who was asked for, else the first."""
     worst: dict[int, FleetRisk | None] = {}
     for one in risks:
         worst.setdefault(one.mote.id, one)
-    for mote in IssuedForecast.objects.order_by("mote").values_list("mote", flat=True).distinct():
+    foretold = set(IssuedForecast.objects.order_by("mote").values_list("mote", flat=True).distinct())
+    profiles = {fleet.by_id[mote].profile for mote in foretold if mote in fleet.by_id}
+    silent = [one.id for one in fleet.motes if one.profile in profiles and one.state == "active" and not one.is_probe]
+    for mote in [*sorted(foretold), *silent]:
         worst.setdefault(mote, None)
     motes = [fleet.by_id[mote] for mote in worst if mote in fleet.by_id and not fleet.by_id[mote].is_retired]
     keys = [f"{mote.site}/{mote.code}" for mote in motes]

@@ -5,7 +5,7 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from mlops.classifying import Profiled
@@ -35,6 +35,12 @@ class FittedForecasts:
 
     own_onset = None  # a forecast knows no surprise
     calibration: Any = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)  # by series, why it has no forecast
+
+    def __setstate__(self, state: list[Any]) -> None:
+        """What an earlier release has pickled names none that was left out."""
+        for one, value in zip(fields(self), [*state, {}], strict=False):
+            object.__setattr__(self, one.name, value)
 
     def numbered(self, number: int) -> FittedForecasts:
         return replace(self, number=number)
@@ -52,7 +58,8 @@ class FittedForecasts:
             raise CannotForecast(f"it has not learnt channel “{channel}”; it knows {', '.join(self.fits)}")
         chosen = self.chosen.get(series_name(mote, channel))
         if chosen is None:
-            raise CannotForecast("the mote had too few clean readings of it when the version was made; train again")
+            why = self.left_out.get(series_name(mote, channel), "the mote was not there")
+            raise CannotForecast(f"when the version was made, {why}. Train again, or wait for the week's training")
         if member and member not in fits:
             raise CannotForecast(
                 f"the version has not learnt by “{member}”; it has {', '.join(fits)}. Train with --model {member}"

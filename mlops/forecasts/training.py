@@ -21,6 +21,7 @@ from mlops.forecasting.fitting import MOST_STEPS
 from mlops.forecasting.intervals import REMEMBERED
 from mlops.forecasting.measuring import Figures, score
 from mlops.forecasting.members import DEFAULT, MEMBERS, NAIVES
+from mlops.forecasting.seasons import CYCLES
 from mlops.forecasts.learnt import FittedForecasts
 from mlops.forecasts.recent import gridded, panel_of_grid
 from mlops.history import History, TooLittleData
@@ -69,16 +70,16 @@ def learn(
         tell(0.3 + 0.6 * place / len(parts), f"Learning {part.channel} by {', '.join(names)}, {horizon} steps ahead")
         held.append(replace(part, results=tuple(tried(part.panel, part.n_train, part.n_validate, horizon, names))))
     _refuse_unlearnt(asked.model, held)
-    chosen = {series: name for part in held for series, name in _chosen(part).items()}
+    chosen, left_out = _chosen(held)
     learnt = FittedForecasts(
         profile=Profiled(profile.code, profile.version), features=tuple(channels), step_s=step, horizon=horizon,
         parameters={
             "seed": asked.seed, "step_s": step, "horizon": horizon, "models": names, "model": asked.model,
             "horizon_h": asked.horizon_h,
         },
-        fits={part.channel: _remembering(part) for part in held}, chosen=chosen,
+        fits={part.channel: _remembering(part) for part in held}, chosen=chosen, left_out=left_out,
     )  # fmt: skip
-    return learnt, held, figures(held, chosen)
+    return learnt, held, figures(held, chosen, left_out)
 
 
 def _refuse_unlearnt(model: str, held: Sequence[Held]) -> None:
@@ -132,15 +133,35 @@ def _n_held(part: Held, horizon: int) -> float:
     return max(n) / horizon
 
 
-def _chosen(part: Held) -> dict[str, str]:
-    """A series of which nothing could be measured has no forecast."""
-    found = {}
-    for series in part.panel.names:
-        try:
-            found[series] = best([one for one in part.results if one.figures], series)
-        except CannotForecast:
-            continue
-    return found
+def _chosen(held: Sequence[Held]) -> tuple[dict[str, str], dict[str, str]]:
+    """By series the member that forecasts it, or why none does. Raises TooLittleData where none has any."""
+    chosen, left_out = {}, {}
+    for part in held:
+        results, too_short = [one for one in part.results if one.figures], _too_short(part)
+        for series in part.panel.names:
+            try:
+                name = best(results, series)
+            except CannotForecast:
+                left_out[series] = "too few clean readings were there to hold a forecast to"
+                continue
+            if name in NAIVES and too_short:
+                left_out[series] = too_short
+            else:
+                chosen[series] = name
+    if not chosen:
+        raise TooLittleData(f"no channel of a mote can be forecast: {'; '.join(sorted(set(left_out.values())))}")
+    return chosen, left_out
+
+
+def _too_short(part: Held) -> str:
+    """Why nobody can say that a channel stays as it is, where nothing beat that: it may follow a day not seen twice."""
+    learnt, there = (n * part.panel.step / DAY_US for n in (part.n_train, len(part.panel)))
+    if learnt >= CYCLES or part.panel.step * CYCLES > DAY_US:
+        return ""
+    return (
+        f"nothing beat saying that the last value stays, and {learnt:.1f} days to learn from are too few to know the "
+        f"course of a day; enough with {CYCLES / SHARES[0]:.0f} days of readings, {there:.1f} were there"
+    )
 
 
 def _remembering(part: Held) -> dict[str, Fitted]:
@@ -170,7 +191,7 @@ def parts(held: Sequence[Held]) -> dict[str, Any]:
 # ---- figures --------------------------------------------------------------------------------------------------
 
 
-def figures(held: Sequence[Held], chosen: Mapping[str, str]) -> dict[str, Any]:
+def figures(held: Sequence[Held], chosen: Mapping[str, str], left_out: Mapping[str, str]) -> dict[str, Any]:
     """On the held-out days: means over all series of what was chosen for each; by channel, and by series."""
     series = {name: _series(part, name, chosen[name]) for part in held for name in part.panel.names if name in chosen}
     channels = {
@@ -178,6 +199,7 @@ def figures(held: Sequence[Held], chosen: Mapping[str, str]) -> dict[str, Any]:
         | {
             "models": dict(Counter(chosen[name] for name in part.panel.names if name in chosen)),
             "not_tried": {one.name: one.why for one in part.results if one.why},
+            "left_out": dict(Counter(left_out[name] for name in part.panel.names if name in left_out)),
         }
         for part in held
     }

@@ -7,14 +7,11 @@ import pytest
 from mlops import registry
 from mlops.forecasts.learnt import FittedForecasts
 from mlops.forecasts.training import learn
-from mlops.history import History
 from mlops.models import ModelVersion
 from mlops.parameters import Parameters
-from sensors.fleet import Fleet, MoteRef
 from sensors.models import Mote, Profile
-from sensors.readings import concat
 from tests.conftest import NOON
-from tests.mlops.forecasts.world import FIGURES, install, rooms, said_by
+from tests.mlops.forecasts.world import FIGURES, install, past_of, said_by
 
 NAMES = ("7", "8")
 
@@ -22,15 +19,7 @@ NAMES = ("7", "8")
 @pytest.fixture(scope="session")
 def learnt() -> FittedForecasts:
     """Three hours ahead, by what the rooms said in five days."""
-    profile = rooms()
-    motes = tuple(MoteRef(n, code, "main", "lab", "indoor", "UTC", "active") for n, code in enumerate(NAMES, 1))
-    batch = concat(said_by([1, 2]))
-    order = batch.at.argsort(kind="stable")
-    batch = batch.take(order)
-    n = len(batch)
-    parts = [batch.take(slice(int(n * a), int(n * b))) for a, b in ((0.0, 0.6), (0.6, 0.8), (0.8, 1.0))]
-    past = History(*parts, n_found=n, left_out={}, lake_version=0, content_hash="")
-    fleet = Fleet(1, motes, {"indoor": profile}, "main")
+    past, fleet = past_of(said_by([1, 2]), NAMES)
     forecasts, _, _ = learn(past, Parameters(horizon_h=3.0), fleet=fleet, tell=lambda progress, words: None)
     return forecasts
 

@@ -59,6 +59,15 @@ def test_a_mote_that_was_asked_for_is_the_one_that_is_shown(foretold, charlie_cl
     assert '<a href="/motes/main/8/">Mote 8</a>' in page
 
 
+def test_channels_without_a_forecast_are_named_with_the_reason_and_a_mote_that_is_not_there_as_well(
+    foretold, charlie_client
+):
+    page = charlie_client.get("/forecast/?mote=main/99").content.decode()
+
+    assert "No mote <strong>main/99</strong> is forecast here" in page
+    assert "No forecast version serves profile indoor yet; train one: manage.py train --profile indoor" in page
+
+
 def test_without_a_forecast_the_page_says_what_to_do(charlie_client):
     install_fleet()
 

@@ -17,12 +17,17 @@ from django.test import override_settings
 from mlops import registry, retraining, training, training_jobs
 from mlops.forecasting import CannotForecast
 from mlops.forecasts.serving import Foreteller, Refusal, forecasts_of
+from mlops.forecasts.training import learn
 from mlops.history import TooLittleData
 from mlops.models import Kind, ModelVersion
+from mlops.parameters import Parameters
+from mlops.reports import forecasts_of_channel
 from sensors.models import Mote, Profile
+from sensors.readings import micros
 from sensors.registry import current_fleet
+from tests.builders import batch
 from tests.conftest import NOON
-from tests.mlops.forecasts.world import FIGURES, install, trained
+from tests.mlops.forecasts.world import FIGURES, START, STEP_S, install, measured, past_of, rooms, trained
 from tests.people import *  # noqa: F403
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +69,16 @@ def test_what_an_earlier_release_has_learnt_is_refused_with_the_command_that_mak
 
     with pytest.raises(registry.LibraryChanged, match=r"window\); refit it with manage\.py train .* --kind forecast"):
         registry.load(version)
+
+
+def test_what_a_release_has_learnt_that_named_none_left_out_forecasts_as_before(learnt):
+    earlier = learnt.__new__(type(learnt))
+
+    earlier.__setstate__(learnt.__getstate__()[:-1])
+
+    assert earlier == learnt
+    with pytest.raises(CannotForecast, match="the mote was not there"):
+        earlier.fitted_for("main/9", "temperature")
 
 
 def test_nothing_answers_for_a_profile_without_a_version_and_the_command_is_named():
@@ -127,6 +142,20 @@ def test_two_days_are_too_few_and_the_job_says_so(fleet_of_rooms):
     job.refresh_from_db()
     assert job.status == "failed"
     assert "48.0 hours of clean readings are too few for a forecast" in job.message
+
+
+def test_a_channel_of_which_nothing_beats_the_last_value_waits_until_two_days_can_be_learnt_from():
+    """Of three days 40 in 100 are learnt from: whether a day comes back nobody has seen."""
+    values = measured(np.random.default_rng(7), days=3.0)
+    values[:, 1] = 45.0 + np.cumsum(np.random.default_rng(5).normal(0.0, 0.3, len(values)))
+    past, fleet = past_of([batch(rooms(), values, mote=1, start_us=micros(START), step_s=STEP_S)], ["7"])
+
+    learnt, _, card = learn(past, Parameters(horizon_h=1.0), fleet=fleet, tell=lambda progress, words: None)
+
+    assert learnt.fitted_for("main/7", "temperature").name == "linear"
+    with pytest.raises(CannotForecast, match=r"the course of a day; enough with 5 days of readings, 3\.0 were"):
+        learnt.fitted_for("main/7", "humidity")
+    assert "1 not forecast: nothing beat saying that" in forecasts_of_channel(card["channels"]["humidity"])
 
 
 def test_a_member_that_learns_nothing_is_not_replaced_by_another(fleet_of_rooms, monkeypatch):

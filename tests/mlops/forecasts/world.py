@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 
 from mlops import training, training_jobs
+from mlops.history import History
 from mlops.models import Kind, ModelVersion
+from sensors.fleet import Fleet, MoteRef
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.readings import Batch, Profile, concat, micros
@@ -46,6 +48,17 @@ def said_by(motes: Sequence[int]) -> list[Batch]:
     return [
         builders.batch(rooms(), measured(random), mote=mote, start_us=micros(START), step_s=STEP_S) for mote in motes
     ]
+
+
+def past_of(said: Sequence[Batch], codes: Sequence[str]) -> tuple[History, Fleet]:
+    """What motes 1, 2, … said, as a training finds it."""
+    motes = tuple(MoteRef(n, code, "main", "lab", "indoor", "UTC", "active") for n, code in enumerate(codes, 1))
+    batch = concat(said)
+    batch = batch.take(batch.at.argsort(kind="stable"))
+    n = len(batch)
+    parts = [batch.take(slice(int(n * a), int(n * b))) for a, b in ((0.0, 0.6), (0.6, 0.8), (0.8, 1.0))]
+    past = History(*parts, n_found=n, left_out={}, lake_version=0, content_hash="")
+    return past, Fleet(1, motes, {"indoor": rooms()}, "main")
 
 
 def install(motes: tuple[str, ...] = ("7", "8")) -> list[Mote]:
