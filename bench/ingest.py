@@ -4,7 +4,8 @@
 
 Measured: Kafka → decode → judge → detect with a trained model → InfluxDB → lake on MinIO → checkpoint → announce by
 Redis, on simulated indoor readings with their faults. The yardstick consumes the same messages with confluent-kafka and
-touches each payload, before and after. --linear asks the same of 42, 420, 4,200 and 42,000 motes.
+touches each payload, before and after. Every mote is met first, in a round of its own whose cost is told by itself.
+--linear asks the same of 42, 420, 4,200 and 42,000 motes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,26 @@ from tests.stack import ROOT, last_json
 
 SIZES = (42, 420, 4_200, 42_000)
 SPAN_S = 30.0  # between two readings of a mote
+PART = 20_000  # messages in one append
 # A model of a single day takes the other days of a week for faults: alerts would be measured instead of the path.
 LEARNS = timedelta(days=7)
 # The others run beside these: "detect" in the engine's thread, "lake" and "snapshot" in that of saves.
 OWN_THREAD = ("poll", "decode", "judge", "wait for the engine", "store", "alert", "gather", "checkpoint")
+
+Message = tuple[bytes, bytes]  # and its key
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a run took from its partitions on: by the clock, of the processor by process, by step."""
+
+    start_s: float  # until then: the fleet read, the states restored
+    seconds: float
+    cpu_s: dict[str, float]
+    steps: dict[str, float]
+
+    def cpu_us(self, n: int) -> dict[str, float]:
+        return {name: round(1e6 * value / n, 1) for name, value in self.cpu_s.items()}
 
 
 def main() -> None:
@@ -64,6 +83,8 @@ def linear(options: argparse.Namespace) -> dict[str, Any]:
         "least_to_most_cpu": round(min(cpu) / max(cpu), 2),
         "lost": sum(one["lost"] for one in told.values()),
         "duplicated": sum(one["duplicated"] for one in told.values()),
+        "cpu_us_per_mote_first_seen": {n: one["cpu_us_per_mote_first_seen"] for n, one in told.items()},
+        "start_s": {n: one["start_s"] for n, one in told.items()},
         "by_step": {n: one["by_step"] for n, one in told.items()},
     }
 
@@ -78,32 +99,25 @@ def _of_size(n_motes: int, options: argparse.Namespace) -> Any:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     from django.core.management import call_command
 
-    from ingestion.running import build_runner
     from ingestion.streams import stream
     from sensors import registry
 
-    span = timedelta(seconds=options.readings / options.motes * SPAN_S) * 1.2 + timedelta(hours=2)
+    span = timedelta(seconds=(options.readings / options.motes + 1) * SPAN_S) * 1.2 + timedelta(hours=2)
     start = _servers.day_before(span)
     call_command("migrate", verbosity=0)
     sites = _fleet.codes(1)
     engine = _fleet.make(sites, options.motes, start, learns=LEARNS)
-    source = stream()
-    warm = _send(source, sites[0], options, start)
-    raw = [_consuming(source, options.readings)]
+    source, said = stream(), _said(sites[0], options, start)
+    warm = _send(source, said, options.motes)
     for batch in _fleet.decoded(warm, registry.current_fleet()):
         engine.step(engine.start(), batch)  # compiled kernels are loaded once a process; that is no part of a rate
-    runner = build_runner()
-    servers = footprint.listening()
-    served = {name: footprint.cpu_s(pids) for name, pids in servers.items()}
-    began, worked = time.perf_counter(), time.process_time()
-    runner.run(threading.Event(), until_end=True)
-    seconds, cpu = time.perf_counter() - began, time.process_time() - worked
-    served = {name: footprint.cpu_s(pids) - served[name] for name, pids in servers.items()}
+    met = _run()
+    _send(source, said, options.readings)
+    raw = [_consuming(source, options.readings)]
+    ran = _run()
     raw.append(_consuming(source, options.readings))
-    steps: dict[str, float] = runner.seconds | runner.pipeline.seconds
-    steps["the rest of the path's own thread"] = seconds - sum(steps[name] for name in OWN_THREAD)
-    rate, yardstick = options.readings / seconds, statistics.median(raw)
-    lost, duplicated = _accounts(options.readings)
+    rate, yardstick = options.readings / ran.seconds, statistics.median(raw)
+    lost, duplicated = _accounts(options.motes + options.readings)
     return {
         "readings": options.readings,
         "motes": options.motes,
@@ -113,36 +127,61 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "ratio_to_raw_consume": round(rate / yardstick, 3),
         "lost": lost,
         "duplicated": duplicated,
-        "by_step": {name: round(value, 2) for name, value in sorted(steps.items(), key=lambda step: -step[1])},
-        "seconds": round(seconds, 1),
-        "cpu_s": round(cpu, 1),
+        "by_step": {name: round(value, 2) for name, value in sorted(ran.steps.items(), key=lambda step: -step[1])},
+        "seconds": round(ran.seconds, 1),
+        "start_s": round(ran.start_s, 1),
+        "cpu_s": round(ran.cpu_s["sieis"], 1),
         # Others may use the servers, too; then this is more than what the path made them do.
-        "cpu_us_per_reading": {
-            name: round(1e6 * value / options.readings, 1) for name, value in ({"sieis": cpu} | served).items()
-        },
+        "cpu_us_per_reading": ran.cpu_us(options.readings),
+        "cpu_us_per_mote_first_seen": met.cpu_us(options.motes),
     }
 
 
-def _send(source: Any, site: str, options: argparse.Namespace, start: datetime) -> list[bytes]:
-    """Fills the topic; answers some of the messages."""
-    n = 0
+def _run() -> Ran:
+    """Reads all there is, with a runner of its own."""
+    from ingestion.running import build_runner
+
+    servers = footprint.listening()
+    runner = build_runner()
+    marks: list[tuple[float, dict[str, float], dict[str, float]]] = []
+
+    def mark() -> None:
+        spent = {"sieis": time.process_time()} | {name: footprint.cpu_s(pids) for name, pids in servers.items()}
+        marks.append((time.perf_counter(), spent, runner.seconds))
+
+    def progress(n_readings: int) -> None:
+        if runner.claims and not marks:
+            mark()
+
+    began = time.perf_counter()
+    runner.run(threading.Event(), until_end=True, progress=progress)
+    mark()
+    (start, spent, steps), (end, spent_then, steps_then) = marks
+    steps = {name: value - steps[name] for name, value in steps_then.items()}
+    steps["the rest of the path's own thread"] = end - start - sum(steps[name] for name in OWN_THREAD)
+    cpu = {name: value - spent[name] for name, value in spent_then.items()}
+    return Ran(start - began, end - start, cpu, steps)
+
+
+def _send(source: Any, said: Iterator[Message], n: int) -> list[bytes]:
+    """Fills the topic with the next n messages; answers some of them."""
     some: list[bytes] = []
-    for values, keys in _said(site, options, start):
-        values, keys = values[: options.readings - n], keys[: options.readings - n]
+    left = n
+    while left and (part := list(islice(said, min(left, PART)))):
+        values, keys = map(list, zip(*part, strict=True))
         source.append(values, keys)
-        n, some = n + len(values), some or values[:2_000]
-        if n == options.readings:
-            break
-    assert n == options.readings, f"{n} readings were simulated, {options.readings} asked for"
+        left, some = left - len(part), some or values[:2_000]
+    assert not left, f"{n - left} readings were simulated, {n} asked for"
     return some
 
 
-def _said(site: str, options: argparse.Namespace, start: datetime) -> Iterator[tuple[list[bytes], list[bytes]]]:
+def _said(site: str, options: argparse.Namespace, start: datetime) -> Iterator[Message]:
     from django.utils import timezone
 
     from ingestion.simulating.simulation import history_chunks
 
-    return history_chunks(_fleet.simulator(site, options.motes), start, timezone.now())
+    chunks = history_chunks(_fleet.simulator(site, options.motes), start, timezone.now())
+    return chain.from_iterable(zip(values, keys, strict=True) for values, keys in chunks)
 
 
 def _consuming(source: Any, n: int) -> float:

@@ -74,7 +74,7 @@ def measure(n_readings: int, batch: int, *, has_shadow: bool = False) -> dict[st
         "readings_per_s": round(len(messages) / seconds),
         "decode_per_s": round(yardstick),
         "ratio_to_decode": round(len(messages) / seconds / yardstick, 3),
-        "by_step_s": {name: round(value, 2) for name, value in (runner.seconds | runner.pipeline.seconds).items()},
+        "by_step_s": {name: round(value, 2) for name, value in runner.seconds.items()},
         "seconds": round(seconds, 2),
         **({} if shadow is None else {"followed_meanwhile": shadow.n}),
     }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +14,7 @@ import polars as pl
 from alerts.events import EventChange
 from ingestion.ledger import Duplicate, entry_of
 from ingestion.records import Records
+from ingestion.steps import Steps
 from ingestion.wire import Decoded, Reject, Wire
 from mlops.detection import EngineState, FittedEngine, UnknownSchema
 from sensors import quality
@@ -119,9 +119,13 @@ class Pipeline:
         self.wire = wire
         self.engines = engines
         self.existing = existing
-        self.clock = clock
+        self.steps = Steps(clock, "decode", "judge", "detect")
         self.stored_until = stored_until or {}
-        self.seconds = {"decode": 0.0, "judge": 0.0, "detect": 0.0}  # each by one thread at a time
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By step."""
+        return self.steps.seconds
 
     def process(self, records: Records, states: MutableMapping[int, PartitionState]) -> Outcome:
         """The three steps after each other."""
@@ -129,12 +133,12 @@ class Pipeline:
 
     def decode(self, records: Records) -> Decoded:
         """Needs no state, so that it may run while the batch before is still detected."""
-        with self._timed("decode"):
+        with self.steps.timed("decode"):
             return self.wire.decode(records)
 
     def judge(self, decoded: Decoded, states: MutableMapping[int, PartitionState]) -> Judged:
         """Changes no state, so that it may be asked again when what it must look up is away."""
-        with self._timed("judge"):
+        with self.steps.timed("judge"):
             rejects = list(decoded.rejects)
             duplicates: list[Duplicate] = []
             batches = [self._judge(batch, rows, states, rejects, duplicates) for batch, rows in decoded.batches]
@@ -142,19 +146,13 @@ class Pipeline:
 
     def detect(self, judged: Judged, states: MutableMapping[int, PartitionState]) -> Outcome:
         """Moves the states on; asks nobody. The compiled loops let other threads run."""
-        with self._timed("detect"):
+        with self.steps.timed("detect"):
             batches, changes = [], []
             for batch in judged.batches:
                 scored, changed = self._detect(batch, states)
                 batches.append(scored)
                 changes.extend(changed)
             return Outcome([batch for batch in batches if len(batch)], changes, judged.rejects, judged.duplicates)
-
-    @contextmanager
-    def _timed(self, step: str) -> Iterator[None]:
-        began = self.clock()
-        yield
-        self.seconds[step] += self.clock() - began
 
     # ---- judge --------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from ingestion.gathering import Gathered
 from ingestion.models import StateSnapshot
 from ingestion.patience import AWAY, Patience
 from ingestion.pipeline import Parts
+from ingestion.steps import Steps
 from sensors.lake import Lake
 
 SEEN = (
@@ -48,8 +49,9 @@ class Saving:
 class Saver:
     """Writes one gathering after the other; each is complete before the next one begins."""
 
-    def __init__(self, lake: Lake, storage: Storage, *, clock: Callable[[], float], seconds: dict[str, float]) -> None:
-        self.lake, self.storage, self.clock, self.seconds = lake, storage, clock, seconds
+    def __init__(self, lake: Lake, storage: Storage, steps: Steps) -> None:
+        """Adds to the steps "lake" and "snapshot"."""
+        self.lake, self.storage, self.steps = lake, storage, steps
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="save")
 
     def shutdown(self) -> None:
@@ -86,17 +88,14 @@ class Saver:
         return [partial(self._append, name, rows, gathered, apps) for name, rows in tables.items()]
 
     def _append(self, name: str, rows: list[pl.DataFrame], gathered: Gathered, apps: Mapping[int, str]) -> None:
-        began = self.clock()
-        data = pl.concat(rows, how="diagonal")
-        self.lake.append(name, data, app_ids=apps, next_offsets=gathered.next_offsets)
-        self.seconds["lake"] += self.clock() - began
+        with self.steps.timed("lake"):
+            data = pl.concat(rows, how="diagonal")
+            self.lake.append(name, data, app_ids=apps, next_offsets=gathered.next_offsets)
 
     def _snapshots(self, gathered: Gathered, claims: Claims, states: Mapping[int, Parts], now: Any) -> Snapshots:
-        began = self.clock()
         told = {partition: (offset, states[partition]) for partition, offset in gathered.next_offsets.items()}
-        written = checkpoints.write_snapshots(claims, told, storage=self.storage, now=now)
-        self.seconds["snapshot"] += self.clock() - began
-        return written
+        with self.steps.timed("snapshot"):
+            return checkpoints.write_snapshots(claims, told, storage=self.storage, now=now)
 
 
 def note_seen(last_seen: Mapping[int, int]) -> None:

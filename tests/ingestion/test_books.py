@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from ingestion import checkpoints
 from ingestion.models import Booked, Checkpoint, LedgerHour, Quarantined, StateSnapshot
 from ingestion.reconciling import deed
-from ingestion.runner import Runner
 from ingestion.saving import Saving
+from ingestion.slow_cycle import SlowCycle
 from ingestion.streams import stream
 from sensors import registry
 from sensors.lake import lake
@@ -130,15 +130,15 @@ sent = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 20)), min_size=
 cuts = st.lists(st.sampled_from(("clean", "before lake", "before checkpoint", "reread")), min_size=1, max_size=4)
 
 
-class Dies(Runner):
-    """A runner that is killed before its slow cycle, or between the lake and the checkpoint."""
+class Dies(SlowCycle):
+    """A slow cycle that is killed before it begins, or between the lake and the checkpoint."""
 
     dies_at = ""
 
-    def _begin_save(self, *arguments: Any) -> None:
+    def begin(self, *arguments: Any) -> None:
         if self.dies_at == "before lake" and self.gathered.n_messages:
             raise KeyboardInterrupt
-        super()._begin_save(*arguments)
+        super().begin(*arguments)
 
     def _save(self, under_way: Saving) -> None:
         if self.dies_at == "before checkpoint":
@@ -192,8 +192,8 @@ def test_whatever_is_sent_and_wherever_it_is_cut_the_books_balance_and_equal_bot
 def run(path: Any, cut: str) -> None:
     if cut == "reread":
         Checkpoint.objects.all().delete()
-    path.__class__ = Dies
-    path.dies_at = cut
+    path.cycle.__class__ = Dies
+    path.cycle.dies_at = cut
     try:
         drain(path)
     except KeyboardInterrupt:

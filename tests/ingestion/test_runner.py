@@ -12,7 +12,8 @@ import pytest
 from alerts.models import Alert, Event
 from ingestion.checkpoints import Fenced
 from ingestion.models import Checkpoint, LedgerHour, Quarantined, StateSnapshot
-from ingestion.runner import Pace, Runner
+from ingestion.runner import Pace
+from ingestion.slow_cycle import SlowCycle
 from ingestion.streams import StreamClosed, stream
 from mlops.serving import Serving
 from sensors import registry
@@ -107,12 +108,12 @@ def test_dying_between_lake_and_checkpoint_leaves_nothing_twice(fleet: None, mak
     at = start_us()
     send(*[reading(at + i * 30_000_000) for i in range(4)])
 
-    class Dies(Runner):
+    class Dies(SlowCycle):
         def _save(self, *arguments: Any) -> None:
             raise KeyboardInterrupt
 
     dying = make()
-    dying.__class__ = Dies
+    dying.cycle.__class__ = Dies
     with pytest.raises(KeyboardInterrupt):
         drain(dying)
     assert Checkpoint.objects.get().next_offset == 0
@@ -214,15 +215,15 @@ def test_a_batch_of_only_garbage_moves_the_checkpoint_on(fleet: None, make: Any)
 def test_whoever_lost_the_partition_cannot_save(fleet: None, make: Any) -> None:
     send(reading(start_us()))
 
-    class Overtaken(Runner):
-        def _begin_save(self, *arguments: Any) -> None:
+    class Overtaken(SlowCycle):
+        def begin(self, *arguments: Any) -> None:
             if self.gathered.n_messages:
                 row = Checkpoint.objects.get()
                 Checkpoint.objects.filter(pk=row.pk).update(epoch=row.epoch + 1)
-            super()._begin_save(*arguments)
+            super().begin(*arguments)
 
     zombie = make()
-    zombie.__class__ = Overtaken
+    zombie.cycle.__class__ = Overtaken
     with pytest.raises(Fenced):
         drain(zombie)
 
