@@ -10,7 +10,10 @@ def main() -> None:
     from django.db import DatabaseError
 
     try:
-        execute_from_command_line(sys.argv)
+        try:
+            execute_from_command_line(sys.argv)
+        finally:
+            sys.stdout.flush()
     except ImproperlyConfigured as error:
         if os.environ.get("SIEIS_DEBUG") == "1":
             raise
@@ -20,7 +23,14 @@ def main() -> None:
             raise
         said = str(error).strip().partition("\n")[0]
         sys.exit(f"The database cannot do this: {said}. manage.py migrate makes its tables, manage.py doctor looks.")
+    except BrokenPipeError:  # whoever read the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted.\n")
+        sys.exit(130)

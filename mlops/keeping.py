@@ -148,14 +148,14 @@ def read_registry(path: Path) -> list[Found]:
             with zipfile.ZipFile(path) as packed:
                 files = {name: packed.read(name) for name in packed.namelist()}
         else:
-            file = path / REGISTRY if path.is_dir() else path
-            files = {REGISTRY: file.read_bytes()}
+            files = {REGISTRY: (path / REGISTRY if path.is_dir() else path).read_bytes()}
         entries = json.loads(files[REGISTRY])
         entries = entries.get("models", entries) if isinstance(entries, dict) else entries
         entries = [{"version": name, **one} for name, one in entries.items()] if isinstance(entries, dict) else entries
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        why = f"it has no {REGISTRY}" if isinstance(error, KeyError) or path.is_dir() else error
         raise BadRegistry(
-            f"{path} is no registry: {error}. Expected {REGISTRY}, a folder with one, or a backup."
+            f"{path} is no registry: {why}. Expected {REGISTRY}, a folder with one, or a backup."
         ) from None
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise BadRegistry(f"{path} has no list of models under “models”.")

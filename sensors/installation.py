@@ -169,7 +169,7 @@ def _add_version(pack: Pack, wanted: readings.Profile, profile: Profile, number:
     return version
 
 
-def _slug_or_refusal(code: str) -> None:
+def refuse_bad_site(code: str) -> None:
     try:
         validate_slug(code)
     except ValidationError:
@@ -181,7 +181,7 @@ def _install_site(code: str, time_zone: str, done: Installed) -> Site:
     if site is None:
         valid_time_zone(time_zone)
         site = Site(code=code, label=code.replace("-", " ").capitalize(), time_zone=time_zone)
-        _slug_or_refusal(code)
+        refuse_bad_site(code)
         site.full_clean()
         site.save()
         done.created.append(f"site {code} in {time_zone}")

@@ -16,6 +16,7 @@ from django.core.management.base import CommandError
 from sensors.tables.times import ORDERS
 
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+LONGEST_S = 366 * UNITS["d"]  # so that rows numbered by it end before the calendar does
 
 
 def seconds(text: str) -> float:
@@ -25,9 +26,10 @@ def seconds(text: str) -> float:
     (300.0, 0.5)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d|)", text.strip())
-    if match is None or not float(match[1]) > 0:
-        raise ArgumentTypeError(f"“{text}” is no interval; expected such as 1s, 30s, 5min or 1h")
-    return float(match[1]) * UNITS[match[2]]
+    length_s = float(match[1]) * UNITS[match[2]] if match else 0.0
+    if not 0 < length_s <= LONGEST_S:
+        raise ArgumentTypeError(f"“{text}” is no interval; expected such as 1s, 30s, 5min or 1h, and at most 366d")
+    return length_s
 
 
 def instant(text: str) -> datetime:
@@ -74,9 +76,15 @@ def of_file(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def refuse_unwritable(paths: Iterable[Path | None]) -> None:
-    """Before the work, not after it."""
+def refuse_unwritable(paths: Iterable[Path | None], *, read: Path) -> None:
+    """Before the work, not after it. What is `read` is never written over, nor one result over another."""
+    taken = {read.resolve()}
     for path in filter(None, paths):
+        if path.resolve() in taken:
+            raise CommandError(
+                f"{path} would be written over what is read, or twice: give each result a name of its own"
+            )
+        taken.add(path.resolve())
         if not path.parent.is_dir():
             raise CommandError(f"{path} cannot be written: there is no folder {path.parent}")
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):

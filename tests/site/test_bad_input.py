@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +36,9 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
         ("HERE/good.csv", "--train-fraction", "7"), ("HERE/good.csv", "--start", "yesterdayish"),
         ("HERE/good.csv", "--time", "nocolumn"), ("HERE/good.csv", "--values", "nocolumn"),
         ("HERE/good.csv", "--time", "at", "--out", "HERE/nofolder/out.csv"),
+        ("HERE/one.csv", "--out", "HERE/./one.csv"), ("HERE/good.csv", "--html", "HERE/same", "--out", "HERE/same"),
+        ("HERE/folder",), ("HERE/empty.csv",), ("HERE/good.csv", "--detector", "nosuch"),
+        ("HERE/good.csv", "--interval", "99999999d"),
     ],
     "device_key": [("make", "gateway", "--site", "nosuch"), ("make", "gateway", "--mote", "99"), ("revoke", "nosuch")],
     "doctor": [("--nonsense",)],
@@ -45,8 +50,10 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
         ("HERE/good.csv", "--time", "at", "--model", "transformer"), ("HERE/good.csv", "--interval", "-5"),
         ("HERE/good.csv", "--time", "at", "--train-rows", "-2"),
         ("HERE/good.csv", "--time", "at", "--out", "HERE/nofolder/out.parquet"),
+        ("HERE/one.csv", "--out", "HERE/one.csv"), ("HERE/folder",), ("HERE/empty.csv",),
     ],
-    "grade_sensors": [("--profile", "nosuch"), ("--site", "nosuch"), ("--days", "-2"), ("--days", "many")],
+    "grade_sensors": [("--profile", "nosuch"), ("--site", "nosuch"), ("--days", "-2"), ("--days", "many"),
+                      ("--days", "nan"), ("--days", "1e300")],
     "import_motes": [("HERE/nosuch.csv",), ("HERE/text.csv",), ("HERE/broken.parquet",)],
     "import_readings": [
         ("HERE/nosuch.csv", "--pack", "indoor"), ("HERE/good.csv", "--pack", "nosuch"),
@@ -54,14 +61,15 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
         ("HERE/good.csv", "--pack", "indoor", "--times-in", "Mars/Base", "--mote", "7"),
         ("HERE/good.csv", "--pack", "indoor", "--site", "new", "--time-zone", "Mars/Base", "--mote", "7"),
     ],
-    "import_registry": [("HERE/nosuch.json",), ("HERE/text.csv",), ("HERE/broken.parquet",)],
+    "import_registry": [("HERE/nosuch.json",), ("HERE/text.csv",), ("HERE/broken.parquet",), ("HERE/folder",)],
     "load_pack": [
         ("nosuch",), ("HERE/text.csv",), ("HERE/nosuch.toml",), ("indoor", "--motes", "-4", "--yes"),
         ("indoor", "--site", "Not A Code", "--yes"), ("indoor", "--site", "new", "--time-zone", "Mars/Base", "--yes"),
     ],
     "promote": [("nosuch",), ("indoor/nosuch_v9",)],
     "quarantine": [("list", "--limit", "-5"), ("list", "--limit", "x"), ("discard", "999"), ("replay", "999"),
-                   ("replay", "1", "--payload", "HERE/nosuch.json")],
+                   ("replay", "1", "--payload", "HERE/nosuch.json"), ("discard", "9" * 20), ("replay", "-5"),
+                   ("list", "--since", "2026-02-30"), ("replay", "1", "--all")],
     "reconcile": [("--profile", "nosuch"), ("--site", "nosuch"), ("--from", "yesterdayish"),
                   ("--from", "2026-03-02T00:00Z", "--to", "2026-03-01T00:00Z")],
     "retention": [("--days", "-3"), ("--days", "some")],
@@ -75,6 +83,7 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
     "simulate": [
         ("--pack", "nosuch"), ("--pack", "HERE/text.csv"), ("--motes", "-2"), ("--interval", "-1"), ("--speed", "-1"),
         ("--anomaly-rate", "9"), ("--duration", "3 moons"), ("--stop-after", "-1"),
+        ("--site", "no such site"),
     ],
     "train": [
         ("--profile", "nosuch"), ("--profile", "indoor", "--mote", "99"), ("--profile", "indoor", "--days", "-1"),
@@ -98,6 +107,9 @@ def here(tmp_path: Path) -> Path:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 nothing that anybody wrote PAR1")
     rows = "\n".join(f"2026-03-02T12:{n:02}:00Z,{20 + n % 3}" for n in range(60))
     (tmp_path / "good.csv").write_text(f"at,temperature\n{rows}\n")
+    (tmp_path / "one.csv").write_text("at,temperature\n2026-03-02T12:00Z,20\n")
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "folder").mkdir()
     return tmp_path
 
 
@@ -155,3 +167,34 @@ def test_without_any_setting_a_command_says_which_one_is_missing(tmp_path: Path,
     assert told.returncode != 0
     assert "Traceback" not in told.stderr
     assert "SIEIS_EMBEDDED=1" in told.stderr
+
+
+def _detect(tmp_path: Path, file: Path, **streams: int) -> subprocess.Popen[str]:
+    environment = {"SIEIS_EMBEDDED": "1", "SIEIS_DATA": str(tmp_path / "data"), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, str(ROOT / "manage.py"), "detect", str(file)]
+    return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE, **streams)
+
+
+def test_a_command_that_is_interrupted_says_so_in_a_word(tmp_path: Path):
+    os.mkfifo(tmp_path / "endless.csv")
+    running = _detect(tmp_path, tmp_path / "endless.csv")
+
+    with (tmp_path / "endless.csv").open("w"):  # opens as soon as the command reads it
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+
+    assert running.returncode == 130
+    assert said.strip() == "Interrupted."
+
+
+def test_whoever_reads_only_the_first_lines_gets_no_traceback(here: Path):
+    running = _detect(here, here / "good.csv", stdout=subprocess.PIPE)
+
+    assert running.stdout
+    assert running.stderr
+    running.stdout.close()
+    said = running.stderr.read()
+
+    assert running.wait(timeout=120) == 1
+    assert said.startswith("CommandError: the first 9 rows")
+    assert len(said.splitlines()) == 1

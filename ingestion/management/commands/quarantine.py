@@ -30,12 +30,19 @@ FILTERS = {
     "until": "Last day of arrival",
     "q": "Text of the message, or of its detail",
 }
+A_DAY = "Expected a day such as 2026-03-01."
 AWAY = "Nothing of the rest was marked: {}"
 
 
 def whole(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,8}", text):
         raise ArgumentTypeError(f"“{text}” is no number of lines; expected a whole number from 1")
+    return int(text)
+
+
+def key(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,17}", text):
+        raise ArgumentTypeError(f"“{text}” is no key of a message; `manage.py quarantine list --messages` shows them")
     return int(text)
 
 
@@ -56,7 +63,7 @@ class Command(BaseCommand):
         discard = verbs.add_parser("discard", help="Marks messages as needed by nobody")
         for verb in (replay, discard):
             verb.add_argument(
-                "ids", nargs="*", type=int, metavar="KEY", help="Keys of messages, as the list shows them"
+                "ids", nargs="*", type=key, metavar="KEY", help="Keys of messages, as the list shows them"
             )
             verb.add_argument("--all", action="store_true", help="All that wait and fit the filters")
         for verb in (listing, replay, discard):
@@ -64,11 +71,15 @@ class Command(BaseCommand):
                 verb.add_argument(f"--{name}", metavar=name[0].upper(), default="", help=words)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options.get("ids") and options["all"]:
+            raise CommandError("Give keys of messages or --all, not both.")
         asked = {name: options[name] for name in FILTERS if options[name]}
         form = QuarantineFilter(asked)
         if not form.is_valid():
-            words = "; ".join(f"--{name}: {' '.join(map(str, told))}" for name, told in form.errors.items())
-            raise CommandError(f"{words} Reasons: {', '.join(REASONS)}.")
+            expected = {"reason": f" Reasons: {', '.join(REASONS)}."} | dict.fromkeys(("since", "until"), f" {A_DAY}")
+            words = (f"--{name} {asked[name]}: {' '.join(map(str, told))}{expected.get(name, '')}"
+                     for name, told in form.errors.items())  # fmt: skip
+            raise CommandError(" ".join(words))
         try:
             getattr(self, options["verb"])(asked, options)
         except (replaying.CannotReplay, replay_jobs.AlreadyReplaying, replay_jobs.NothingToReplay) as refusal:

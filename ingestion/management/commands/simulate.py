@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ingestion.simulating.simulation import simulate_live, wall_clock
 from ingestion.simulating.simulator import US, Simulator
 from ingestion.streams import StreamClosed, stream
+from sensors.installation import CannotInstall, refuse_bad_site
 from sensors.models import Mote, Site
 from sensors.packs import BadPack, Pack, read_pack
 
@@ -135,6 +136,7 @@ class Command(BaseCommand):
         site = options["site"] or settings.SIEIS_DEFAULT_SITE
         known = Site.objects.filter(code=site).first()
         try:
+            refuse_bad_site(site)
             self.pack = read_pack(options["pack"])
             simulator = Simulator.of(
                 self.pack,
@@ -146,7 +148,7 @@ class Command(BaseCommand):
                 is_history=is_past,
                 names_site=site != settings.SIEIS_DEFAULT_SITE,
             )
-        except (BadPack, ValueError) as error:
+        except (BadPack, CannotInstall, ValueError) as error:
             raise CommandError(str(error)) from None
         if not len(simulator.places):
             raise CommandError(f"the pack “{options['pack']}” has no motes; say how many with --motes N")

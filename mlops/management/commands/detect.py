@@ -49,7 +49,7 @@ class Command(BaseCommand):
         add("--html", type=Path, metavar="HTML", help="Write a report with charts, in one file to send on")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refuse_unwritable(options[name] for name in ("out", "events", "html"))
+        refuse_unwritable((options[name] for name in ("out", "events", "html")), read=options["file"])
         try:
             with shown(self.stdout.write) as tell:
                 judged = judge_file(options["file"], request(options), tell)

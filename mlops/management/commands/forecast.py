@@ -42,6 +42,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         fleet = current_fleet()
         motes = list(fleet.motes) if options["all"] else [found(fleet, options["mote"])]
+        if not motes:
+            raise CommandError("There is no mote yet; load a pack first: manage.py load_pack indoor")
         channels = [options["channel"]] if options["channel"] else []
         horizon = timedelta(seconds=options["horizon"]) if options["horizon"] else None
         try:

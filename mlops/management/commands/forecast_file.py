@@ -37,7 +37,7 @@ class Command(BaseCommand):
         add("--html", type=Path, metavar="HTML", help="Write a report with charts, in one file to send on")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refuse_unwritable((options["out"], options["html"]))
+        refuse_unwritable((options["out"], options["html"]), read=options["file"])
         try:
             forecast = forecast_file(options["file"], Request(**of_file(options)), how(options))
             for line in (*forecast.words, *forecast.notes):

@@ -17,6 +17,7 @@ from sensors.lake import lake
 from sensors.models import Mote, Profile, SensorGrade, Site
 from sensors.stores import StoreUnavailable, hot
 
+LONGEST_DAYS = 3_660
 COLOURS = {"A": "green", "B": "green", "C": "yellow", "D": "red", "F": "red"}
 
 
@@ -30,8 +31,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
 
     def handle(self, *args: object, **options: Any) -> None:
-        if options["days"] <= 0:
-            raise CommandError(f"--days is {options['days']:g}; expected a number above 0")
+        if not 0 < options["days"] <= LONGEST_DAYS:
+            raise CommandError(f"--days is {options['days']:g}; expected a number above 0, at most {LONGEST_DAYS:,}")
         for model, option in ((Site, "site"), (Profile, "profile")):
             _refuse_unknown(model, option, options[option])
         chosen = {name: options[name] for name in ("days", "site", "profile")}
