@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import polars as pl
-import pytest
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from alerts.models import Alert
-from ingestion.runner import Pace, Runner
+from ingestion.runner import Runner
 from ingestion.streams import stream
-from mlops.serving import Serving
 from sensors import registry
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.readings import Profile, micros
 from sensors.stores import HotStore, hot
-from tests.builders import install_fleet
 
 STEP_US = 30_000_000
 
@@ -55,31 +50,6 @@ class Failing:
             self._left -= 1
             raise self._error
         self._store.write(profile, table)
-
-
-@pytest.fixture
-def fleet() -> None:
-    install_fleet(motes=("7", "8"))
-    stream().ensure()
-
-
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
-def make(heard: Heard) -> Callable[..., Runner]:
-    def build(**changes: Any) -> Runner:
-        parts: dict[str, Any] = {
-            "stream": stream(), "hot": hot(), "lake": lake(), "storage": default_storage, "serving": Serving(),
-            "fleet": registry.current_fleet, "fleet_revision": registry.revision, "announce": heard, "group": "test",
-            "owner": "runner@test", "now": timezone.now,
-            "pace": Pace(batch_wait_s=0.0, retry_s=0.001, retry_max_s=0.002, look_s=0.0, slow_cycle_s=0.0),
-        }  # fmt: skip
-        return Runner(**{**parts, **changes})
-
-    return build
 
 
 def start_us() -> int:

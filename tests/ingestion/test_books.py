@@ -1,6 +1,5 @@
 """The books: every message in exactly one column, once, whatever dies, is read again or is made anew."""
 
-# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import shutil
@@ -23,18 +22,7 @@ from sensors import registry
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.stores import hot
-from tests.ingestion.path import (  # noqa: F401
-    STEP_US,
-    drain,
-    fleet,
-    heard,
-    in_hot,
-    make,
-    reading,
-    send,
-    start_us,
-    stored,
-)
+from tests.ingestion.path import STEP_US, drain, in_hot, reading, send, start_us, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 

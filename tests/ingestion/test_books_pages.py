@@ -14,7 +14,6 @@ from ingestion.reconciling import deed
 from sensors import registry
 from sensors.lake import lake
 from sensors.stores import hot
-from tests.ingestion.path import fleet, heard, make  # noqa: F401
 from tests.ingestion.test_reconciling import HOUR, lose_from_hot, reconciled, three_hours  # noqa: F401
 from tests.people import *
 

@@ -1,6 +1,5 @@
 """When a reading was measured decides, not when it came: what is late takes nothing back."""
 
-# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 
 from sensors.models import Mote
 from sensors.readings import micros
-from tests.ingestion.path import drain, fleet, heard, make, reading, send, start_us  # noqa: F401
+from tests.ingestion.path import drain, reading, send, start_us
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 STEP_US = 30_000_000
@@ -36,7 +35,7 @@ def test_a_crash_before_the_checkpoint_leaves_no_mote_unseen(make: Any, monkeypa
     at = start_us()
     send(reading(at), reading(at, code="8"))
     first = make()
-    monkeypatch.setattr(first, "_save", lambda *told: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(first.cycle, "_save", lambda *told: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         drain(first)
 

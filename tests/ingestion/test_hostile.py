@@ -1,6 +1,5 @@
 """Whatever arrives: never a crash, never a silent drop, and the books balance afterwards."""
 
-# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import json
@@ -22,7 +21,7 @@ from ingestion.wire import REASONS
 from sensors import registry
 from sensors.stores import hot
 from tests.ingestion.hostile.make import STAMPS, N, read
-from tests.ingestion.path import drain, fleet, heard, in_hot, make, stored  # noqa: F401
+from tests.ingestion.path import drain, stored
 from tests.ingestion.test_pipeline import Path_, records
 from tests.ingestion.test_wire import NOON_US
 

@@ -1,6 +1,5 @@
 """Large batches overlap on their way: nothing is lost, known too late, told out of turn or saved too early by it."""
 
-# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import threading
@@ -22,19 +21,7 @@ from mlops.detection import FittedEngine, fallback
 from sensors.lake import lake
 from sensors.readings import Profile
 from sensors.stores import HotStore, StoreUnavailable, hot
-from tests.ingestion.path import (  # noqa: F401
-    STEP_US,
-    Failing,
-    drain,
-    fleet,
-    heard,
-    in_hot,
-    make,
-    reading,
-    send,
-    start_us,
-    stored,
-)
+from tests.ingestion.path import STEP_US, Failing, drain, in_hot, reading, send, start_us, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 FULL = Pace(batch_max=4, batch_wait_s=0.0, retry_s=0.001, retry_max_s=0.002, look_s=1e9, slow_cycle_s=1e9)

@@ -1,6 +1,5 @@
 """Books and stores compared: an hour that one store lost turns red, heals and turns green; nothing is invented."""
 
-# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import io
@@ -21,6 +20,7 @@ from alerts.models import Alert
 from ingestion.models import Checkpoint, HourDifference, LedgerHour, Quarantined, Reconciliation
 from ingestion.reconciling import deed
 from ingestion.saving import Saving
+from ingestion.slow_cycle import SlowCycle
 from sensors import registry
 from sensors.lake import lake
 from sensors.models import AuditEntry
@@ -29,7 +29,7 @@ from sensors.retention import forget_old_readings
 from sensors.stores import hot
 from tests import stack
 from tests.builders import install_fleet
-from tests.ingestion.path import Failing, drain, fleet, heard, in_hot, make, reading, send, stored  # noqa: F401
+from tests.ingestion.path import Failing, drain, in_hot, reading, send, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 HOUR = timedelta(hours=1)
@@ -140,11 +140,11 @@ def test_what_the_hot_store_has_forgotten_is_not_missed_to_the_very_reading(
 def test_readings_that_are_not_yet_in_the_books_are_no_difference(three_hours: datetime, make: Any) -> None:
     seen = []
 
-    class Path(type(make())):  # type: ignore[misc]
-        def _begin_save(self, *arguments: Any) -> None:
+    class Path(SlowCycle):
+        def begin(self, *arguments: Any) -> None:
             if self.gathered.n_messages:
                 seen.append(reconciled().n_differing)
-            super()._begin_save(*arguments)
+            super().begin(*arguments)
 
         def _save(self, under_way: Saving) -> None:
             assert under_way.snapshots.exception() is None
@@ -153,7 +153,7 @@ def test_readings_that_are_not_yet_in_the_books_are_no_difference(three_hours: d
 
     send(*[reading(micros(three_hours) + (180 + i) * STEP_US) for i in range(10)])
     running = make()
-    running.__class__ = Path
+    running.cycle.__class__ = Path
     drain(running)
 
     assert seen == [0, 0], "in the hot store alone, then in the lake too"
@@ -177,15 +177,15 @@ def test_what_comes_while_the_stores_are_counted_takes_nothing_off_what_was_ther
             self._store.write(registry.profiles()["indoor"], row.with_columns(at=at, offset=pl.lit(1000 + self.n)))
             return self._store.between(*asked, **more)
 
-    class Path(type(make())):  # type: ignore[misc]
-        def _begin_save(self, *arguments: Any) -> None:
+    class Path(SlowCycle):
+        def begin(self, *arguments: Any) -> None:
             if self.gathered.n_messages:
                 seen.append(reconciled(store=Filling(hot(), ValueError(), 0)).n_differing)
-            super()._begin_save(*arguments)
+            super().begin(*arguments)
 
     send(*[reading(micros(three_hours) + i * STEP_US + 1_000_000) for i in range(10)])
     running = make()
-    running.__class__ = Path
+    running.cycle.__class__ = Path
     drain(running)
 
     assert seen == [0]

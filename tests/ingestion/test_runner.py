@@ -1,6 +1,5 @@
 """The reading path as it runs, on the embedded parts: what arrives is stored hot and cold, once, whatever dies."""
 
-# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import threading
@@ -21,19 +20,7 @@ from sensors.models import Mote, ProcessHeartbeat
 from sensors.readings import Profile, micros
 from sensors.stores import StoreRefused, StoreUnavailable, hot
 from tests.builders import install_fleet
-from tests.ingestion.path import (  # noqa: F401
-    Failing,
-    Heard,
-    drain,
-    fleet,
-    heard,
-    in_hot,
-    make,
-    reading,
-    send,
-    start_us,
-    stored,
-)  # fmt: skip
+from tests.ingestion.path import Failing, Heard, drain, in_hot, reading, send, start_us, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,6 +1,5 @@
 """The reading path at its worst moments: what dies, moves or changes between two steps loses and doubles nothing."""
 
-# ruff: noqa: F811  (the fixtures come from path by import)
 from __future__ import annotations
 
 import hashlib
@@ -33,19 +32,7 @@ from sensors.models import ProfileVersion
 from sensors.readings import Profile
 from sensors.stores import StoreUnavailable, hot
 from tests.builders import channel, install_fleet, profile
-from tests.ingestion.path import (  # noqa: F401
-    STEP_US,
-    Failing,
-    drain,
-    fleet,
-    heard,
-    in_hot,
-    make,
-    reading,
-    send,
-    start_us,
-    stored,
-)
+from tests.ingestion.path import STEP_US, Failing, drain, in_hot, reading, send, start_us, stored
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fleet")]
 INDOOR = profile(channel(), channel("humidity", physical=(0.0, 100.0)), channel("light"), channel("voltage"))
@@ -201,6 +188,22 @@ def test_a_new_model_takes_effect_although_the_database_went_away_in_the_middle_
     make(fleet=fleet_or_not, serving=Swaps()).run(stop, progress=progress)
 
     assert in_hot()["model_version"].to_list() == [2]
+
+
+def test_a_database_that_is_away_when_the_process_starts_is_waited_for(make: Any) -> None:
+    asked: list[int] = []
+
+    def fleet_or_not() -> Fleet:
+        asked.append(1)
+        if len(asked) == 1:
+            raise OperationalError("the server does not answer")
+        return registry.current_fleet()
+
+    send(reading(start_us()))
+
+    drain(make(fleet=fleet_or_not))
+
+    assert len(in_hot()) == 1
 
 
 def test_after_a_topic_was_made_anew_and_its_checkpoint_deleted_its_messages_reach_the_lake(make: Any) -> None:
