@@ -247,6 +247,19 @@ def test_load_pack_refuses_in_a_sentence(arguments, words):
 
 
 @pytest.mark.django_db
+def test_what_an_engineer_changed_is_kept_by_a_start_that_loads_the_pack_again(tmp_path, capsys):
+    path = tmp_path / "office.toml"
+    path.write_text(OFFICE)
+    call_command("load_pack", str(path), "--yes", "--unless-installed")
+    path.write_text(OFFICE.replace("400", "410", 1))
+
+    call_command("load_pack", str(path), "--yes", "--unless-installed")
+
+    assert "office is installed, and stays as it is." in capsys.readouterr().out
+    assert ProfileVersion.objects.get(profile__code="office").number == 1
+
+
+@pytest.mark.django_db
 def test_load_pack_takes_a_file_and_as_many_motes_as_asked_for(tmp_path):
     path = tmp_path / "office.toml"
     path.write_text(OFFICE)

@@ -204,6 +204,7 @@ def test_a_server_that_does_not_exist_is_refused_by_name(tmp_path):
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+FROM_DOT_ENV = {"SIEIS_DEMO_PASSWORD", "SIEIS_SMTP_URL", "MQTT_URL"}  # secrets of which the file makes none
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 
 
@@ -223,14 +224,25 @@ def test_containers_are_reached_from_this_machine_only():
 
 
 def test_our_containers_get_settings_that_exist_and_secrets_as_files_only():
-    secret = {variable.name for variable in env.VARIABLES if variable.is_secret} - {"REDIS_URL", "SIEIS_DEMO_PASSWORD"}
+    secret = {variable.name for variable in env.VARIABLES if variable.is_secret} - {"REDIS_URL", *FROM_DOT_ENV}
     for service in OURS.values():
-        given = {name: str(value) for name, value in service["environment"].items() if name != "SETUP_PACK"}
+        given = {name: str(value or "") for name, value in service["environment"].items() if name != "SETUP_PACK"}
         env.refuse_unknown(given)
         assert not secret & given.keys()
         files = {value.removeprefix("/run/secrets/") for name, value in given.items() if name.endswith("_FILE")}
         assert files == set(service["secrets"])
     assert {name for service in SERVICES.values() for name in service.get("secrets", [])} == COMPOSE["secrets"].keys()
+
+
+def test_whatever_setting_is_written_into_dot_env_reaches_the_containers():
+    decided_here = {  # by the servers of the file, or by the image
+        "SIEIS_DATA", "SIEIS_EMBEDDED", "SIEIS_STREAM_DAYS", "INFLUXDB_V2_ORG", "INFLUXDB_V2_BUCKET", "S3_BUCKET",
+        "AWS_REGION",
+    }  # fmt: skip
+    every = {variable.name for variable in env.VARIABLES} - decided_here
+    for service in OURS.values():
+        assert every == {name.removesuffix("_FILE") for name in service["environment"]} - {"PORT", "SETUP_PACK"}
+        assert all(service["environment"][name] is None for name in FROM_DOT_ENV)
 
 
 def test_nothing_serves_before_the_servers_are_healthy_and_the_first_model_is_trained():

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from sensors.installation import CannotInstall, Installed, install_pack
+from sensors.models import Profile
 from sensors.packs import BadPack, Pack, read_pack, shipped
 
 
@@ -24,9 +25,17 @@ class Command(BaseCommand):
         add("--motes", type=int, metavar="N", help="So many motes instead of the pack's own number")
         add("--dry-run", action="store_true", help="Only show what would change")
         add("--yes", action="store_true", help="Do not ask")
+        add(
+            "--unless-installed",
+            action="store_true",
+            help="Leave a profile alone that is there, for what runs at each start",
+        )
 
     def handle(self, *args: object, **options: Any) -> None:
         pack = self.read(options)
+        if options["unless_installed"] and Profile.objects.filter(code=pack.profile.code).exists():
+            self.stdout.write(f"{pack.profile.code} is installed, and stays as it is.")
+            return
         planned = self.install(pack, options, is_rehearsal=True)
         for line in planned.lines():
             self.stdout.write(line)
