@@ -6,6 +6,7 @@ import math
 import re
 
 NOTHING = "–"
+GROUPED = "\u202f"  # parts groups of three digits in every language
 
 
 def decimals_of(resolution: float) -> int:
@@ -15,13 +16,13 @@ def decimals_of(resolution: float) -> int:
 
 def number(value: float | None, decimals: int) -> str:
     """
-    >>> number(-3.21, 1), number(-0.001, 2), number(None, 1)
-    ('−3.2', '0.00', '–')
+    >>> number(-3.21, 1), number(-0.001, 2), number(None, 1), number(1234.5, 1) == "1\\u202f234.5"
+    ('−3.2', '0.00', '–', True)
     """
     if value is None or not math.isfinite(value):
         return NOTHING
-    text = f"{value:.{decimals}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+    text = f"{value:,.{decimals}f}".replace(",", GROUPED)
+    return text.removeprefix("-") if float(f"{value:.{decimals}f}") == 0 else text.replace("-", "−")
 
 
 def percent(share: float | None) -> str:
@@ -66,4 +67,4 @@ def count(n: int) -> str:
     >>> count(1234567) == "1\\u202f234\\u202f567"
     True
     """
-    return f"{n:,}".replace(",", "\u202f")
+    return f"{n:,}".replace(",", GROUPED)

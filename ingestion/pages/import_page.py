@@ -14,7 +14,7 @@ from ingestion.importing import fates as kinds
 from ingestion.importing import report
 from ingestion.importing.jobs import LARGEST, WORDS
 from ingestion.models import ImportJob
-from ingestion.words import NOTHING
+from ingestion.words import NOTHING, count
 from sensors.models import Profile, Site
 from sensors.packs import read_pack, shipped
 from sensors.tables.times import ORDERS
@@ -100,7 +100,7 @@ class Row:
 
     @property
     def became(self) -> str:
-        return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in self.job.became.items()) or NOTHING
+        return ", ".join(f"{count(n)} {name.replace('_', ' ')}" for name, n in self.job.became.items()) or NOTHING
 
 
 def fates(job: ImportJob, of: Mapping[str, int]) -> list[Line]:

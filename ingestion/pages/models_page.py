@@ -58,7 +58,7 @@ class VersionRow:
     @property
     def learnt_from(self) -> str:
         used, motes = self.data.get("readings_used"), self.data.get("n_motes")
-        return f"{used:,} readings of {motes} motes".replace(",", "\u202f") if used else words.NOTHING
+        return f"{words.count(used)} readings of {motes} motes" if used else words.NOTHING
 
 
 def _share(share: float | None) -> str:

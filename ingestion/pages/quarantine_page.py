@@ -20,6 +20,7 @@ from ingestion.payloads import hex_lines, shown, text_of
 from ingestion.quarantine import unmarked
 from ingestion.replaying import CannotReplay, Parts
 from ingestion.wire import REASONS
+from ingestion.words import count
 from sensors.models import Profile, Site, Zone
 from sensors.stores import StoreUnavailable
 
@@ -122,7 +123,7 @@ def not_kept() -> list[dict[str, Any]]:
 
 def counted(rows: QuerySet[Quarantined]) -> str:
     n = rows.order_by()[: COUNTED_TO + 1].count()
-    return f"more than {COUNTED_TO:,}" if n > COUNTED_TO else f"{n:,}"
+    return f"more than {count(COUNTED_TO)}" if n > COUNTED_TO else count(n)
 
 
 def _kinds(rows: QuerySet[Quarantined], page: str) -> dict[str, Any]:

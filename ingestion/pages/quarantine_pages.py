@@ -19,6 +19,7 @@ from ingestion.pages import quarantine_page
 from ingestion.replaying import CannotReplay
 from ingestion.running import parts
 from ingestion.streams import StreamUnavailable
+from ingestion.words import count
 from sensors.models import Profile, Site, Zone
 from sensors.roles import OPERATE, demand, may, person, role_required
 from sensors.stores import StoreUnavailable
@@ -47,7 +48,7 @@ def settle(request: HttpRequest) -> HttpResponse:
     try:
         if request.POST.get("deed") == "discard":
             n = replaying.discard(chosen.order_by(), who=person(request), now=timezone.now(), asked=told)
-            messages.success(request, f"{n:,} discarded. They stay to be seen until they are too old.")
+            messages.success(request, f"{count(n)} discarded. They stay to be seen until they are too old.")
         elif is_all:
             replay_jobs.dispatch(replay_jobs.ask(told, who=person(request), now=timezone.now()))
         else:
@@ -62,9 +63,11 @@ def settle(request: HttpRequest) -> HttpResponse:
 def _replay_chosen(request: HttpRequest, rows: list[Quarantined]) -> None:
     sent = replaying.replay_chosen(rows, parts=parts(), who=person(request), now=timezone.now())
     if sent.n:
-        messages.success(request, f"{sent.n:,} of {len(rows):,} sent again; what becomes of them shows in a moment.")
+        messages.success(
+            request, f"{count(sent.n)} of {count(len(rows))} sent again; what becomes of them shows in a moment."
+        )
     for fate in {fate.name: fate for key, fate in sent.fates.items() if key not in sent.keys}.values():
-        messages.warning(request, f"{sent.left[fate.name]:,} stayed. {fate.words}")
+        messages.warning(request, f"{count(sent.left[fate.name])} stayed. {fate.words}")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -122,7 +125,9 @@ def adopt(request: HttpRequest) -> HttpResponse:
             messages.error(request, " ".join(wrong.messages))
         else:
             adoption.release_soon()
-            messages.success(request, f"{mote} is registered; its {unknown.n:,} held messages flow in within seconds.")
+            messages.success(
+                request, f"{mote} is registered; its {count(unknown.n)} held messages flow in within seconds."
+            )
             return redirect("mote", mote.site.code, mote.code)
     return render(request, "quarantine/adopt.html", quarantine_page.adoption_context(unknown, given))
 

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from ingestion.models import QualityReport
 from ingestion.validation import failing, reports
-from ingestion.validation.words import count, duration, percent
-from ingestion.words import NOTHING, decimals_of, number
+from ingestion.validation.words import duration, percent
+from ingestion.words import NOTHING, count, decimals_of, number
 from sensors import quality
 from sensors.fleet import Fleet
 from sensors.models import ProfileVersion

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from alerts.models import Alert, Event
+from ingestion.words import count
 from sensors import retention
 from sensors.retention import Cut
 from sensors.roles import role_required
@@ -54,14 +55,14 @@ class Preview:
         instead = f"With {self.days:g} days" + (f" instead of {now:g}" if self.days != now else ", as it is set")
         if not self.n_leaving:
             return f"{instead}: no reading would leave the hot store now."
-        motes = "" if self.n_motes is None else f" of {self.n_motes:,} mote{'s'[: self.n_motes != 1]}"
-        would = f"{self.n_leaving:,} reading{'s'[: self.n_leaving != 1]}{motes} would leave the hot store"
+        motes = "" if self.n_motes is None else f" of {count(self.n_motes)} mote{'s'[: self.n_motes != 1]}"
+        would = f"{count(self.n_leaving)} reading{'s'[: self.n_leaving != 1]}{motes} would leave the hot store"
         return f"{instead}: {would} in the next night; {self._evidence()}; the lake keeps everything."
 
     def _evidence(self) -> str:
         if not self.n_alerts:
             return "no open alert has evidence that old"
-        return f"{self.n_alerts:,} open alert{'s have' if self.n_alerts != 1 else ' has'} evidence older than that"
+        return f"{count(self.n_alerts)} open alert{'s have' if self.n_alerts != 1 else ' has'} evidence older than that"
 
 
 def preview(store: HotStore, days: float) -> Preview:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django import template
 
+from ingestion import words
+
 register = template.Library()
 
 
 @register.filter
 def groups(count: int) -> str:
     """A large count in groups of three, which a narrow space parts in every language."""
-    return f"{count:,}".replace(",", "\u202f")
+    return words.count(count)
 
 
 @register.filter

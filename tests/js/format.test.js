@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ago, clock, decimalsOf, flagWords, instant, number, percent, severity, whole } from "../../static/js/lib/format.js";
+import { ago, clock, decimalsOf, flagWords, instant, number, percent, severity, valueTick, whole } from "../../static/js/lib/format.js";
 
 test("a number has the digits it was asked for, a real minus, and no negative nought", () => {
   assert.equal(number(21.456, 2), "21.46");
@@ -31,7 +31,9 @@ test("an age is told in the largest unit that fits", () => {
   );
 });
 
-test("large counts are grouped", () => {
+test("large numbers are grouped alike in tables and on axes, before the point only", () => {
+  assert.equal(number(-12345.678, 3), "−12\u202f345.678");
+  assert.equal(valueTick(1500, 1, [{ value: 1000 }, { value: 1500 }]), "1\u202f500");
   assert.equal(whole(2313682), "2\u202f313\u202f682");
   assert.equal(whole(999), "999");
 });

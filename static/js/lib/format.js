@@ -13,12 +13,16 @@ export function decimalsOf(resolution) {
 export function number(value, decimals = 1) {
   if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
   const text = value.toFixed(decimals);
-  return Number(text) === 0 && text.startsWith("-") ? text.slice(1) : text.replace("-", "−");
+  if (Number(text) === 0 && text.startsWith("-")) return text.slice(1);
+  return (Math.abs(value) < 999 ? text : grouped(text)).replace("-", "−");
 }
+
+/** Digits before the point in groups of three, which a narrow space parts in every language. */
+const grouped = (text) => text.replace(/\d+/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, "\u202f"));
 
 export function whole(value) {
   if (!Number.isFinite(value)) return NOTHING;
-  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return grouped(Math.round(value).toString());
 }
 
 /** A share 0..1; never "100 %" while anything is missing. */
@@ -58,6 +62,12 @@ export function tick(ms, spanMs) {
   const isMidnight = at.getUTCHours() === 0 && at.getUTCMinutes() === 0;
   if (spanMs <= 259_200_000) return isMidnight ? day : clock(ms, { seconds: false });
   return isMidnight ? day : `${day} ${two(at.getUTCHours())} h`;
+}
+
+/** A tick of an axis of values, with the digits that tell it from the next; Chart.js hands in all of them. */
+export function valueTick(value, i, ticks) {
+  const step = ticks.length > 1 ? Math.abs(ticks[1].value - ticks[0].value) : 1;
+  return number(value, Math.min(3, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))));
 }
 
 /** Day and time: 2026-03-02 09:05:03. */

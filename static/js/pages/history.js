@@ -1,5 +1,5 @@
 /** The History page: trends with their band, a ribbon of events below each, zoom by dragging. */
-import { decimalsOf, number } from "../lib/format.js";
+import { decimalsOf, number, valueTick } from "../lib/format.js";
 import { calmDomain } from "../lib/scale.js";
 import { wallInstant, wallTick, wallTicks } from "../lib/wall-clock.js";
 import { colour, find, findAll, onTheme, readJson, say } from "../parts/page.js";
@@ -102,7 +102,7 @@ function options(channel, palette) {
         afterFit: (axis) => {
           axis.width = 46;
         },
-        ticks: { ...ticks, maxTicksLimit: 5, padding: 6 },
+        ticks: { ...ticks, maxTicksLimit: 5, padding: 6, callback: valueTick },
       },
     },
   };

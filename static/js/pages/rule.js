@@ -1,5 +1,5 @@
 /** One rule as a form that is a sentence, tried on the last 30 days. */
-import { instant } from "../lib/format.js";
+import { instant, whole } from "../lib/format.js";
 import { band, definition, movesAway, row, scales } from "../lib/rule.js";
 import { find, findAll, fromTemplate, post, readJson, say, toast } from "../parts/page.js";
 import { submits, weekly } from "../parts/deeds.js";
@@ -129,7 +129,7 @@ function draw(told) {
 function show(told) {
   past.hidden = false;
   say(find("#sentence"), told.sentence);
-  say(find("#took"), `${told.n_readings.toLocaleString("en")} readings of ${told.n_motes} motes judged in ${told.seconds.toFixed(2)} s`);
+  say(find("#took"), `${whole(told.n_readings)} readings of ${told.n_motes} motes judged in ${told.seconds.toFixed(2)} s`);
   const figures = [
     ["alerts", told.n_alerts], ["a week", told.a_week],
     ["known events caught", told.n_labelled ? `${told.n_caught} of ${told.n_labelled}` : "none known"],

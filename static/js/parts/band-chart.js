@@ -1,5 +1,5 @@
 /** Readings of one channel with the band that was expected at each instant, the event shaded, what was odd as triangles. */
-import { tick } from "../lib/format.js";
+import { tick, valueTick } from "../lib/format.js";
 import { timeTicks } from "../lib/scale.js";
 import { colour } from "./page.js";
 
@@ -39,7 +39,7 @@ export class BandChart {
             afterBuildTicks: (axis) => { axis.ticks = timeTicks(axis.min, axis.max, 6).map((value) => ({ value })); },
             ticks: { maxRotation: 0, callback(at) { return tick(at, this.max - this.min); } },
           },
-          y: { border: { display: false }, ticks: { maxTicksLimit: 6 } },
+          y: { border: { display: false }, ticks: { maxTicksLimit: 6, callback: valueTick } },
         },
       },
     });

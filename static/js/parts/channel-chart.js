@@ -3,7 +3,7 @@
  * hollow, gaps as gaps, imputed values dashed.
  */
 import { steps } from "../lib/fan.js";
-import { number, tick } from "../lib/format.js";
+import { tick, valueTick } from "../lib/format.js";
 import { calmDomain, timeTicks } from "../lib/scale.js";
 import { nearest, parted, spaced, thin, within, withGaps } from "../lib/series.js";
 import { colour, seenThrough } from "./page.js";
@@ -263,9 +263,4 @@ function isLone({ dataset, dataIndex }) {
 /** Chart.js calls the ticks' words on their axis. */
 function timeTick(at) {
   return tick(at, this.max - this.min);
-}
-
-function valueTick(value, i, ticks) {
-  const step = ticks.length > 1 ? Math.abs(ticks[1].value - ticks[0].value) : 1;
-  return number(value, Math.min(3, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))));
 }

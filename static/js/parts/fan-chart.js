@@ -1,6 +1,6 @@
 /** What was measured, how it goes on with 80 and 95 of 100, and what was said a day before; limits as lines. */
 import { steps, scaleWith } from "../lib/fan.js";
-import { tick } from "../lib/format.js";
+import { tick, valueTick } from "../lib/format.js";
 import { timeTicks } from "../lib/scale.js";
 import { colour, seenThrough } from "./page.js";
 
@@ -61,7 +61,7 @@ export class FanChart {
             afterBuildTicks: (axis) => { axis.ticks = timeTicks(axis.min, axis.max - (axis.max - axis.min) / 20, 5).map((value) => ({ value })); },
             ticks: { maxRotation: 0, callback(at) { return tick(at, this.max - this.min); } },
           },
-          y: { border: { display: false }, ticks: { maxTicksLimit: 5 } },
+          y: { border: { display: false }, ticks: { maxTicksLimit: 5, callback: valueTick } },
         },
       },
     });
