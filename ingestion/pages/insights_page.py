@@ -25,13 +25,14 @@ from ingestion.pages.models_page import VersionRow, row_of
 from mlops import calibrations, patterns
 from mlops.forecasts.accuracy import DAYS as FORECAST_DAYS
 from mlops.forecasts.accuracy import Accuracy, accuracy
-from mlops.models import ModelVersion
+from mlops.models import Kind as ModelKind
+from mlops.models import ModelVersion, TrainingJob
 from sensors.aggregates import aggregates
 from sensors.fleet import Fleet
 from sensors.readings import Channel, score, severity
 from sensors.readings import Profile as Kind
 from sensors.registry import current_fleet
-from sensors.roles import OPERATE, may, role_required
+from sensors.roles import ENGINEERING, OPERATE, may, role_required
 from sensors.spoken import spoken_table
 from sensors.stores import HotStore, StoreUnavailable, hot
 
@@ -54,6 +55,7 @@ class ModelCard:
     kind: Kind
     row: VersionRow | None
     n_motes: int
+    job: TrainingJob | None  # the newest training
 
     @property
     def false_events(self) -> float | None:
@@ -64,7 +66,14 @@ def model_cards(fleet: Fleet) -> list[ModelCard]:
     serving = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION, mote=None).select_related("profile")
     rows = {version.profile.code: row_of(version) for version in serving}
     counts = {code: sum(mote.profile == code for mote in fleet.motes) for code in fleet.profiles}
-    return [ModelCard(kind, rows.get(code), counts[code]) for code, kind in sorted(fleet.profiles.items())]
+    return [
+        ModelCard(kind, rows.get(code), counts[code], _newest_job(code))
+        for code, kind in sorted(fleet.profiles.items())
+    ]
+
+
+def _newest_job(profile: str) -> TrainingJob | None:
+    return TrainingJob.objects.filter(profile__code=profile, mote=None, kind=ModelKind.DETECTOR).defer("log").first()
 
 
 # ---- what was noticed ---------------------------------------------------------------------------------------
@@ -277,6 +286,7 @@ def insights(request: HttpRequest) -> HttpResponse:
         "tries": tries,
         "capability": capability_cards(),
         "may_judge_files": may(request.user, OPERATE),
+        "may_train": may(request.user, ENGINEERING),
         "extras": ["insights/_calibration.html", "insights/_forecasts.html", "insights/_seasonality.html"],
         "forecast_accuracy": forecast_accuracy(fleet, now),
         **calibrations.context(),

@@ -1,8 +1,10 @@
 /** The Insights page: the feed follows the live channel, sliders are judged as they move, tables are sorted. */
+import { number } from "../lib/format.js";
 import { askLatest } from "../lib/latest.js";
 import { sorted } from "../lib/table.js";
 import { openChannel } from "../parts/channel.js";
-import { find, findAll, get, post, say, tellTimes } from "../parts/page.js";
+import { followJobs, trainOnClick } from "../parts/jobs.js";
+import { find, findAll, get, post, say, tellTimes, tellToReload } from "../parts/page.js";
 
 const FEED_EVERY_MS = 3000;
 const SCORES_EVERY_MS = 60_000;
@@ -34,8 +36,27 @@ function wantFeed() {
   setTimeout(drawFeed, Math.max(0, feedDrawnAt + FEED_EVERY_MS - Date.now()));
 }
 
+// ---- training again -----------------------------------------------------------------------------------------
+
+const jobs = followJobs(async (job, row) => {
+  find(`[data-retrain="${row.dataset.of}"]`)?.removeAttribute("disabled");
+  const { result } = await get(`/api/v1/ml/jobs/${job.id}`);
+  tellToReload(`Training ${job.id} has ${job.status}; the figures are those of before.`);
+  const link = find("a", row);
+  link.hidden = !result || !link.dataset.compare;
+  if (!link.hidden) link.href = link.dataset.compare + result.split("/").map(encodeURIComponent).join("/") + "/";
+});
+
+trainOnClick((id, button) => {
+  const row = find(`[data-of="${button.dataset.retrain}"]`);
+  Object.assign(row.dataset, { job: id, status: "queued" });
+  row.hidden = false;
+  jobs.take({ id, status: "queued", progress: 0, message: "waits for the worker" });
+});
+
 openChannel({
   onMessage(message, acknowledge) {
+    if (message.type === "job" && find(`[data-job="${message.job.id}"]`)) jobs.take(message.job);
     if (message.type === "alert" || (message.type === "readings" && message.readings.some((one) => one.is_anomaly))) wantFeed();
     acknowledge();
   },
@@ -134,7 +155,7 @@ function drawBand(slider, expected) {
   const isBeyond = input.valueAsNumber < low || input.valueAsNumber > high;
   slider.classList.toggle("is-beyond", isBeyond);
   const decimals = (input.step.split(".")[1] ?? "").length;
-  const told = withUnit(`${low.toFixed(Math.min(decimals, 2))}–${high.toFixed(Math.min(decimals, 2))}`, slider.dataset.unit);
+  const told = withUnit(`${number(low, Math.min(decimals, 2))} to ${number(high, Math.min(decimals, 2))}`, slider.dataset.unit);
   say(find("[data-band]", slider), isBeyond ? `▲ beyond what is expected: ${told}` : `expected ${told}`);
 }
 

@@ -1,6 +1,6 @@
 /** The Models page: promotion with a question first, training with its progress. */
 import { openChannel } from "../parts/channel.js";
-import { followJobs } from "../parts/jobs.js";
+import { followJobs, trainOnClick } from "../parts/jobs.js";
 import { find, findAll, post, say, toast } from "../parts/page.js";
 
 const dialog = document.getElementById("promote");
@@ -54,19 +54,7 @@ find("#rollback-yes")?.addEventListener("click", async (event) => {
   }
 });
 
-for (const button of findAll("[data-retrain]")) {
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    try {
-      await post("/api/v1/ml/retrain", { profile: button.dataset.retrain });
-      location.reload();
-    } catch (refused) {
-      toast(refused.message, "error");
-      button.disabled = false;
-    }
-  });
-}
-
+trainOnClick(() => location.reload());
 const jobs = followJobs();
 openChannel({
   onMessage(message, acknowledge) {

@@ -1,10 +1,27 @@
-/** Rows with data-job follow their training: from the live channel, and by asking for those that are not over. */
-import { find, findAll, get, say, tellToReload } from "./page.js";
+/** Trainings are asked for by a button, and rows with data-job follow them: from the live channel, and by asking. */
+import { find, findAll, get, post, say, tellToReload, toast } from "./page.js";
 
 const OVER = new Set(["succeeded", "failed", "cancelled"]);
 const ASK_MS = 2000;
 
-export function followJobs() {
+/** A click on a button with data-retrain trains that profile again; `onBegun` hears the job's number. */
+export function trainOnClick(onBegun) {
+  for (const button of findAll("[data-retrain]")) {
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        onBegun((await post("/api/v1/ml/retrain", { profile: button.dataset.retrain })).job_id, button);
+      } catch (refused) {
+        toast(refused.message, "error");
+        button.disabled = false;
+      }
+    });
+  }
+}
+
+const reload = ({ id, status }) => tellToReload(`Training ${id} has ${status}.`);
+
+export function followJobs(onOver = reload) {
   function take(job) {
     const row = find(`[data-job="${job.id}"]`);
     if (!row) {
@@ -18,7 +35,7 @@ export function followJobs() {
     bar.value = job.progress;
     bar.hidden = OVER.has(job.status);
     say(find(".message", row), job.message);
-    if (OVER.has(job.status) && !OVER.has(row.dataset.status)) tellToReload(`Training ${job.id} has ${job.status}.`);
+    if (OVER.has(job.status) && !OVER.has(row.dataset.status)) onOver(job, row);
     row.dataset.status = job.status;
   }
 
