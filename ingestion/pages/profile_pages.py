@@ -23,7 +23,7 @@ from sensors import profiles as deeds
 from sensors import registry
 from sensors.installation import CannotInstall, Installed
 from sensors.models import Mote, Profile, Site
-from sensors.packs import BadPack, Pack
+from sensors.packs import BadPack, Pack, shipped, shipped_text
 from sensors.packs.changes import duration, formula_words, imputation_words, number, span
 from sensors.readings import Channel
 from sensors.readings import Profile as Told
@@ -130,7 +130,7 @@ class ProfileCard:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A pack that somebody brought: a file, or the text of the page."""
+    """A pack that somebody brought: one that comes with SIEIS, a file, or the text of the page."""
 
     data: bytes
     source: str
@@ -138,10 +138,12 @@ class Sent:
 
     @classmethod
     def of(cls, request: HttpRequest) -> Sent:
+        site = request.POST.get("site", "").strip() or settings.SIEIS_DEFAULT_SITE
+        if (own := request.POST.get("shipped")) in shipped():
+            return cls(shipped_text(own), f"{own}.toml", site)
         file = request.FILES.get("file")
         data = file.read(deeds.MAX_BYTES + 1) if file else request.POST.get("text", "").encode()
         name = (file.name if file else request.POST.get("source")) or "pack.toml"
-        site = request.POST.get("site", "").strip() or settings.SIEIS_DEFAULT_SITE
         return cls(data.replace(b"\r\n", b"\n"), name, site)
 
     @property
@@ -161,11 +163,13 @@ def profiles(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         demand(request.user, ENGINEERING)
         return _bring(request, Sent.of(request))
-    return render(
-        request,
-        "profiles.html",
-        {"cards": _cards(_rows()), "sites": _sites(), "may_bring": may(request.user, ENGINEERING)},
-    )
+    cards = _cards(_rows())
+    known = {card.row.code for card in cards}
+    shown = {
+        "cards": cards, "sites": _sites(), "may_bring": may(request.user, ENGINEERING),
+        "shipped": [code for code in shipped() if code not in known],
+    }  # fmt: skip
+    return render(request, "profiles.html", shown)
 
 
 @require_safe
@@ -241,10 +245,8 @@ def _shown(
 
 
 def _rows() -> QuerySet[Profile]:
-    kept, active = (~Q(motes__state=Mote.State.RETIRED), Q(motes__state=Mote.State.ACTIVE))
-    return Profile.objects.annotate(
-        n_motes=Count("motes", filter=kept & Q(motes__isnull=False)), n_active=Count("motes", filter=active)
-    )
+    kept, active = (Q(motes__is_probe=False) & ~Q(motes__state=Mote.State.RETIRED), Q(motes__state=Mote.State.ACTIVE))
+    return Profile.objects.annotate(n_motes=Count("motes", filter=kept), n_active=Count("motes", filter=kept & active))
 
 
 def _cards(rows: Any) -> list[ProfileCard]:

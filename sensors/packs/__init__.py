@@ -18,7 +18,7 @@ from sensors.readings import Channel, Profile
 
 T = TypeVar("T")
 
-__all__ = ["BadPack", "Pack", "PackMote", "PackZone", "parse_pack", "read_pack", "shipped"]
+__all__ = ["BadPack", "Pack", "PackMote", "PackZone", "parse_pack", "read_pack", "shipped", "shipped_text"]
 
 FOLDER = Path(__file__).parent
 MOST_MOTES = 100_000
@@ -81,6 +81,11 @@ class Pack:
 def shipped() -> list[str]:
     """The names of the packs that come with SIEIS."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def shipped_text(name: str) -> bytes:
+    """The TOML file of a pack that comes with SIEIS."""
+    return (FOLDER / f"{name}.toml").read_bytes()
 
 
 def read_pack(name_or_path: str | Path) -> Pack:

@@ -60,6 +60,14 @@ def test_each_profile_is_there_with_its_motes_version_and_channels(charlie_clien
     assert "Dew point °C derived −6 to 22" in shown
 
 
+def test_alice_loads_a_pack_that_comes_with_sieis_without_a_file(alice_client):
+    shown = alice_client.post("/profiles/", {"shipped": "machine"})
+    confirmed(alice_client, shown)
+
+    assert Mote.objects.filter(profile__code="machine").count() == 5
+    assert "<option>machine</option>" not in alice_client.get("/profiles/").content.decode()
+
+
 def test_without_a_profile_the_page_says_what_to_do(charlie_client):
     assert "load_pack indoor" in words(charlie_client.get("/profiles/"))
 
