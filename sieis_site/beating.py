@@ -61,6 +61,7 @@ def keep_saying(kind: str, stop: threading.Event) -> None:
 class Scheduler(DatabaseScheduler):
     """The schedule in the database; each look at it is a sign of life, so that a beat that hangs is missed."""
 
+    sync_every = BEAT_S  # Health tells when each ran last, and three minutes would be "never" on a first look
     _said_at = 0.0
 
     def tick(self, *args: Any, **kwargs: Any) -> float:

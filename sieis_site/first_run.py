@@ -19,7 +19,7 @@ from django.utils import timezone
 from ingestion.validation import reports
 from mlops import registry, training_jobs
 from mlops.models import Kind
-from sensors import grading
+from sensors import gold, grading
 from sensors.lake import lake
 from sensors.models import Mote, SensorGrade
 from sensors.registry import current_fleet
@@ -91,6 +91,8 @@ def _demo(history_days: float) -> None:
     if not demo.has_past():
         with step(f"Loading {history_days:g} days of simulated history through the reading path") as tell:
             demo.load_past(history_days, tell)
+        with step("Summing up its hours"):
+            gold.aggregate_all(lake(), now=timezone.now())
     if registry.production(demo.PACK) is None:
         _train()
     if registry.production(demo.PACK, kind=Kind.FORECAST) is None:

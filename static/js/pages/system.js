@@ -6,6 +6,7 @@ import { find, findAll, get, say } from "../parts/page.js";
 import { followRows } from "../parts/rows.js";
 
 const EVERY_MS = 5000;
+const FIRST_MS = 2500; // heartbeats come every two seconds, and a rate needs two of them
 const LOOK_BACK_MS = 15_000;
 
 const badge = (word) => ({ text: word, class: `badge ${word}` });
@@ -110,4 +111,5 @@ async function ask() {
 
 openChannel({ onMessage: (message, acknowledge) => acknowledge(), onReturn: ask });
 ask();
+setTimeout(ask, FIRST_MS);
 setInterval(ask, EVERY_MS);
