@@ -53,7 +53,7 @@ class Bars:
     bars: list[Bar]
     ticks: list[str]
     n: int
-    rows: list[tuple[str, str]]
+    rows: list[tuple[str, str, str]]  # what the bars say, with where each leads
 
 
 def context(
@@ -286,7 +286,7 @@ def _bars(question: Asked, found: summaries.Histogram, channel: Channel, url: st
         bars.append(
             Bar(round(i * width, 2), round(max(width - 1, 0.5), 2), _bar_height(count, most), told, url + query)
         )
-        rows.append((span, words.count(count)))
+        rows.append((span, words.count(count), url + query))
     ticks = [words.number(found.edges[i], decimals) for i in (0, len(found.counts) // 2, len(found.counts))]
     return Bars(channel, bars, ticks, n, rows)
 

@@ -23,6 +23,7 @@ from mlops.forecasts.fleet_risks import newest
 from mlops.models import Label
 from sensors import corrections, imputing, quality, registry
 from sensors.models import AuditEntry, Correction, Mote, Profile, SensorGrade
+from sensors.packs.changes import span
 from sensors.presence import presence
 from sensors.readings import Profile as ProfileValue
 from sensors.readings import micros
@@ -129,6 +130,10 @@ class Chart:
 
     series: Series
     grade: SensorGrade | None
+
+    @property
+    def normal(self) -> str:
+        return span(self.series.channel.normal)
 
     @property
     def figures(self) -> list[tuple[str, str]]:

@@ -30,6 +30,17 @@ for (const button of findAll("[data-theme-toggle]")) {
   });
 }
 
+// Paper is light; charts follow the theme as they do on the screen.
+let onScreen;
+addEventListener("beforeprint", () => {
+  onScreen = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+});
+addEventListener("afterprint", () => {
+  if (onScreen) document.documentElement.dataset.theme = onScreen;
+  else delete document.documentElement.dataset.theme;
+});
+
 for (const button of findAll("[data-opens]")) {
   const target = document.getElementById(button.dataset.opens);
   button.addEventListener("click", () => {
