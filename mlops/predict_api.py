@@ -207,14 +207,14 @@ class ModelInfo(APIView):
 
     @extend_schema(parameters=[ServingQuery], responses=ModelInfoOut)
     def get(self, request: Request) -> Response:
-        return Response(ModelInfoOut(_serving(request.query_params.get("profile", ""), request)).data)
+        asked = ServingQuery.asked_in(request)
+        return Response(ModelInfoOut(_serving(asked.get("profile", ""), asked.get("mote_id"))).data)
 
 
-def _serving(code: str, request: Request) -> ModelVersion:
-    asked = predictor()
-    mote = asked.fleet.find(request.query_params["mote_id"]) if request.query_params.get("mote_id") else None
-    if "mote_id" in request.query_params and mote is None:
-        raise NotFound(f"There is no mote “{request.query_params['mote_id']}”.")
+def _serving(code: str, mote_code: str | None) -> ModelVersion:
+    mote = predictor().fleet.find(mote_code) if mote_code else None
+    if mote_code and mote is None:
+        raise NotFound(f"There is no mote “{mote_code}”.")
     _, versions = _model(_profile(code or (mote.profile if mote else "")))
     own = [one for one in versions.values() if mote and one.mote_id == mote.id]
     return (own or [one for one in versions.values() if one.mote_id is None])[0]
@@ -309,7 +309,7 @@ class SmokeModelInfo(APIView):
         code = request.query_params.get("profile", SMOKE)
         classifier = predictor().classifier() if code == SMOKE else None
         version = classifier and ModelVersion.every.get(pk=classifier.pk)
-        version = version or _serving(code, request)
+        version = version or _serving(code, request.query_params.get("mote_id"))
         return Response(
             {
                 "model_type": version.kind,
