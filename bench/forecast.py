@@ -1,6 +1,6 @@
 """Forecasts on held-out rolling origins: ETTh1 by its usual protocol, and the Intel lab until its batteries fail.
 
-    python -m bench.forecast --data FOLDER [--models linear,decomposed] [--horizons 96,192] [--lab blend | ""] [--fleet]
+    python -m bench.forecast --data FOLDER [--models linear,…] [--horizons 96,…] [--lab blend | ""] [--no-fleet]
 
 ETTh1: 8,640 / 2,880 / 2,880 rows to learn from, to choose settings on and to test, all windows, all seven channels, one
 configuration for all horizons, errors in units of the training rows. Lab: a 5-minute grid, 24 hours of temperature and
@@ -36,10 +36,10 @@ FLEET, CHANNELS_EACH = 42, 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True, help="folder with ett/ETTh1.csv and intel_lab.parquet")
-    parser.add_argument("--models", default="naive,seasonal_naive,linear", help="of ETTh1")
+    parser.add_argument("--models", default="naive,seasonal_naive,linear,decomposed", help="of ETTh1")
     parser.add_argument("--horizons", default="96,192,336,720")
     parser.add_argument("--lab", default="blend", metavar="MODEL", help="beside both naives in the lab; empty for none")
-    parser.add_argument("--fleet", action="store_true", help="time 42 and 4,200 motes")
+    parser.add_argument("--fleet", action=argparse.BooleanOptionalAction, default=True, help="time 42 and 4,200 motes")
     options = parser.parse_args()
     os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "var" / "numba"))
     horizons = [int(each) for each in options.horizons.split(",")]

@@ -57,7 +57,7 @@ class Forecaster:
         least = max(self.horizon, LEAST)
         if n_train < least or n_validate < self.horizon + LEAST or n_train + n_validate > n:
             needed = max(self.train_rows or least, least) + max(n_validate, self.horizon + LEAST)
-            missing = max(needed - n, 0)
+            missing, n_train = max(needed - n, 0), max(n_train, 0)
             when = f"; enough in {_duration(missing * history.step)} of readings" if missing else ""
             raise CannotForecast(
                 f"{n:,} steps of {_duration(history.step)} are there, {needed:,} are needed for {self.horizon:,} steps "

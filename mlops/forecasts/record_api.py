@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils import timezone
@@ -22,6 +23,7 @@ from sensors.models import Profile
 from sensors.registry import current_fleet
 from sensors.serializers import Instant, SiteQuery
 
+NAMED = 20  # of what there is, to whoever asked for something else
 LEVELS = ("low", "medium", "high", "beyond")
 
 
@@ -133,11 +135,27 @@ class Risks(APIView):
         query.is_valid(raise_exception=True)
         asked = query.validated_data
         fleet = current_fleet()
+        _refuse_unknown(asked, fleet)
         found = [one for one in fleet_risks(fleet) if _fits(one, asked)]
         listed = found[: asked["limit"]]
         records = track_records([(one.mote.id, one.channel.code) for one in listed])
         told = [_told(one, records[one.mote.id, one.channel.code]) for one in listed]
         return Response(RisksOut({"n": len(found), "risks": told, "stages": _stages(fleet, asked)}).data)
+
+
+def _refuse_unknown(asked: Mapping[str, Any], fleet: Fleet) -> None:
+    """A slip finds nothing, which would read as no risk."""
+    motes = (*fleet.motes, *fleet.retired)
+    there = {
+        "site": {mote.site for mote in motes}, "profile": set(fleet.profiles), "mote": {mote.code for mote in motes},
+        "channel": {one.code for profile in fleet.profiles.values() for one in profile.channels},
+    }  # fmt: skip
+    wrong = {
+        name: f"There is no {name} “{asked[name]}”; there are: {', '.join(sorted(known)[:NAMED]) or 'none yet'}."
+        for name, known in there.items() if asked.get(name) and asked[name] not in known
+    }  # fmt: skip
+    if wrong:
+        raise ValidationError(wrong)
 
 
 def _stages(fleet: Fleet, asked: dict[str, Any]) -> list[dict[str, Any]]:

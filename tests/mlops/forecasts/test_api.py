@@ -116,6 +116,7 @@ def test_a_series_of_ones_own_is_forecast_with_the_risk_of_its_limits(db, post):
     [
         (day(1), "one reading"),
         (day(30), "enough in"),
+        (day(4), "(0 to learn from, at least 40"),
         (day(600, values=[None] * 600), "every value is empty"),
         (day(100, horizon=90), "are needed for 90 steps ahead"),
     ],

@@ -114,6 +114,17 @@ def test_risks_are_told_by_chance_with_their_record(foretold, charlie_client):
     assert charlie_client.get("/api/v1/risks?mote=8").json()["n"] == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "there"), [("profile", "indoor"), ("mote", "7, 8"), ("channel", "temperature"), ("site", "main")]
+)
+def test_a_slip_in_what_risks_are_asked_of_is_refused_and_not_read_as_no_risk(foretold, charlie_client, name, there):
+    refused = charlie_client.get("/api/v1/risks", {name: "slip"})
+
+    assert (refused.status_code, refused.json()["field"]) == (400, name)
+    assert f"There is no {name} “slip”; there are: " in refused.json()["detail"]
+    assert there in refused.json()["detail"]
+
+
 def test_accuracy_is_told_by_how_far_ahead_and_refuses_what_is_no_profile(foretold, charlie_client):
     answer = charlie_client.get("/api/v1/ml/forecast/accuracy?profile=indoor&days=2").json()
 
