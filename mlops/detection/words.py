@@ -100,7 +100,7 @@ def duration(micros: int) -> str:
 
 
 def _unit(channel: Channel) -> str:
-    return "" if not channel.unit else channel.unit if channel.unit == "%" else f" {channel.unit}"
+    return f" {channel.unit}" if channel.unit else ""
 
 
 def _listed(labels: list[str]) -> str:

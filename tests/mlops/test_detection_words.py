@@ -41,7 +41,7 @@ HOT = EventChange(
         ({"layer": "forest"}, "Unusual combination of temperature, humidity and voltage"),
         (
             {"peak_channel": "humidity", "peak_value": 81.0, "expected": (40.0, 60.0), "normal_again": (42.0, 58.0)},
-            "Humidity 81.0%, expected 40.0–60.0%; normal again at or below 58.0%",
+            "Humidity 81.0 %, expected 40.0–60.0 %; normal again at or below 58.0 %",
         ),
         (
             {"peak_channel": "voltage", "peak_value": 2.345, "expected": (2.6, 2.8), "normal_again": (2.62, 2.78)},

@@ -75,7 +75,7 @@ def test_values_and_bands_are_said_as_finely_as_their_sensor_resolves(serving, c
         r"Temperature 45\.2 °C, expected \d\d\.\d–\d\d\.\d °C; normal again at or below \d\d\.\d °C",
         hot["details"]["words"],
     )
-    assert damp["details"]["words"].startswith("Humidity 90.1%, expected ")
+    assert damp["details"]["words"].startswith("Humidity 90.1 %, expected ")
 
 
 def test_what_follows_from_the_values_sent_is_said_with_its_value(charlie_client):
