@@ -21,7 +21,7 @@ from mlops.classifying import SMOKE
 from mlops.models import Kind, ModelVersion
 from mlops.predicting import MOST_ROWS, BadRow, Fire, NoModel, Prediction, Refused, predictor
 from mlops.smoke import THRESHOLD
-from sensors.problems import Unavailable
+from sensors.problems import NoSuchThing, Unavailable
 from sensors.readings import Profile
 from sensors.serializers import Instant, Query
 
@@ -214,7 +214,7 @@ class ModelInfo(APIView):
 def _serving(code: str, mote_code: str | None) -> ModelVersion:
     mote = predictor().fleet.find(mote_code) if mote_code else None
     if mote_code and mote is None:
-        raise NotFound(f"There is no mote “{mote_code}”.")
+        raise NoSuchThing(f"There is no mote “{mote_code}”; /api/v1/motes lists them.", "mote_id", mote_code)
     _, versions = _model(_profile(code or (mote.profile if mote else "")))
     own = [one for one in versions.values() if mote and one.mote_id == mote.id]
     return (own or [one for one in versions.values() if one.mote_id is None])[0]
@@ -225,7 +225,8 @@ def _profile(code: str) -> Profile:
     if not code and len(profiles) == 1:
         return next(iter(profiles.values()))
     if code not in profiles:
-        raise NotFound(f"Say which profile, by ?profile=; there are: {', '.join(profiles) or 'none yet'}.")
+        wrong = f"There is no profile “{code}”" if code else "Say which profile, by ?profile="
+        raise NoSuchThing(f"{wrong}; there are: {', '.join(profiles) or 'none yet'}.", "profile", code)
     return profiles[code]
 
 

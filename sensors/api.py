@@ -26,7 +26,7 @@ from sensors import corrections, registry, selection, services
 from sensors.fleet import Fleet, MoteRef
 from sensors.lake import lake
 from sensors.models import Correction, Mote
-from sensors.problems import Conflict
+from sensors.problems import Conflict, NoSuchThing
 from sensors.readings import Profile
 from sensors.roles import ENGINEERING, OPERATE, CanEngineer, CanOperate, CanView, demand, person
 from sensors.serializers import (
@@ -174,7 +174,7 @@ class LatestOfMote(APIView):
         query = SiteQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         fleet = registry.current_fleet()
-        found = known_mote(fleet, mote, query.validated_data.get("site"))
+        found = known_mote(fleet, mote, query.validated_data.get("site"), field="mote")
         newest = tiers().latest(fleet.profiles[found.profile], [found.id], now=timezone.now()).table
         if newest.is_empty():
             raise NotFound(f"Mote “{mote}” of site “{found.site}” has no reading yet.")
@@ -194,12 +194,12 @@ def latest_of_all(fleet: Fleet) -> tuple[list[Spoken], str]:
     return found, tier
 
 
-def known_mote(fleet: Fleet, code: str, site: str | None) -> MoteRef:
+def known_mote(fleet: Fleet, code: str, site: str | None, *, field: str = "mote_id") -> MoteRef:
     """404 where there is none, or two."""
     try:
         return selection.known_mote(fleet, code, site or "")
     except selection.NoSuch as wrong:
-        raise NotFound(str(wrong)) from wrong
+        raise NoSuchThing(str(wrong), field, code) from wrong
 
 
 # ---- corrections --------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class Corrections(_Asked, ListAPIView[Correction]):
         query = NewCorrection(data=request.data)
         query.is_valid(raise_exception=True)
         asked = dict(query.validated_data)
-        ref = known_mote(registry.current_fleet(), asked.pop("mote"), asked.pop("site", None))
+        ref = known_mote(registry.current_fleet(), asked.pop("mote"), asked.pop("site", None), field="mote")
         mote = Mote.objects.select_related("site", "profile").get(pk=ref.id)
         if asked.pop("is_rehearsal"):
             return Response({"n_readings": _rehearsed(mote, timezone.now(), **asked)})

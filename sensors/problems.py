@@ -59,6 +59,14 @@ class Conflict(APIException):
         self.told = told
 
 
+class NoSuchThing(NotFound):
+    """What a part of the question names is not there."""
+
+    def __init__(self, words: str, field: str, value: str) -> None:
+        super().__init__(words)
+        self.told = {"field": field, "errors": [{"field": field, "value": value, "detail": words}]}
+
+
 class Unavailable(APIException):
     """A server behind this one does not answer."""
 

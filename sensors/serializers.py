@@ -45,6 +45,7 @@ class Instant(serializers.DateTimeField):
 
 
 MOST_ID = 2**63 - 1  # of a key in the database
+MOST_NAMED = 30  # choices in one sentence
 CSRF_FIELD = "csrfmiddlewaretoken"  # of forms that are sent as they are
 
 
@@ -53,6 +54,15 @@ class Exact(serializers.Serializer[Any]):
 
     called = "field"
     heard_elsewhere: frozenset[str] = frozenset()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """A choice that there is not is answered with those that there are."""
+        fields = super().get_fields()
+        for field in fields.values():
+            if isinstance(field, serializers.ChoiceField) and len(field.choices) <= MOST_NAMED:
+                names = ", ".join(str(one) for one in field.choices if one != "")
+                field.error_messages["invalid_choice"] = f"“{{input}}” is not a valid choice; expected {names}."
+        return fields
 
     def to_internal_value(self, data: Any) -> Any:
         known = self.fields.keys() | self.heard_elsewhere

@@ -8,18 +8,18 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from sensors import event_stream, registry
+from sensors.api import known_mote
 from sensors.event_stream import KINDS, Full, Opening, Wanted
 from sensors.fleet import Fleet
 from sensors.problems import Unavailable
 from sensors.roles import person
-from sensors.selection import NoSuch, known_mote
 from sensors.serializers import Codes, SiteQuery
 
 RETRY = "retry: 3000\n\n"  # milliseconds after which a lost stream is opened anew
@@ -99,8 +99,5 @@ def _places(fleet: Fleet, asked: Mapping[str, Any]) -> frozenset[tuple[str, str]
     profile, site, codes = asked.get("profile", ""), asked.get("site", ""), asked.get("mote_id", [])
     if not (profile or site or codes):
         return None
-    try:
-        motes = [known_mote(fleet, code, site) for code in codes] or fleet.motes
-    except NoSuch as wrong:
-        raise NotFound(str(wrong)) from wrong
+    motes = [known_mote(fleet, code, site) for code in codes] or fleet.motes
     return frozenset((one.site, one.code) for one in motes if profile in ("", one.profile) and site in ("", one.site))

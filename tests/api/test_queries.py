@@ -65,3 +65,12 @@ def test_a_slip_in_what_is_to_be_discarded_discards_nothing(bob_client):
 
     assert answer.status_code == 400
     assert answer.json()["field"] == "reson"
+
+
+def test_a_mote_that_is_not_there_is_told_by_field_and_value_and_a_choice_with_those_that_there_are(alice_client):
+    missing = alice_client.get("/api/v1/sensors/readings?mote_id=9999")
+    choice = alice_client.get("/api/v1/sensors/readings?mote_id=9999&resolution=5m")
+
+    assert (missing.status_code, missing.json()["field"]) == (404, "mote_id")
+    assert missing.json()["errors"][0]["value"] == "9999"
+    assert "expected raw, 1m, 1h, 1d, auto" in choice.json()["detail"]

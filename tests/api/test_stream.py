@@ -114,14 +114,14 @@ def test_a_program_hears_of_its_mote_and_channel_and_of_no_other(fleet, charlie)
         ("kind=gossip", 400, "kind"),
         ("profile=nosuch", 400, "profile"),
         ("channel=x", 400, "channel"),
-        ("mote_id=99", 404, ""),
+        ("mote_id=99", 404, "mote_id"),
     ],
 )
 def test_a_filter_that_names_nothing_is_refused_with_what_was_expected(fleet, charlie_client, query, status, field):
     answer = charlie_client.get(f"/api/v1/stream?{query}", headers={"Accept": "text/event-stream"})
 
     assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
-    assert answer.json().get("field", "") == field
+    assert answer.json()["field"] == field
 
 
 def test_nobody_listens_without_a_token_and_nobody_without_a_role(fleet, dave):
