@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from sensors.fleet import Fleet
 from sensors.lake import Lake
 from sensors.readings import Profile
 from sensors.stores import HotStore
+
+MANY = 1_000  # motes
 
 
 class Serves(assignment.Serves, Protocol):
@@ -62,6 +65,9 @@ class Configuration:
         else:
             self.pipeline = Pipeline(wire, engines, asking(self.hot.existing), self.clock)
         self.fleet, self.is_built = fleet, True
+        if len(fleet.by_id) >= MANY:  # each full collection would look through all of them again
+            gc.collect()
+            gc.freeze()
 
     def refresh(self, now: datetime) -> None:
         """Lets serving take a newer version, where it may."""

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ingestion.ledger import Books, add, balance
-from ingestion.pipeline import Outcome, bronze
+from ingestion.pipeline import Outcome, bronze, raise_to
 from ingestion.records import Records
 
 
@@ -40,8 +40,7 @@ class Gathered:
         for batch, table in zip(outcome.batches, tables, strict=True):
             self.silver.setdefault(batch.profile.code, []).append(table)
             newest = table.group_by("mote").agg(pl.col("at").max().cast(pl.Int64))
-            for mote, at in newest.iter_rows():
-                self.last_seen[mote] = max(at, self.last_seen.get(mote, at))
+            raise_to(self.last_seen, newest["mote"].to_list(), newest["at"].to_list())
         add(self.books, balance(records, outcome.batches, outcome.rejects, outcome.duplicates, booked))
         for partition in np.unique(records.partition).tolist():
             rows = records.partition == partition

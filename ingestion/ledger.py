@@ -124,4 +124,4 @@ def _add_stored(books: Books, batch: Batch, until: Mapping[int, int]) -> None:
     by_mote = rows.group_by("hour", "partition", "mote").len().with_columns(pl.col("mote").cast(pl.String))
     for (hour, partition), line in by_mote.group_by("hour", "partition"):
         counts = books.setdefault(Entry(hour, batch.profile.code, partition), Counts())
-        counts.of["stored"].update(dict(line.select("mote", "len").iter_rows()))
+        counts.of["stored"].update(dict(zip(line["mote"].to_list(), line["len"].to_list(), strict=True)))

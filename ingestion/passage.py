@@ -112,7 +112,7 @@ class Passage:
         self._advance()
         self._finish()
         with self.steps.timed("alert"):
-            self.telling.catch_up(self.configuration.fleet)
+            self.telling.tell([], [], self.configuration.fleet, is_more_at_hand=False)
 
     def when_stored(self, existing: Existing) -> Existing:
         """Asks what is stored, and waits for what was taken before only where that has one of the readings."""

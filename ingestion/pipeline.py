@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import zipfile
-from collections.abc import Callable, Mapping, MutableMapping
+import json
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,8 @@ Existing = Callable[[Profile, pl.DataFrame], pl.DataFrame]
 Origin = tuple[int, int, int]
 UNKNOWN = np.iinfo(np.int64).min  # no reading of the mote came before
 Parts = dict[str, Any]  # the arrays of a state, by name
+MAGIC = b"SIEIS partition state\n"
+PIECE = 4 << 20  # bytes that are compressed at once
 
 
 @dataclass(slots=True)
@@ -51,37 +53,62 @@ class PartitionState:
             for code, before in self.before.items()
             if before.rows
         }
-        return arrays | {"newest": np.array([*self.newest.items()], dtype=np.int64).reshape(-1, 2)}
+        newest = np.empty((len(self.newest), 2), dtype=np.int64)
+        newest[:, 0] = np.fromiter(self.newest.keys(), np.int64, len(newest))
+        newest[:, 1] = np.fromiter(self.newest.values(), np.int64, len(newest))
+        return arrays | {"newest": newest}
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> PartitionState:
-        with np.load(io.BytesIO(blob)) as arrays:
-            parts: dict[str, dict[str, bytes]] = {"engine": {}, "before": {}}
-            for name in arrays.files:
-                kind, _, code = name.partition("/")
-                if code:
-                    parts[kind][code] = arrays[name].tobytes()
-            state = cls(
-                newest=dict(arrays["newest"].tolist()),
-                before={code: Before.from_bytes(blob) for code, blob in parts["before"].items()},
-            )
-        for code, engine in parts["engine"].items():
-            try:
-                state.engines[code] = EngineState.from_bytes(engine)
-            except UnknownSchema:  # an upgrade must not stop the stream: motes are met anew
-                state.begun_anew.append(code)
+        found = _unpacked(blob) if blob.startswith(MAGIC) else _of_zip(blob)
+        newest = np.frombuffer(found["newest"], np.int64).reshape(-1, 2)
+        state = cls(newest=dict(zip(*newest.T.tolist(), strict=True)))
+        for name, part in found.items():
+            kind, _, code = name.partition("/")
+            if kind == "before":
+                state.before[code] = Before.from_bytes(part)
+            elif kind == "engine":
+                try:
+                    state.engines[code] = EngineState.from_bytes(part)
+                except UnknownSchema:  # an upgrade must not stop the stream: motes are met anew
+                    state.begun_anew.append(code)
         return state
 
 
 def packed(parts: Parts) -> bytes:
-    """A state's parts as a file; `PartitionState.from_bytes` reads it."""
+    """A state's parts as a file, compressed piece by piece; `PartitionState.from_bytes` reads it.
+
+    By Polars' Zstandard: deflate takes twice as long, for a file a quarter larger.
+    """
+    pieces = [(name, _compressed(piece)) for name, array in parts.items() for piece in _pieces(array)]
+    header = json.dumps([(name, len(piece)) for name, piece in pieces]).encode()
+    return b"".join([MAGIC, header, b"\n", *(piece for _, piece in pieces)])
+
+
+def _pieces(array: Any) -> Iterator[Any]:
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return (flat[first : first + PIECE] for first in range(0, max(len(flat), 1), PIECE))
+
+
+def _compressed(piece: Any) -> bytes:
     blob = io.BytesIO()
-    # Not np.savez_compressed, whose level costs four times the time and saves a twelfth of the room.
-    with zipfile.ZipFile(blob, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        for name, array in (parts | {"schema": np.array([1])}).items():
-            with file.open(f"{name}.npy", "w", force_zip64=True) as part:
-                np.lib.format.write_array(part, array, allow_pickle=False)
+    pl.DataFrame({"bytes": piece}).write_ipc(blob, compression="zstd")
     return blob.getvalue()
+
+
+def _unpacked(blob: bytes) -> dict[str, bytes]:
+    end = blob.index(b"\n", len(MAGIC)) + 1
+    parts: dict[str, list[bytes]] = {}
+    for name, size in json.loads(blob[len(MAGIC) : end]):
+        parts.setdefault(name, []).append(pl.read_ipc(blob[end : end + size])["bytes"].to_numpy().tobytes())
+        end += size
+    return {name: b"".join(pieces) for name, pieces in parts.items()}
+
+
+def _of_zip(blob: bytes) -> dict[str, bytes]:
+    """As SIEIS 0.1 wrote it."""
+    with np.load(io.BytesIO(blob)) as arrays:
+        return {name: arrays[name].tobytes() for name in arrays.files}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +212,8 @@ class Pipeline:
         return batch.take(keep)
 
     def _may_be_stored(self, batch: Batch) -> Bools:
+        if not self.stored_until:
+            return np.zeros(len(batch), dtype=np.bool_)
         motes, place = np.unique(batch.mote, return_inverse=True)
         until = np.array([self.stored_until.get(mote, UNKNOWN) for mote in motes.tolist()], dtype=np.int64)
         may_be: Bools = batch.at <= until[place]
@@ -295,9 +324,14 @@ def _order_flags(batch: Batch, newest: Ints, late: Bools) -> Ints:
 
 def _remember(state: PartitionState, batch: Batch) -> None:
     newest = pl.DataFrame({"mote": batch.mote, "at": batch.at}).group_by("mote").agg(pl.col("at").max())
-    for mote, at in newest.iter_rows():
-        if at > state.newest.get(mote, at - 1):
-            state.newest[mote] = at
+    raise_to(state.newest, newest["mote"].to_list(), newest["at"].to_list())
+
+
+def raise_to(newest: dict[int, int], motes: Sequence[int], instants: Sequence[int]) -> None:
+    """Each mote's instant, where it is later than the one known."""
+    for mote, at in zip(motes, instants, strict=True):
+        if at > newest.get(mote, UNKNOWN):
+            newest[mote] = at
 
 
 def bronze(records: Records, topic: str) -> pl.DataFrame:

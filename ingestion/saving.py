@@ -30,7 +30,8 @@ SEEN = (
     "UPDATE sensors_mote SET last_seen_at = {at} FROM (VALUES {rows}) AS told "
     "WHERE id = told.column1 AND (last_seen_at IS NULL OR last_seen_at < {at})"
 )
-SEEN_AT = {"postgresql": "CAST(told.column2 AS timestamptz)", "sqlite": "told.column2"}
+# Microseconds since 1970, and as Django writes an instant into SQLite.
+SEEN_AT = {"postgresql": "to_timestamp(0) + told.column2 * interval '1 microsecond'", "sqlite": "told.column2"}
 SEEN_AT_ONCE = 5_000  # motes in one statement
 Snapshots = Mapping[int, StateSnapshot]
 
@@ -103,9 +104,14 @@ def note_seen(last_seen: Mapping[int, int]) -> None:
 
     Written out, since 84,000 parameters of a large fleet take as long again to be put in.
     """
-    adapted = connection.ops.adapt_datetimefield_value
-    rows = [f"({mote:d}, '{adapted(instant(at))}')" for mote, at in sorted(last_seen.items())]
+    rows = [f"({mote:d}, {_told(at)})" for mote, at in sorted(last_seen.items())]
     with transaction.atomic(), connection.cursor() as cursor:
         for first in range(0, len(rows), SEEN_AT_ONCE):
             some = ", ".join(rows[first : first + SEEN_AT_ONCE])
             cursor.execute(SEEN.format(at=SEEN_AT[connection.vendor], rows=some))
+
+
+def _told(at_us: int) -> str:
+    if connection.vendor == "postgresql":
+        return f"{at_us:d}"
+    return f"'{connection.ops.adapt_datetimefield_value(instant(at_us))}'"

@@ -15,10 +15,11 @@ from sensors.live import newest_rows
 from sensors.readings import Batch, concat
 
 RARELY = 20  # times as long as the last telling took, at least, until the next while more is at hand
+FEW = 1_000  # readings; more than these wait for their time although no more is at hand at this moment
 
 
 class Telling:
-    """Tells alerts at once and readings in their time; `catch_up` tells those that wait."""
+    """Tells alerts at once and readings in their time; `catch_up` tells those that wait whatever it takes."""
 
     def __init__(self, channel: Announces | None, clock: Callable[[], float]) -> None:
         self.channel, self.clock = channel, clock
@@ -30,7 +31,8 @@ class Telling:
             return
         for batch in batches:
             self._add(batch)
-        if not is_more_at_hand or self.clock() >= self._next_at:
+        is_few = sum(map(len, self._waiting.values())) <= FEW
+        if (is_few and not is_more_at_hand) or self.clock() >= self._next_at:
             self.catch_up(fleet)
         for alert in alerts:
             self.channel.announce_alert(alert)

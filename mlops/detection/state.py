@@ -16,6 +16,7 @@ from sensors.readings import Bools, Floats, Ints
 SCHEMA = 2
 MAGIC = b"SIEIS engine state\n"
 LEAST_MOTES = 64  # room made at once
+GROWTH = 1.25  # times the room there is: of a large fleet, twice would be hundreds of megabytes
 
 Fields = Mapping[str, Mapping[str, Field]]
 Memory = dict[str, dict[str, Array]]
@@ -99,7 +100,7 @@ class EngineState:
     def _grow(self, motes: Ints) -> None:
         wanted = self.n_motes + len(motes)
         if wanted > self._capacity:
-            more = max(wanted, 2 * self._capacity, LEAST_MOTES) - self._capacity
+            more = max(wanted, int(GROWTH * self._capacity), LEAST_MOTES) - self._capacity
             for layer, own in self._fields.items():
                 blank = _blank(own, more, self.n_channels)
                 if layer == events.NAME:

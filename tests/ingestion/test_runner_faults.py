@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from alerts.models import Alert, Event
 from ingestion import checkpoints
 from ingestion.models import Checkpoint, LedgerHour, StateSnapshot
+from ingestion.pipeline import PartitionState
 from ingestion.records import Records
 from ingestion.runner import Pace
 from ingestion.streams import OnAssign, OnRevoke, StreamClosed, stream
@@ -236,9 +237,10 @@ def test_an_engine_state_of_an_older_release_is_begun_anew_and_the_stream_goes_o
     drain(make())
     kept = StateSnapshot.objects.latest("pk")
     older = io.BytesIO()
-    with default_storage.open(kept.blob) as file, np.load(file) as arrays:
-        engine = re.sub(rb'"schema": \d+', b'"schema": 0', arrays["engine/indoor"].tobytes())
-        np.savez(older, newest=arrays["newest"], **{"engine/indoor": np.frombuffer(engine, np.uint8)})
+    with default_storage.open(kept.blob) as file:
+        parts = PartitionState.from_bytes(file.read()).parts()
+    engine = re.sub(rb'"schema": \d+', b'"schema": 0', parts["engine/indoor"].tobytes())
+    np.savez(older, newest=parts["newest"], **{"engine/indoor": np.frombuffer(engine, np.uint8)})
     blob = default_storage.save(kept.blob, ContentFile(older.getvalue()))
     StateSnapshot.objects.filter(pk=kept.pk).update(blob=blob, sha256=hashlib.sha256(older.getvalue()).hexdigest())
     send(reading(start_us() + 30_000_000))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ingestion.telling import RARELY, Telling
+import numpy as np
+
+from ingestion.telling import FEW, RARELY, Telling
 from sensors.fleet import Fleet
 from sensors.readings import Batch
 from tests import builders
@@ -60,3 +63,20 @@ def test_a_small_batch_is_told_at_once_with_what_waited():
     telling.tell([said(31.0, mote=2, at=3)], [], FLEET, is_more_at_hand=False)
 
     assert channel.told == [[(1, 20.0)], [(1, 21.0), (2, 30.0)], [(2, 31.0)]]
+
+
+def test_a_large_fleets_newest_readings_wait_their_turn_although_nothing_more_is_at_hand():
+    channel = Channel(takes_s=1.0)
+    telling = Telling(channel, channel.clock)
+    many = builders.batch(INDOOR, [(20.0 + mote,) for mote in range(FEW + 1)])
+    many = replace(many, mote=np.arange(FEW + 1))
+    for _ in range(2):
+        telling.tell([many], [], FLEET, is_more_at_hand=True)
+
+    telling.tell([], [], FLEET, is_more_at_hand=False)
+    n_at_once = len(channel.told)
+    channel.now += RARELY
+    telling.tell([], [], FLEET, is_more_at_hand=False)
+
+    assert n_at_once == 1
+    assert [len(told) for told in channel.told] == [FEW + 1, FEW + 1]
