@@ -37,3 +37,12 @@ class EventChange:
     normal_again: tuple[float, float] | None = None
     # Channels whose new level was taken for normal, which ended the event.
     adopted: tuple[str, ...] = ()
+
+
+def concerned(contributions: Mapping[str, float]) -> list[str]:
+    """The channels that an event is about: those with at least half of an even share.
+
+    >>> concerned({"temperature": 0.9, "humidity": 0.1}), concerned({"temperature": 0.6, "humidity": 0.4})
+    (['temperature'], ['temperature', 'humidity'])
+    """
+    return [channel for channel, share in contributions.items() if share >= 0.5 / len(contributions)]

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import polars as pl
 
+from alerts.events import concerned
 from alerts.models import Event
 from alerts.weekly import DAYS
 from ingestion import words
@@ -123,7 +124,7 @@ def _iso(at: datetime) -> str:
 
 def _data(question: Asked, lines: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """For the page's module, by json_script. Instants are milliseconds of the site's wall clock, as if it were UTC."""
-    ribbon = _ribbon(question)
+    ribbons = _ribbons(question)
     return {
         "every": question.every,
         "start": _wall_ms(question.start_local),
@@ -137,7 +138,7 @@ def _data(question: Asked, lines: Mapping[str, list[dict[str, Any]]]) -> dict[st
                 "normal": one.normal,
                 "physical": one.physical,
                 "lines": lines.get(one.code, []),
-                "ribbon": ribbon,
+                "ribbon": ribbons.get(one.code, []),
             }
             for one in question.selected.channels
         ],
@@ -211,16 +212,18 @@ def _raw_lines(question: Asked, tiers: Tiers, missing: list[str], now: datetime)
     return lines
 
 
-def _ribbon(question: Asked) -> list[list[float]]:
-    """Where events were: begin and end of each, on the wall clock."""
+def _ribbons(question: Asked) -> dict[str, list[list[float]]]:
+    """Where a channel's events were: begin and end of each, on the wall clock."""
     chosen = question.selected
     events = Event.objects.filter(mote__in=chosen.ids, started_at__lt=chosen.end, last_at__gte=chosen.start)
     offset = question.start_local - chosen.start.replace(tzinfo=None)
-    spans = events.order_by("started_at").values_list("started_at", "last_at")[:2000]
-    return [
-        [_wall_ms(start.replace(tzinfo=None) + offset), _wall_ms(end.replace(tzinfo=None) + offset)]
-        for start, end in spans
-    ]
+    spans = events.order_by("started_at").values_list("started_at", "last_at", "contributions")[:2000]
+    ribbons: dict[str, list[list[float]]] = {}
+    for start, end, contributions in spans:
+        span = [_wall_ms(at.replace(tzinfo=None) + offset) for at in (start, end)]
+        for code in concerned(contributions):
+            ribbons.setdefault(code, []).append(span)
+    return ribbons
 
 
 def _tables(question: Asked, trend: pl.DataFrame) -> dict[str, list[tuple[str, ...]]]:

@@ -11,6 +11,7 @@ import polars as pl
 from django.db.models import Q
 from rest_framework.exceptions import ValidationError
 
+from alerts.events import concerned
 from alerts.models import Alert, Event
 from ingestion import words
 from ingestion.flow.skew import direction
@@ -360,7 +361,12 @@ def _data(mote: Mote, profile: ProfileValue, shown: Stretch, read: Read, events:
         "gapMs": profile.silent_after_s * 1000,
         "kinds": {str(bit): name for bit, name in quality.NAMES.items()},
         "events": [
-            {"start": micros(event.started_at) / 1000, "end": micros(event.last_at) / 1000, "words": event.words}
+            {
+                "start": micros(event.started_at) / 1000,
+                "end": micros(event.last_at) / 1000,
+                "words": event.words,
+                "channels": concerned(event.contributions),
+            }
             for event in events
         ],
         "channels": [_told(one, read.imputed.get(one.channel.code, [])) for one in read.series],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alerts.events import concerned
 from mlops.detect.judging import LONG_GAP_STEPS, Found, Judged, instant
 from mlops.detect.reading import ENGINE
 from mlops.detection.words import duration
@@ -148,7 +149,7 @@ def chart(
     for found in events:
         left, right = x(max(found.change.started_at, begin)), x(min(found.change.last_at, end))
         kind = "high" if found.severity == "high" else ""
-        kind += "" if found.change.contributions.get(name, 0.0) >= 0.5 / len(found.change.contributions) else " other"
+        kind += "" if name in concerned(found.change.contributions) else " other"
         parts.append(
             f'<rect class="event {kind.strip()}" x="{left}" y="{TOP}" width="{max(right - left, 2.0):.1f}" '
             f'height="{bottom - TOP}"><title>{found.id}. {escape(found.words)}</title></rect>'

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from alerts.models import Event
 from sensors import gold, stores
 from sensors.lake import lake
 from sensors.models import Mote
@@ -90,6 +91,20 @@ def test_a_spike_of_one_reading_reaches_the_band(write, show):
     (point,) = line(show(), "temperature")["points"]
 
     assert (point[2], point[3]) == (20.0, 44.0)
+
+
+def test_an_anomalous_stretch_is_marked_under_the_channels_that_it_is_about(write, show, fleet):
+    write("7", NOON - HOUR, [20.0] * 10)
+    Event.objects.create(
+        mote_id=fleet["7"], noticed_at=NOON - HOUR, started_at=NOON - HOUR, last_at=NOON - HOUR / 2, n_readings=9,
+        peak_surprise=6.0, peak_at=NOON - HOUR, peak_channel="light", peak_value=1.0, layer="jump", words="x",
+        contributions={"temperature": 0.05, "humidity": 0.2, "light": 0.75, "voltage": 0.0}, model_version=3,
+    )  # fmt: skip
+
+    marked = {one["code"]: one["ribbon"] for one in data(show())["channels"]}
+
+    assert {code for code, spans in marked.items() if spans} == {"humidity", "light"}
+    assert marked["light"][0][1] - marked["light"][0][0] == HOUR.total_seconds() * 500
 
 
 def test_motes_are_compared_line_by_line_and_the_stretch_before_is_laid_under(write, show):

@@ -29,7 +29,8 @@ function openCharts() {
     const chart = new ChannelChart(find("canvas", figure), channel, { hasTimes, palette: colours, gapMs: data.gapMs });
     const points = { line: channel.line.map(xy), flagged: channel.flagged.map(xy), imputed: channel.imputed.map(xy) };
     const forecast = data.forecasts[channel.code] ?? null;
-    const nBeyond = chart.fill({ ...points, forecast, events: data.events, start: data.start, end: data.until });
+    const events = data.events.filter(({ channels }) => channels.includes(channel.code));
+    const nBeyond = chart.fill({ ...points, forecast, events, start: data.start, end: data.until });
     const beyond = find(".beyond", figure);
     beyond.hidden = nBeyond === 0;
     say(beyond, `${nBeyond} flagged lie beyond the scale, drawn at its edge`);
