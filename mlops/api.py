@@ -21,8 +21,10 @@ from rest_framework.views import APIView
 from mlops import keeping, registry, training_jobs
 from mlops.models import Kind, ModelVersion, TrainingJob
 from mlops.parameters import BadParameters
+from sensors.fleet import there_is_no
 from sensors.models import Profile
 from sensors.problems import Conflict, Unavailable
+from sensors.registry import profiles
 from sensors.roles import CanEngineer, person
 from sensors.serializers import Body, Instant, Query
 
@@ -73,9 +75,8 @@ class RetrainIn(Body):
     )
 
     def validate_profile(self, code: str) -> str:
-        known = list(Profile.objects.values_list("code", flat=True))
-        if code not in known:
-            raise ValidationError(f"There is no profile “{code}”; there are: {', '.join(known) or 'none yet'}.")
+        if code not in (known := profiles()):
+            raise ValidationError(there_is_no("profile", code, known))
         return code
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mlops.history import Lake
 from mlops.models import ForecastWarning, Label, ModelVersion
 from mlops.training_jobs import find_mote
 from sensors import audit, quality
-from sensors.fleet import Fleet
+from sensors.fleet import Fleet, there_is_no
 from sensors.lake import NoSuchTable
 from sensors.models import AuditEntry, Mote
 from sensors.models import Profile as ProfileRow
@@ -71,7 +71,7 @@ class Scope:
 def scope(fleet: Fleet, profile: str, mote: str = "") -> Scope:
     """By the names that people give."""
     if profile not in fleet.profiles:
-        raise BadBudget(f"There is no profile “{profile}”; there are: {', '.join(sorted(fleet.profiles)) or 'none'}.")
+        raise BadBudget(there_is_no("profile", profile, fleet.profiles))
     return Scope(fleet.profiles[profile], find_mote(profile, mote) if mote else None)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from mlops.detection import FittedEngine, tail_rates
 from mlops.models import ModelVersion
+from sensors.fleet import there_is_no
 from sensors.models import Profile
 from sensors.readings import Batch
+from sensors.registry import profiles
 
 KEPT, SELDOM, OFTEN, UNSURE = "kept", "too seldom", "too often", "too few readings to say"
 LEAST_RATIO, MOST_RATIO = 0.5, 2.0
@@ -54,8 +56,7 @@ def verdict(rate: Mapping[str, Any]) -> str:
 def newest_checked(code: str) -> ModelVersion:
     """What serves the profile if it was checked, else the newest version that was."""
     if not Profile.objects.filter(code=code).exists():
-        known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet"
-        raise UnknownProfile(f"There is no profile “{code}”; there are: {known}.")
+        raise UnknownProfile(there_is_no("profile", code, profiles()))
     versions = ModelVersion.objects.select_related("profile").filter(profile__code=code, mote=None)
     of_all = [version for version in versions.order_by("-number") if "check" in version.calibration]
     if not of_all:

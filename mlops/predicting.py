@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from mlops.classifying import SMOKE
 from mlops.detection import FittedEngine, Judgement
-from mlops.detection.words import counterfactual, number, quantity
+from mlops.detection.words import counterfactual, quantity, span
 from mlops.models import Kind as ModelKind
 from mlops.models import ModelVersion
 from mlops.registry import production
@@ -29,7 +29,7 @@ from mlops.serving import Serving
 from mlops.smoke import WINDOWS_S
 from sensors import registry
 from sensors.derived import Before, derive
-from sensors.fleet import Fleet, MoteRef, offset_s
+from sensors.fleet import Fleet, MoteRef, offset_s, there_is_no
 from sensors.readings import Batch, Floats, Profile, micros, score, severity
 from sensors.stores import StoreUnavailable, hot
 
@@ -287,7 +287,7 @@ def _kind(row: Mapping[str, Any], kinds: Mapping[str, Kind], mote: MoteRef | Non
     code = row.get("profile") or wanted or (mote.profile if mote else "")
     if code:
         if code not in kinds:
-            raise BadRow("profile", f"There is no profile “{code}”; there are: {', '.join(kinds) or 'none'}.")
+            raise BadRow("profile", there_is_no("profile", code, kinds))
         if mote is not None and mote.profile != code:
             raise BadRow("profile", f"Mote {mote.code} is of profile {mote.profile}, not of {code}.")
         return kinds[code]
@@ -431,7 +431,8 @@ def _details(
     elif band[channel][0] <= value <= band[channel][1]:
         words = "An unusual combination of values"
     else:
-        words = f"{seen}, expected {number(band[channel][0], told)}–{quantity(band[channel][1], told)}"
+        low, high = band[channel]
+        words = f"{seen}, expected {span(low, high, told)}"
         again = counterfactual(value, (float(normal[place, 0]), float(normal[place, 1])), told)
         words = f"{words}; {again}" if again else words
     return Details(words, channel, layer)

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from mlops import root_cause
 from sensors import registry
 from sensors.aggregates import aggregates
+from sensors.fleet import there_is_no
 from sensors.serializers import Instant
 from sensors.tiers import tiers
 
@@ -37,10 +38,8 @@ class Stretch(serializers.Serializer[Any]):
             )
         fleet = registry.current_fleet()
         if given["profile"] and given["profile"] not in fleet.profiles:
-            known = ", ".join(fleet.profiles)
-            raise serializers.ValidationError(
-                {"profile": f"There is no profile “{given['profile']}”; there are {known}."}
-            )
+            words = there_is_no("profile", given["profile"], fleet.profiles)
+            raise serializers.ValidationError({"profile": words})
         sites = sorted({one.site for one in fleet.motes})
         if given["site"] and given["site"] not in sites:
             raise serializers.ValidationError(

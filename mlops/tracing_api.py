@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from alerts.models import Alert
 from mlops import tracing
 from sensors import registry
+from sensors.fleet import there_is_no
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.readings import Profile
@@ -71,7 +72,7 @@ def answer(asked: dict[str, Any]) -> list[tracing.Scored]:
 def _profile(code: str) -> Profile:
     profiles = registry.profiles()
     if code not in profiles:
-        raise NotFound(f"There is no profile “{code}”; there are: {', '.join(profiles) or 'none yet'}.")
+        raise NotFound(there_is_no("profile", code, profiles))
     return profiles[code]
 
 

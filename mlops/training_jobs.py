@@ -27,7 +27,9 @@ from mlops.models import Kind, ModelVersion, TrainingJob
 from mlops.parameters import BadParameters, Parameters, refuse_two_ranges
 from mlops.policies import wishes
 from sensors import audit, errands, live
+from sensors.fleet import there_is_no
 from sensors.models import Mote, Profile, ProfileVersion
+from sensors.registry import profiles
 
 LEASE = timedelta(seconds=60)
 WATCH_S = 0.5
@@ -81,8 +83,7 @@ def request(
     refuse_two_ranges(parameters or {})
     profile = Profile.objects.filter(code=profile_code).first()
     if profile is None:
-        known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet; load a pack first"
-        raise UnknownProfile(f"There is no profile “{profile_code}”; there are: {known}.")
+        raise UnknownProfile(there_is_no("profile", profile_code, profiles()))
     if mote is not None and mote.profile_id != profile.pk:
         raise UnknownMote(f"Mote {mote} is of profile {mote.profile.code}, not of {profile_code}.")
     predecessor = registry.production(profile_code, mote, kind=Kind(kind))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -109,3 +109,13 @@ class Fleet:
 def offset_s(zone: str, hour: int) -> int:
     offset = datetime.fromtimestamp(hour * 3600, UTC).astimezone(ZoneInfo(zone)).utcoffset()
     return int(offset.total_seconds()) if offset else 0
+
+
+def there_is_no(kind: str, code: str, known: Iterable[str]) -> str:
+    """What everybody is told who names a profile, site or zone that is not there.
+
+    >>> there_is_no("profile", "indor", ["machine", "indoor"])
+    'There is no profile “indor”; there are: indoor, machine.'
+    """
+    there = ", ".join(sorted(known)[:20])
+    return f"There is no {kind} “{code}”; there are: {there or 'none yet; load a pack first (manage.py load_pack)'}."

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sensors.fleet import Fleet, MoteRef
+from sensors.fleet import Fleet, MoteRef, there_is_no
 from sensors.readings import Channel, Profile
 
 HOUR = timedelta(hours=1)
@@ -94,7 +94,7 @@ def _profile(fleet: Fleet, asked: str, motes: Sequence[MoteRef]) -> Profile:
     if asked in fleet.profiles:
         return fleet.profiles[asked]
     if asked:
-        raise NoSuch("profile", f"There is no profile “{asked}”; expected one of {', '.join(sorted(fleet.profiles))}.")
+        raise NoSuch("profile", there_is_no("profile", asked, fleet.profiles))
     if motes:
         return fleet.profiles[motes[0].profile]
     inhabited = _by_size(fleet)

@@ -16,12 +16,13 @@ from ingestion.capability.models import CapabilityTable
 from mlops import history, registry
 from mlops.detection import Engine, FittedEngine
 from mlops.models import ModelVersion
+from sensors.fleet import there_is_no
 from sensors.lake import lake
 from sensors.models import Mote, Profile, ProfileVersion
 from sensors.packs import Pack, PackMote
 from sensors.readings import Profile as Kind
 from sensors.readings import concat, micros
-from sensors.registry import current_fleet
+from sensors.registry import current_fleet, profiles
 
 MOST = timedelta(days=4)  # of readings: enough faults of every kind, in about a minute
 MOST_QUICKLY = timedelta(days=1.5)
@@ -57,8 +58,7 @@ def measure_profile(
     """Measures what serves the profile, or a model trained for it, and keeps the table. Raises CannotMeasure."""
     profile = Profile.objects.filter(code=code).first()
     if profile is None:
-        known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet; load a pack first"
-        raise CannotMeasure(f"There is no profile “{code}”; there are: {known}.")
+        raise CannotMeasure(there_is_no("profile", code, profiles()))
     began = time.monotonic()
     version = None if is_fresh else registry.production(code)
     report(0.0, "Reading" if version else "Simulating")

@@ -18,7 +18,7 @@ from ingestion.reconciling import comparison, evidence, healing, reading
 from ingestion.reconciling.comparison import HOUR, Hour
 from ingestion.reconciling.reading import Look, Scope
 from sensors import audit, errands, models
-from sensors.fleet import Fleet
+from sensors.fleet import Fleet, there_is_no
 from sensors.lake import Lake, LakeFenced
 from sensors.stores import HotStore, StoreUnavailable
 
@@ -94,8 +94,7 @@ def _named(kind: type[Kind], code: str | None) -> Kind | None:
         return None
     known = kind.objects.in_bulk(field_name="code")
     if code not in known:
-        there = ", ".join(known) or "none yet"
-        raise CannotReconcile(f"There is no {kind._meta.verbose_name} “{code}”; there are: {there}.")
+        raise CannotReconcile(there_is_no(str(kind._meta.verbose_name), code, known))
     return known[code]
 
 

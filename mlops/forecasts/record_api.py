@@ -18,9 +18,8 @@ from mlops.forecasts.api import StageTimeOut
 from mlops.forecasts.fleet_risks import FleetRisk, fleet_risks
 from mlops.forecasts.machine_stages import as_json, stage_times
 from mlops.forecasts.record import TrackRecord, track_records
-from sensors.fleet import Fleet, MoteRef
-from sensors.models import Profile
-from sensors.registry import current_fleet
+from sensors.fleet import Fleet, MoteRef, there_is_no
+from sensors.registry import current_fleet, profiles
 from sensors.serializers import Instant, SiteQuery
 
 NAMED = 20  # of what there is, to whoever asked for something else
@@ -91,9 +90,8 @@ class AccuracyQuery(serializers.Serializer[Any]):
     days = serializers.IntegerField(required=False, default=DAYS, min_value=1, max_value=MOST_DAYS)
 
     def validate_profile(self, code: str) -> str:
-        known = list(Profile.objects.values_list("code", flat=True))
-        if code not in known:
-            raise ValidationError(f"There is no profile “{code}”; there are: {', '.join(known) or 'none yet'}.")
+        if code not in (known := profiles()):
+            raise ValidationError(there_is_no("profile", code, known))
         return code
 
 

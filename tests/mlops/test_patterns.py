@@ -114,7 +114,7 @@ def test_pairs_may_be_asked_of_one_mote(stored, ask):
 @pytest.mark.parametrize(
     ("path", "query", "field", "words"),
     [
-        ("seasonality", {"profile": "cellar"}, "profile", "There is no profile “cellar”; expected one of indoor."),
+        ("seasonality", {"profile": "cellar"}, "profile", "There is no profile “cellar”; there are: indoor."),
         ("seasonality", {"channel": "noise"}, "channel", "has no channel “noise”"),
         ("seasonality", {"mote_id": "77"}, "mote_id", "There is no mote “77”"),
         (

@@ -157,7 +157,7 @@ def test_the_command_prints_letters_and_reasons_and_json_for_machines(motes, cap
 
 
 def test_the_command_names_what_there_is_when_asked_for_what_there_is_not(motes):
-    with pytest.raises(CommandError, match="there is no site “moon”; expected one of main"):
+    with pytest.raises(CommandError, match="There is no site “moon”; there are: main"):
         call_command("grade_sensors", site="moon")
     with pytest.raises(CommandError, match="--days is 0; expected a number above 0"):
         call_command("grade_sensors", days=0)

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from ingestion import devices
 from ingestion.models import DeviceKey
+from sensors.fleet import there_is_no
 from sensors.models import Mote, Site
 
 
@@ -35,8 +36,7 @@ class Command(BaseCommand):
         code = options["site"] or settings.SIEIS_DEFAULT_SITE
         site = Site.objects.filter(code=code).first()
         if site is None:
-            known = ", ".join(Site.objects.values_list("code", flat=True)) or "none yet"
-            raise CommandError(f"There is no site “{code}”; there are: {known}.")
+            raise CommandError(there_is_no("site", code, Site.objects.values_list("code", flat=True)))
         mote = Mote.objects.filter(site=site, code=options["mote"]).first() if options["mote"] else None
         if options["mote"] and mote is None:
             raise CommandError(f"Site {code} has no mote “{options['mote']}”.")

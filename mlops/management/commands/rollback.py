@@ -10,7 +10,9 @@ from django.utils import timezone
 
 from mlops import registry
 from mlops.models import Kind
+from sensors.fleet import there_is_no
 from sensors.models import Profile
+from sensors.registry import profiles
 
 
 class Command(BaseCommand):
@@ -24,8 +26,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         profile = Profile.objects.filter(code=options["profile"]).first()
         if profile is None:
-            known = ", ".join(Profile.objects.values_list("code", flat=True)) or "none yet"
-            raise CommandError(f"There is no profile “{options['profile']}”; there are: {known}.")
+            raise CommandError(there_is_no("profile", options["profile"], profiles()))
         try:
             version = registry.roll_back(
                 profile, who=None, why=options["why"], now=timezone.now(), kind=Kind(options["kind"])

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from sensors import gold, registry
+from sensors.fleet import there_is_no
 from sensors.lake import lake
 from sensors.stores import StoreUnavailable
 
@@ -23,7 +24,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         known = registry.profiles()
         if options["profile"] not in (None, *known):
-            raise CommandError(f"There is no profile “{options['profile']}”; there are {', '.join(known) or 'none'}.")
+            raise CommandError(there_is_no("profile", options["profile"], known))
         began = time.perf_counter()
         try:
             done = gold.aggregate_all(lake(), now=timezone.now(), is_whole=options["whole"], only=options["profile"])

@@ -12,6 +12,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
+from sensors.fleet import there_is_no
 from sensors.grading import DAYS, grade_motes
 from sensors.lake import lake
 from sensors.models import Mote, Profile, SensorGrade, Site
@@ -52,9 +53,7 @@ class Command(BaseCommand):
 def _refuse_unknown(model: type[Site] | type[Profile], option: str, code: str | None) -> None:
     known = list(model.objects.values_list("code", flat=True))
     if code is not None and code not in known:
-        raise CommandError(
-            f"--{option}: there is no {option} “{code}”; expected one of {', '.join(known) or 'none yet'}"
-        )
+        raise CommandError(there_is_no(option, code, known))
 
 
 def _spoken(one: SensorGrade, mote: Mote) -> dict[str, Any]:
