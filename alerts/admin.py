@@ -14,7 +14,7 @@ from django.utils import timezone
 from alerts import lifecycle
 from alerts.changes import Actor
 from alerts.models import Alert, AlertChange, Event, Evidence, Judgement, MaintenanceWindow
-from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
+from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, on_page, shown_json
 from sensors.roles import OPERATE, may
 
 
@@ -34,7 +34,9 @@ class AlertChangeInline(admin.TabularInline):
 class AlertAdmin(ReadOnlyAdmin):
     list_display = (
         "subject", "kind", "status", "severity", "words", "n_events", "assignee", "first_seen_at", "last_seen_at",
+        "page",
     )  # fmt: skip
+    page = on_page("alert", "pk")
     list_filter = ("status", "severity", "kind", "mote__site", "assignee")
     list_select_related = ("mote__site", "assignee")
     search_fields = ("subject", "words", "changes__note")

@@ -31,7 +31,7 @@ from ingestion.models import (
 )
 from ingestion.payloads import shown
 from ingestion.wire import KEPT_BYTES
-from sensors.admin import AuditedAdmin, ReadOnlyAdmin, shown_json
+from sensors.admin import AuditedAdmin, ReadOnlyAdmin, on_page, shown_json
 from sensors.roles import person
 
 
@@ -60,7 +60,10 @@ class StateSnapshotAdmin(ReadOnlyAdmin):
 
 @admin.register(Quarantined)
 class QuarantinedAdmin(ReadOnlyAdmin):
-    list_display = ("received_at", "reason", "detail", "mote_code", "status", "size", "topic", "partition", "offset")
+    list_display = (
+        "received_at", "reason", "detail", "mote_code", "status", "size", "topic", "partition", "offset", "page",
+    )  # fmt: skip
+    page = on_page("quarantine-message", "pk")
     list_filter = ("reason", "status", "topic")
     search_fields = ("mote_code", "detail", "reason")
     date_hierarchy = "received_at"
@@ -137,7 +140,10 @@ class HourDifferenceAdmin(ReadOnlyAdmin):
 
 @admin.register(QualityReport)
 class QualityReportAdmin(ReadOnlyAdmin):
-    list_display = ("asked_at", "profile", "site", "state", "has_passed", "quality_percent", "n_readings", "trigger")
+    list_display = (
+        "asked_at", "profile", "site", "state", "has_passed", "quality_percent", "n_readings", "trigger", "page",
+    )  # fmt: skip
+    page = on_page("report", "pk")
     list_filter = ("state", "has_passed", "profile", "site", "trigger")
     search_fields = ("profile__code", "site__code", "error")
     date_hierarchy = "asked_at"
@@ -193,7 +199,9 @@ class ImportJobAdmin(ReadOnlyAdmin):
         "who",
         "started_at",
         "done_at",
+        "page",
     )
+    page = on_page("import", "pk")
     list_filter = ("state", "trigger", "profile", "site")
     search_fields = ("site", "error", "files")
     date_hierarchy = "asked_at"

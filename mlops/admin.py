@@ -10,7 +10,7 @@ from django.utils import timezone
 from mlops import registry, training_jobs, watch_admin
 from mlops.forecasts import record_admin
 from mlops.models import Label, ModelVersion, ServingPeriod, TrainingJob, VersionCounter
-from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, shown_json
+from sensors.admin import AuditedAdmin, ReadOnlyAdmin, act_on_each, on_page, shown_json
 from sensors.roles import ENGINEERING, may, person
 
 __all__ = ["record_admin", "watch_admin"]
@@ -23,7 +23,8 @@ class _Engineered(ReadOnlyAdmin):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(_Engineered):
-    list_display = ("name", "kind", "profile", "mote", "stage", "number", "created_at", "promoted_at")
+    list_display = ("name", "kind", "profile", "mote", "stage", "number", "created_at", "promoted_at", "page")
+    page = on_page("model-card", "name")
     list_filter = ("kind", "stage", "profile")
     list_select_related = ("profile", "mote__site")
     search_fields = ("name", "sha256")
@@ -84,7 +85,9 @@ class TrainingJobAdmin(_Engineered):
         "queued_at",
         "finished_at",
         "result",
+        "page",
     )
+    page = on_page("training")
     list_filter = ("kind", "status", "profile", "trigger")
     list_select_related = ("profile", "requested_by", "result")
     search_fields = ("message", "result__name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,6 +13,7 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -92,6 +94,17 @@ def shown_json(field: str, label: str | None = None) -> Callable[[Any, Any], Saf
     return shown
 
 
+def on_page(route: str, *fields: str) -> Callable[[Any, Any], str]:
+    """An admin column that leads to where the pages show the same; the fields go into the address."""
+
+    @admin.display(description="page")
+    def page(self: Any, obj: Any) -> str:
+        named = [attrgetter(field)(obj) for field in fields]
+        return format_html('<a href="{}">open</a>', reverse(route, args=named))
+
+    return page
+
+
 def act_on_each(
     model_admin: admin.ModelAdmin[Any],
     request: HttpRequest,
@@ -154,7 +167,8 @@ class ZoneAdmin(FleetAdmin):
 class MoteAdmin(FleetAdmin):
     """Motes are retired, not deleted: their readings keep their name."""
 
-    list_display = ("code", "site", "zone", "profile", "state", "last_seen_at", "label")
+    list_display = ("code", "site", "zone", "profile", "state", "last_seen_at", "label", "page")
+    page = on_page("mote", "site.code", "code")
     list_filter = ("state", "profile", "site", "zone")
     list_select_related = ("site", "zone__site", "profile")
     search_fields = ("code", "label")
@@ -204,7 +218,8 @@ class ChannelsOfVersion(admin.TabularInline):
 class ProfileAdmin(ReadOnlyAdmin):
     """Profiles come from packs: manage.py load_pack."""
 
-    list_display = ("code", "label")
+    list_display = ("code", "label", "page")
+    page = on_page("profile", "code")
     search_fields = ("code", "label")
 
 
