@@ -40,7 +40,8 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
         ("HERE/folder",), ("HERE/empty.csv",), ("HERE/good.csv", "--detector", "nosuch"),
         ("HERE/good.csv", "--interval", "99999999d"),
     ],
-    "device_key": [("make", "gateway", "--site", "nosuch"), ("make", "gateway", "--mote", "99"), ("revoke", "nosuch")],
+    "device_key": [("make", "gateway", "--site", "nosuch"), ("make", "gateway", "--mote", "99"), ("revoke", "nosuch"),
+                   ("make", " ")],
     "doctor": [("--nonsense",)],
     "export_registry": [("--to", "HERE/nofolder/registry.json")],
     "forecast": [("--mote", "nosuch")],
@@ -93,7 +94,7 @@ WRONG: dict[str, list[tuple[str, ...]]] = {
         ("--profile", "nosuch"), ("--site", "nosuch"), ("--start", "yesterdayish"), ("--interval", "-1"),
         ("--start", "2026-03-02T00:00Z", "--end", "2026-03-01T00:00Z"),
     ],
-    "validate_model": [("nosuch",), ("nosuch", "--start", "yesterdayish")],
+    "validate_model": [("nosuch",), ("nosuch", "--start", "yesterdayish"), ("nosuch", "--end", "2026-02-30T00:00Z")],
     "verify": [("--timeout", "x"), ("--timeout", "-1"), ("--url", "nonsense")],
     "verify_evidence": [("HERE/nosuch.zip",), ("HERE/text.csv",), ("HERE/broken.parquet",)],
 }  # fmt: skip

@@ -33,6 +33,8 @@ class Command(BaseCommand):
         getattr(self, options["verb"])(options)
 
     def make(self, options: dict[str, Any]) -> None:
+        if not options["name"].strip():
+            raise CommandError(f"“{options['name']}” is no name; expected whose key it is, such as “gateway, floor 2”.")
         code = options["site"] or settings.SIEIS_DEFAULT_SITE
         site = Site.objects.filter(code=code).first()
         if site is None:

@@ -10,11 +10,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from ingestion.api.books_api import ReconciliationOut
-from ingestion.management.commands.validate_data import _instant
 from ingestion.models import Reconciliation
 from ingestion.reconciling import comparison, deed
 from sensors import registry
 from sensors.lake import lake
+from sensors.management.instants import instant
 from sensors.stores import StoreUnavailable, hot
 
 SHOWN_MOTES = 10
@@ -26,8 +26,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--profile", help="Code of the profile; all by default")
         parser.add_argument("--site", help="Code of the site; all by default")
-        parser.add_argument("--from", dest="start", type=_instant, help="First hour, such as 2026-03-01T00:00Z")
-        parser.add_argument("--to", dest="end", type=_instant, help="First hour that is left out")
+        parser.add_argument("--from", dest="start", type=instant, help="First hour, such as 2026-03-01T00:00Z")
+        parser.add_argument("--to", dest="end", type=instant, help="First hour that is left out")
         parser.add_argument("--heal", action="store_true", help="Mend what differs")
         parser.add_argument("--json", action="store_true", help="One JSON object instead of the text")
 

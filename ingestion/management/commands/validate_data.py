@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
-from rest_framework.exceptions import ValidationError
 
 from ingestion.api.report_api import ReportOut
 from ingestion.models import QualityReport
@@ -17,8 +15,8 @@ from ingestion.validation import reports
 from ingestion.validation.printing import printed
 from sensors import registry
 from sensors.lake import lake
+from sensors.management.instants import instant
 from sensors.models import Profile, Site
-from sensors.serializers import Instant
 from sensors.stores import hot
 
 
@@ -28,8 +26,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--profile", help="Code of the profile")
         parser.add_argument("--site", help="Code of the site")
-        parser.add_argument("--start", type=_instant, help="First instant, such as 2026-03-01T00:00Z")
-        parser.add_argument("--end", type=_instant, help="First instant that is left out")
+        parser.add_argument("--start", type=instant, help="First instant, such as 2026-03-01T00:00Z")
+        parser.add_argument("--end", type=instant, help="First instant that is left out")
         parser.add_argument("--interval", type=float, help="Seconds to expect between two readings of a mote")
         parser.add_argument("--json", action="store_true", help="One JSON array of reports instead of the text")
 
@@ -57,10 +55,3 @@ def _made(scope: tuple[Profile, Site], span: reports.Span) -> QualityReport:
         )
     except Exception as error:
         raise CommandError(f"{reports.scope_words(report)}: {error}") from error
-
-
-def _instant(text: str) -> datetime:
-    try:
-        return Instant().run_validation(text)
-    except ValidationError as error:
-        raise CommandError(" ".join(map(str, error.detail))) from error

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from mlops import validating
 from mlops.models import ModelVersion, Validation
 from sensors.lake import lake
+from sensors.management.instants import instant
 from sensors.registry import current_fleet
 
 
@@ -22,14 +21,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", nargs="?", help="Its name, such as indoor/anomaly_detector_v3_20260302")
         parser.add_argument("--all-production", action="store_true", help="Every version that serves")
-        parser.add_argument("--start", help="From this instant on, such as 2026-03-01T00:00Z")
-        parser.add_argument("--end", help="Up to this instant")
+        parser.add_argument("--start", type=instant, help="From this instant on, such as 2026-03-01T00:00Z")
+        parser.add_argument("--end", type=instant, help="Up to this instant")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if bool(options["version"]) == options["all_production"]:
             raise CommandError("Name a version, or say --all-production.")
         given: dict[str, Any] = {"lake": lake(), "fleet": current_fleet(), "trigger": "command", "now": timezone.now(),
-                 "start": _instant(options["start"]), "end": _instant(options["end"])}  # fmt: skip
+                 "start": options["start"], "end": options["end"]}  # fmt: skip
         if options["all_production"]:
             made, left = validating.validate_production(**given)
             for words in left:
@@ -52,15 +51,6 @@ class Command(BaseCommand):
             return validating.validate(version, who=None, **given)
         except validating.CannotValidate as refusal:
             raise CommandError(str(refusal)) from refusal
-
-
-def _instant(given: str | None) -> datetime | None:
-    if given is None:
-        return None
-    instant = parse_datetime(given)
-    if instant is None or instant.tzinfo is None:
-        raise CommandError(f"“{given}” is no instant; expected one such as 2026-03-01T00:00Z.")
-    return instant
 
 
 def _line(one: Validation) -> str:
