@@ -16,7 +16,7 @@ from mlops.detect.learning import FILE, learn, profile_of, training_part
 from mlops.detect.reading import ENGINE, CannotJudge, Readings, Request, read
 from mlops.detect.residual import Heard
 from mlops.detection import FittedEngine, words
-from mlops.detection.words import number, quantity
+from mlops.detection.words import quantity, span
 from sensors import quality
 from sensors.readings import INSTANT, Batch, Bools, Floats, Ints, Profile, score, severity
 from sensors.tables.progress import Tell
@@ -206,8 +206,8 @@ def _words(change: EventChange, profile: Profile) -> str:
         return words(change, profile)
     # What a sensor can measure is not known of a file: its range is as wide again as what was learnt from.
     channel = profile.channels[profile.names.index(change.peak_channel)]
-    low, high = (number(bound, channel) for bound in channel.physical)
-    return f"{channel.label} {quantity(change.peak_value, channel)}, far beyond all that was learnt from ({low}–{high})"
+    learnt = span(*channel.physical, channel)
+    return f"{channel.label} {quantity(change.peak_value, channel)}, far beyond all that was learnt from ({learnt})"
 
 
 def _remarks(readings: Readings, profile: Profile, is_training: Bools, silent: Any) -> Iterator[str]:

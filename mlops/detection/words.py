@@ -51,21 +51,32 @@ def counterfactual(value: float, normal: tuple[float, float], channel: Channel) 
 def _seen(change: EventChange, channel: Channel, profile: Profile) -> str:
     value = quantity(change.peak_value, channel)
     low, high = change.expected
-    expected = f"expected {number(low, channel)}–{quantity(high, channel)}"
+    suggested = span(low, high, channel)
+    expected = f"expected {suggested}"
     if change.layer == "gate":
-        low, high = channel.physical
-        return f"{channel.label} {value}, outside what its sensor can measure ({low:g}–{high:g}{_unit(channel)})"
+        return f"{channel.label} {value}, outside what its sensor can measure ({span(*channel.physical, channel)})"
     if change.layer == "stuck":
         return f"{channel.label} stuck at {value} for {duration(change.last_at - change.started_at)}"
     if change.layer == "peers" and low <= change.peak_value <= high:
         return f"{channel.label} {value}: no trusted neighbour is left to compare with"
     if change.layer == "peers":
-        return f"{channel.label} {value}, its neighbours suggest {number(low, channel)}–{quantity(high, channel)}"
+        return f"{channel.label} {value}, its neighbours suggest {suggested}"
     if change.layer == "jump":
         return f"{channel.label} jumped to {value}, {expected}"
     if change.layer == "forest":
         return f"Unusual combination of {_listed([channel.label.lower() for channel in profile.channels])}"
     return f"{channel.label} {value}, {expected}"
+
+
+def span(low: float, high: float, channel: Channel) -> str:
+    """A dash beside a minus is hard to read.
+
+    >>> t = Channel("t", "T", "°C", (0, 50), (18, 28), 0.01, 1, 1)
+    >>> span(18, 28, t), span(-6, 22, t)
+    ('18.0–28.0 °C', '−6.0 to 22.0 °C')
+    """
+    dash = " to " if low < 0 else "–"
+    return f"{number(low, channel)}{dash}{quantity(high, channel)}"
 
 
 def number(value: float, channel: Channel) -> str:
@@ -75,11 +86,13 @@ def number(value: float, channel: Channel) -> str:
     >>> t = Channel("t", "T", "°C", (0, 50), (18, 28), 0.01, 1, 1)
     >>> number(45.23, t), number(410.4, replace(t, resolution=1.0)), number(2.713, replace(t, normal=(2.2, 3.1)))
     ('45.2', '410', '2.71')
+    >>> number(-3.2, t), number(-0.04, t)
+    ('−3.2', '0.0')
     """
     width = channel.normal[1] - channel.normal[0]
     finest = max(0, math.ceil(-math.log10(channel.resolution))) if channel.resolution > 0 else 6
     useful = max(0, math.ceil(2.0 - math.log10(width))) if width > 0 else 2
-    return f"{value:.{min(finest, useful, 6)}f}"
+    return f"{value:z.{min(finest, useful, 6)}f}".replace("-", "−")
 
 
 def quantity(value: float, channel: Channel) -> str:

@@ -96,7 +96,7 @@ def test_what_follows_from_the_values_sent_is_said_with_its_value(charlie_client
     told = predict(charlie_client, temperature=22.0, humidity=-20.0, profile="room", timestamp=AT).json()
 
     assert told["details"]["channel"] == "gap"
-    assert told["details"]["words"].startswith("Gap -42.0 °C, expected ")
+    assert told["details"]["words"].startswith("Gap −42.0 °C, expected ")
 
 
 def test_a_named_mote_is_judged_as_that_mote_and_a_missing_time_is_said(serving, charlie_client):
