@@ -36,7 +36,8 @@ HOT = EventChange(
         ({"layer": "stuck", "peak_value": 21.3}, "Temperature stuck at 21.3 °C for 2 h; normal again when it moves"),
         (
             {"layer": "gate", "peak_value": 130.0},
-            "Temperature 130.0 °C, outside what its sensor can measure (−10.0 to 50.0 °C); normal again at or below 50.0 °C",
+            "Temperature 130.0 °C, outside what its sensor can measure (−10.0 to 50.0 °C); "
+            "normal again at or below 50.0 °C",
         ),
         ({"layer": "forest"}, "Unusual combination of temperature, humidity and voltage"),
         (
