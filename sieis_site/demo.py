@@ -70,9 +70,11 @@ def load_past(days: float, tell: Callable[[float, str], None]) -> int:
     history.ensure()
     total = int((end - start).total_seconds() / simulator.profile.interval_s) * Mote.objects.filter(site=site).count()
     _append(simulator, start, end, lambda n: tell(0.2 * n / max(total, 1), f"{n:,} readings made"))
-    build_runner("history").run(
-        threading.Event(), until_end=True, progress=lambda n: tell(0.2 + 0.8 * n / max(total, 1), f"{n:,} readings")
-    )
+
+    def judged(n: int) -> None:
+        tell(0.2 + 0.8 * n / max(total, 1), f"{n:,} readings judged" if n else "the engine begins to judge them")
+
+    build_runner("history").run(threading.Event(), until_end=True, progress=judged)
     simulation.tell_truth(simulator, micros(start), micros(end), labels=stream("labels"), site=site.code)
     build_label_reader().run(threading.Event(), until_end=True)
     AuditEntry.objects.filter(pk=begun.pk).update(detail={**begun.detail, "is_complete": True})
