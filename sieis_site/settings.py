@@ -116,7 +116,7 @@ MIDDLEWARE = [
     "sieis_site.security.BodyLimit",
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.middleware.gzip.GZipMiddleware",  # below whitenoise, whose files are compressed already
+    "sieis_site.packing.Packing",  # below whitenoise, whose files are compressed already
     "django.middleware.http.ConditionalGetMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from datetime import timedelta
 
 import numpy as np
@@ -45,8 +46,9 @@ def two_days(monkeypatch):
         hot().write(profile, batch.to_table())
 
 
-def export(client, **query):
-    answer = client.get("/api/v1/sensors/export", {"start": (NOON - 3 * DAY).isoformat(), **query})
+def export(client, *, packing="", **query):
+    asked = {"start": (NOON - 3 * DAY).isoformat(), **query}
+    answer = client.get("/api/v1/sensors/export", asked, headers={"Accept-Encoding": packing})
     assert answer.status_code == 200
 
     async def received():
@@ -105,6 +107,16 @@ def test_a_file_that_would_have_a_hole_breaks_off_instead(two_days, charlie_clie
 
     with pytest.raises(StoreUnavailable, match="cannot be read"):
         export(charlie_client, **span)
+
+
+def test_a_compressed_download_is_one_whole_which_browsers_read_to_its_end(two_days, charlie_client):
+    plain, _ = export(charlie_client, form="csv")
+    packed, headers = export(charlie_client, form="csv", packing="gzip")
+
+    unpacker = zlib.decompressobj(wbits=31)  # reads one whole and no second, as Chromium does
+    assert headers["Content-Encoding"] == "gzip"
+    assert unpacker.decompress(packed) == plain
+    assert (unpacker.eof, unpacker.unused_data) == (True, b"")
 
 
 def test_mallory_downloads_nothing(two_days, client):
