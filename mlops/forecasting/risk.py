@@ -1,7 +1,8 @@
 """How likely a series passes a limit within the horizon, and when. Pure.
 
 What may come is simulated by what came: each past forecast's errors, all its steps together, laid on the new forecast.
-A path so keeps the steps as they hang together, which quantiles of single steps do not.
+A path so keeps the steps as they hang together, which quantiles of single steps do not. Forecasts that look back on a
+day or two err on Saturdays as they erred on Saturdays before, so days of the same kind lend their errors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy.special import expit, logit
 from mlops.forecasting.fitting import Fitted, Record, outcomes
 from mlops.forecasting.intervals import LEAST, NAMES, widths
 from mlops.forecasting.panel import CannotForecast, Panel, carried
+from mlops.forecasting.seasons import USUAL_US, days_ahead
 from sensors.readings import Floats, Ints
 
 LOW, HIGH = 0.2, 0.5
@@ -25,7 +27,9 @@ CHECKED, LENT, FEWEST = 40, 64, 10  # past forecasts that chances are held to, w
 SURE = 0.02  # odds of a limit that none of the ways passes, or each
 ASKED = (0.01, 0.05, 0.1, 0.9, 0.95, 0.99)  # of what came, as limits that tell how much chances told
 INDEPENDENT = 0.35  # of forecasts a horizon apart, as many are worth one that knows nothing of the others
-BEFORE, TRUSTED, NEWTON = 0.3, 10.0, 8  # how much odds tell where nothing is known, how surely, and steps to find it
+BEFORE, TRUSTED, NEWTON = 0.3, 30.0, 8  # how much odds tell where nothing is known, how surely, and steps to find it
+ALIKE, OTHERS = 0.75, 10  # of the steps ahead on days of the same kind; of other days each so manieth lends as well
+WEEKS = 3  # one Saturday tells little of the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +196,8 @@ def paths_of(fitted: Fitted, record: Record) -> Paths:
     """By a record that is kept for more. Raises CannotForecast."""
     panel, series, origin, errors = record.panel, record.series, record.origin, record.errors
     is_whole = np.isfinite(errors).all(axis=1)
-    whole, past = errors[is_whole], np.arange(len(errors))[::-1][is_whole] * fitted.every
+    whole, past = errors[is_whole], fitted.remembered(panel, origin)[is_whole]
+    ago = np.arange(len(errors))[::-1][is_whole] * fitted.every
     if len(whole) < LEAST:
         raise CannotForecast(
             f"{len(whole)} past forecasts were followed by measurements all the way; {LEAST} are needed to say a risk"
@@ -201,19 +206,40 @@ def paths_of(fitted: Fitted, record: Record) -> Paths:
     middle = np.median(whole, axis=0)
     spread = widths(fitted.share)[len(whole), NAMES.index("q90")]
     errors = middle + (whole - middle) * spread
-    values = np.clip(record.mean + errors, *panel.limits[series])
+    (lent,) = _lent(panel, past, np.array([origin]), fitted.horizon)
+    values = np.clip(record.mean + errors[lent], *panel.limits[series])
     last = float(panel.values[origin - 1, series])
-    before = _before(fitted, panel, series, (past, fitted.remembered(panel, origin)[is_whole]), origin, errors)
-    return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values, past, before)
+    before = _before(fitted, record, ago, past, errors)
+    return Paths(panel.names[series], int(panel.last_at[series]), panel.step, last, values, ago[lent], before)
 
 
-def _before(fitted: Fitted, panel: Panel, series: int, past: tuple[Ints, Ints], origin: int, errors: Floats) -> Before:
+def _before(fitted: Fitted, record: Record, ago: Ints, past: Ints, errors: Floats) -> Before:
     """The ways that some past forecasts, by how long ago and by origin, would have had by the errors of today."""
-    (ago, chosen), values = (some(each, CHECKED) for each in past), panel.values[:, series]
-    units = fitted.units(panel, series, np.append(chosen, origin))
-    lent = some(errors, LENT) * (units[:-1] / units[-1])[:, None, None]
-    ways = np.clip(fitted.member.foretell(panel, series, chosen)[:, None] + lent, *panel.limits[series])
-    return Before(ago, carried(values)[chosen - 1], outcomes(values, chosen, fitted.horizon), ways)
+    panel, series = record.panel, record.series
+    chosen, values = some(past, CHECKED), panel.values[:, series]
+    units = fitted.units(panel, series, np.append(chosen, record.origin))
+    lent = [_evenly(one, min(LENT, len(past))) for one in _lent(panel, past, chosen, fitted.horizon)]
+    laid = errors[np.array(lent)] * (units[:-1] / units[-1])[:, None, None]
+    ways = np.clip(fitted.member.foretell(panel, series, chosen)[:, None] + laid, *panel.limits[series])
+    return Before(some(ago, CHECKED), carried(values)[chosen - 1], outcomes(values, chosen, fitted.horizon), ways)
+
+
+def _lent(panel: Panel, past: Ints, origins: Ints, steps: int) -> list[Ints]:
+    """For each origin which of the past forecasts lend it their errors: those that were followed by working days and
+    weekends as it is, and some of the others. All of them where so few are alike, or of so few weeks.
+    """
+    if np.ptp(past) * panel.step < WEEKS * USUAL_US[1]:
+        return [np.arange(len(past))] * len(origins)
+    first = int(past.min())
+    kinds = days_ahead(panel, first, int(max(past.max(), origins.max())) + 1, steps)
+    alike = kinds[origins - first] @ kinds[past - first].T / steps >= 2.0 * ALIKE - 1.0
+    lends = alike | (np.arange(len(past)) % OTHERS == 0)
+    lends[lends.sum(axis=1) < LEAST] = True
+    return [np.flatnonzero(one) for one in lends]
+
+
+def _evenly(rows: Ints, n: int) -> Ints:
+    return rows[np.linspace(0, len(rows) - 1, n).astype(np.int64)]
 
 
 def some(rows: Any, most: int) -> Any:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
 import numpy as np
+from numpy.typing import NDArray
 
 from mlops.forecasting.panel import Panel, carried
-from sensors.readings import Floats
+from sensors.readings import Bools, Floats, Ints
 
 HOUR_US = 3_600_000_000
 USUAL_US = (24 * HOUR_US, 168 * HOUR_US)
@@ -41,3 +46,29 @@ def _most_alike(values: Floats) -> int:
     dip = int((alike < 0.0).argmax())
     lag = dip + int(alike[dip:].argmax())
     return lag if alike[lag] > ALIKE * alike[0] else 0
+
+
+def local_at(at: Ints, zone: str) -> Floats:
+    """As the clocks on the wall say, so that a day's course stays where people put it when they change."""
+    if zone == "UTC":
+        return at.astype(np.float64)
+    hours, place = np.unique(at // HOUR_US, return_inverse=True)
+    clock = ZoneInfo(zone)
+    offsets = [datetime.fromtimestamp(int(hour) * 3600, UTC).astimezone(clock).utcoffset() for hour in hours]
+    return (at + np.array([offset.total_seconds() * 1e6 if offset else 0.0 for offset in offsets])[place]).astype(float)
+
+
+def is_weekend(local: Floats) -> Bools:
+    return np.asarray((local // USUAL_US[0] + 3) % 7 >= 5)  # 1970 began on a Thursday
+
+
+def days_ahead(panel: Panel, first: int, end: int, steps: int) -> NDArray[np.float32]:
+    """For each row from first to before end, of the steps from it on (rows, steps): 1 on a weekend, else -1."""
+    kinds = _kinds(panel.start + panel.step * first, panel.step, end - first + steps - 1, panel.zone)
+    return np.lib.stride_tricks.sliding_window_view(kinds, steps)
+
+
+@lru_cache(maxsize=64)  # motes are forecast from about the same instants
+def _kinds(start: int, step: int, n: int, zone: str) -> NDArray[np.float32]:
+    local = local_at(start + step * np.arange(n, dtype=np.int64), zone)
+    return np.where(is_weekend(local), np.float32(1.0), np.float32(-1.0))

@@ -8,14 +8,12 @@ off the regression lasts, is chosen on the validation part. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from mlops.detection.compiled import compiled
 from mlops.forecasting.panel import Panel, is_known
-from mlops.forecasting.seasons import USUAL_US, season, seasons
+from mlops.forecasting.seasons import USUAL_US, is_weekend, local_at, season, seasons
 from sensors.readings import Floats, Ints
 
 HARMONICS = {"day": 6, "week": 3, "weekend": 2}
@@ -101,7 +99,7 @@ class Decomposed:
     def _basis(self, panel: Panel, n: int) -> Floats:
         """What a step is of: the level, and the harmonics of its hour, its day of the week and its weekend."""
         step = np.arange(n)
-        local = _local(panel.start + panel.step * step.astype(np.int64), panel.zone)
+        local = local_at(panel.start + panel.step * step.astype(np.int64), panel.zone)
         columns = [np.ones(n)]
         day, week = 2.0 * np.pi * local / DAY_US, 2.0 * np.pi * local / (7 * DAY_US)
         names = self._parts(panel)
@@ -111,8 +109,8 @@ class Decomposed:
         if "week" in names:
             columns += _waves(week, HARMONICS["week"])
         if {"day", "week"} <= names:
-            is_weekend = ((local // DAY_US + 3) % 7 >= 5).astype(float)  # 1970 began on a Thursday
-            columns += [is_weekend * wave for wave in _waves(day, HARMONICS["weekend"])]
+            weekends = is_weekend(local).astype(float)
+            columns += [weekends * wave for wave in _waves(day, HARMONICS["weekend"])]
         if "own" in names:
             columns += _waves(2.0 * np.pi * step / self.cycle_, min(HARMONICS["day"], self.cycle_ // 2))
         return np.column_stack(columns)
@@ -125,16 +123,6 @@ class Decomposed:
 
 def _waves(turn: Floats, most: int) -> list[Floats]:
     return [wave(k * turn) for k in range(1, most + 1) for wave in (np.sin, np.cos)]
-
-
-def _local(at: Ints, zone: str) -> Floats:
-    """As the clocks on the wall say, so that a day's course stays where people put it when they change."""
-    if zone == "UTC":
-        return at.astype(np.float64)
-    hours, place = np.unique(at // 3_600_000_000, return_inverse=True)
-    clock = ZoneInfo(zone)
-    offsets = [datetime.fromtimestamp(int(hour) * 3600, UTC).astimezone(clock).utcoffset() for hour in hours]
-    return (at + np.array([offset.total_seconds() * 1e6 if offset else 0.0 for offset in offsets])[place]).astype(float)
 
 
 @compiled
