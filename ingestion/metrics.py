@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Sum
 from django.utils import timezone
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -30,7 +30,6 @@ READINGS = Counter("sieis_readings", "Readings stored", ["profile"], registry=RE
 QUARANTINED = Counter("sieis_quarantined", "Messages put aside", ["reason"], registry=REGISTRY)
 DUPLICATES = Counter("sieis_duplicates", "Readings that were stored before", ["profile"], registry=REGISTRY)
 STORE_RETRIES = Counter("sieis_store_retries", "Writes that were tried again", ["sink"], registry=REGISTRY)
-LAG = Gauge("sieis_lag_messages", "Messages that wait in a partition", ["topic", "partition"], registry=REGISTRY)
 BATCH_SECONDS = Histogram(
     "sieis_batch_seconds",
     "From a poll's answer to what browsers hear",

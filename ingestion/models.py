@@ -465,10 +465,6 @@ class DeviceKey(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.public_id})"
 
-    @property
-    def is_revoked(self) -> bool:
-        return self.revoked_at is not None
-
 
 class IntakeReceipt(models.Model):
     """What a device was answered under an idempotency key: a retry gets the same answer, and nothing goes in twice."""

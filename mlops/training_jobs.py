@@ -239,7 +239,7 @@ def run_in_process(
     except BaseException as error:
         child.end()
         status = Status.CANCELLED if isinstance(error, KeyboardInterrupt) else Status.FAILED
-        finish(job, status, f"What watched over the training ended: {error or type(error).__name__}", now())
+        finish(job, status, f"What watched over the training ended: {str(error) or type(error).__name__}", now())
         raise
     finally:
         child.close()

@@ -33,14 +33,8 @@ class Unknown:
     why: str
 
 
-def days_left(at: Ints, volts: Floats, battery: Battery) -> Estimate | None:
-    """How many days are left, counted from the newest reading; None where `outlook` says why not."""
-    found = outlook(at, volts, battery)
-    return found if isinstance(found, Estimate) else None
-
-
 def outlook(at: Ints, volts: Floats, battery: Battery) -> Estimate | Unknown:
-    """The estimate, or why there is none. The order of the readings does not matter."""
+    """Days counted from the newest reading, or why nothing can be said. The order of the readings does not matter."""
     day, level, since = _daily(at, volts)
     if not len(day):
         return Unknown("no voltage was reported")

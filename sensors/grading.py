@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -87,14 +87,6 @@ def _keep(
     )
     SensorGrade.objects.filter(mote__in=motes).exclude(graded_at=now).delete()
     return kept
-
-
-def grades_of(motes: Collection[int]) -> dict[int, dict[str, SensorGrade]]:
-    """The kept grades of these motes, by mote and channel, in one query."""
-    found: dict[int, dict[str, SensorGrade]] = {}
-    for one in SensorGrade.objects.filter(mote__in=motes):
-        found.setdefault(one.mote_id, {})[one.channel] = one
-    return found
 
 
 # ---- reading ------------------------------------------------------------------------------------------------

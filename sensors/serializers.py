@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
@@ -13,6 +14,7 @@ from drf_spectacular.utils import Direction, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from sensors.fleet import there_is_no
 from sensors.models import Correction, Mote, SensorGrade, Site, Zone
 from sensors.models import Profile as ProfileRow
 from sensors.presence import presence
@@ -241,9 +243,9 @@ class MoteChange(Body):
         """By field of the model, with the rows that the codes name."""
         found = dict(self.validated_data)
         if found.get("zone") is not None:
-            found["zone"] = _named(Zone.objects.filter(site=site), "zone", found["zone"])
+            found["zone"] = named(Zone.objects.filter(site=site), "zone", found["zone"])
         if "profile" in found:
-            found["profile"] = _named(ProfileRow.objects.all(), "profile", found["profile"])
+            found["profile"] = named(ProfileRow.objects.all(), "profile", found["profile"])
         return found
 
 
@@ -253,15 +255,15 @@ class NewMote(MoteChange):
     profile = serializers.SlugField()
 
     def named(self) -> dict[str, Any]:
-        site = _named(Site.objects.all(), "site", self.validated_data["site"])
+        site = named(Site.objects.all(), "site", self.validated_data["site"])
         return {**self.changes(site), "site": site}
 
 
-def _named(rows: Any, field: str, code: str) -> Any:
+def named(rows: QuerySet[Any], field: str, code: str) -> Any:
+    """The one row of that code, or a refusal that lists the codes there are."""
     found = rows.filter(code=code).first()
     if found is None:
-        known = ", ".join(rows.order_by("code").values_list("code", flat=True)[:20]) or "none"
-        raise serializers.ValidationError({field: f"There is no {field} “{code}”; there are {known}."})
+        raise serializers.ValidationError({field: there_is_no(field, code, rows.values_list("code", flat=True))})
     return found
 
 

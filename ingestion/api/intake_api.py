@@ -24,7 +24,7 @@ from sensors.models import Mote, Site
 from sensors.problems import Conflict, Unavailable
 from sensors.registry import current_fleet
 from sensors.roles import CanEngineer, person
-from sensors.serializers import Body, Instant
+from sensors.serializers import Body, Instant, named
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 LONGEST_KEY = 200
@@ -126,10 +126,7 @@ class DeviceKeyIn(Body):
     mote = serializers.CharField(max_length=64, required=False, help_text="Absent: a gateway for the whole site")
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
-        site = Site.objects.filter(code=given["site"]).first()
-        if site is None:
-            known = ", ".join(Site.objects.values_list("code", flat=True)) or "none yet"
-            raise ValidationError({"site": f"There is no site “{given['site']}”; there are: {known}."})
+        site = named(Site.objects.all(), "site", given["site"])
         mote = Mote.objects.filter(site=site, code=given["mote"]).first() if "mote" in given else None
         if "mote" in given and mote is None:
             raise ValidationError({"mote": f"Site {site.code} has no mote “{given['mote']}”."})

@@ -34,7 +34,7 @@ from ingestion.wire import MAX_BYTES, REASONS
 from sensors.models import Profile, Site, Zone
 from sensors.problems import Conflict, Unavailable
 from sensors.roles import CanOperate, person
-from sensors.serializers import MOST_ID, Body, Instant, Query
+from sensors.serializers import MOST_ID, Body, Instant, Query, named
 
 MOST_CHOSEN = 1000
 
@@ -395,18 +395,10 @@ def _unknown(code: str, site: str) -> adoption.Unknown:
 
 
 def _places(unknown: adoption.Unknown, asked: dict[str, Any]) -> dict[str, Any]:
-    site = _named(Site.objects.all(), "site", asked.get("site") or unknown.site or settings.SIEIS_DEFAULT_SITE)
+    site = named(Site.objects.all(), "site", asked.get("site") or unknown.site or settings.SIEIS_DEFAULT_SITE)
     guessed = unknown.best.profile.code if unknown.best else ""
     if not asked.get("profile") and not guessed:
         raise ValidationError({"profile": ["No profile fits the fields of the messages; name one."]})
-    profile = _named(Profile.objects.all(), "profile", asked.get("profile") or guessed)
-    zone = _named(Zone.objects.filter(site=site), "zone", asked["zone"]) if asked.get("zone") else None
+    profile = named(Profile.objects.all(), "profile", asked.get("profile") or guessed)
+    zone = named(Zone.objects.filter(site=site), "zone", asked["zone"]) if asked.get("zone") else None
     return {"site": site, "profile": profile, "zone": zone, "label": asked["label"]}
-
-
-def _named(rows: QuerySet[Any], field: str, code: str) -> Any:
-    found = rows.filter(code=code).first()
-    if found is None:
-        known = ", ".join(rows.order_by("code").values_list("code", flat=True)[:20]) or "none"
-        raise ValidationError({field: [f"There is no {field} “{code}”; there are {known}."]})
-    return found

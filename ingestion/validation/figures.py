@@ -16,7 +16,6 @@ from sensors.readings import INSTANT, MISSED_INTERVALS, Channel, Profile, micros
 
 HOUR_S = 3600.0
 COUNTS = ("excluded", "null", "below", "above", "far", "abnormal", "suspect", "trusted", "outside_low")
-MOTE_COUNTS = ("n", "repeated", "impossible", "corrected", "settling", "booked", "hot", "silences", "low")
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,7 +297,7 @@ def test_the_api_settles_several_and_nothing_by_accident(full, bob_client):
 
 def test_the_api_adopts(full, bob_client):
     assert api(bob_client, "/adopt", mote="98")[0] == 400
-    assert "there are indoor" in api(bob_client, "/adopt", mote="99", profile="nope")[1]["detail"]
+    assert "there are: indoor" in api(bob_client, "/adopt", mote="99", profile="nope")[1]["detail"]
 
     status, told = api(bob_client, "/adopt", mote="99", label="Attic")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensors.battery import DAY_US, Unknown, days_left, outlook
+from sensors.battery import DAY_US, Estimate, Unknown, outlook
 from sensors.readings import Battery
 
 CELLS = Battery("voltage", low=2.4, empty=2.0)
@@ -24,9 +24,9 @@ def readings(volts_of_day, days: float, *, every_s: float = 1800.0, noise: float
 def test_a_battery_that_falls_evenly_lasts_until_its_line_comes_to_empty():
     at, volts = readings(lambda day: 2.8 - 0.02 * day, 20)
 
-    found = days_left(at, volts, CELLS)
+    found = outlook(at, volts, CELLS)
 
-    assert found is not None
+    assert isinstance(found, Estimate)
     assert found.days == pytest.approx(20.0, rel=0.2)
     assert found.low < 20.0 < found.high
     assert (found.low, found.high) == pytest.approx((0.5 * found.days, 1.5 * found.days))
@@ -36,9 +36,9 @@ def test_a_battery_that_falls_evenly_lasts_until_its_line_comes_to_empty():
 def test_a_discharge_that_steepens_ends_sooner_than_its_straight_line():
     at, volts = readings(lambda day: 2.8 - 0.0008 * day**2, 24)
 
-    found = days_left(at, volts, CELLS)
+    found = outlook(at, volts, CELLS)
 
-    assert found is not None
+    assert isinstance(found, Estimate)
     assert found.days == pytest.approx((0.8 / 0.0008) ** 0.5 - 24.0, rel=0.25)
 
 
@@ -57,7 +57,6 @@ def test_where_nothing_can_be_said_the_reason_is_said(course, days, why):
 
     assert isinstance(found, Unknown)
     assert why in found.why
-    assert days_left(at, volts, CELLS) is None
 
 
 def test_no_voltage_at_all_is_a_reason_too():
@@ -69,7 +68,7 @@ def test_no_voltage_at_all_is_a_reason_too():
 def test_an_empty_battery_has_no_days_left_however_young_its_record():
     at, volts = readings(lambda day: np.full_like(day, 1.95), 2)
 
-    assert days_left(at, volts, CELLS).days == 0.0
+    assert outlook(at, volts, CELLS).days == 0.0
 
 
 def test_new_batteries_are_not_taken_for_the_old_ones_end():

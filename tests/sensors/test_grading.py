@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from sensors import tasks
 from sensors.corrections import correct
-from sensors.grading import grade_motes, grades_of
+from sensors.grading import grade_motes
 from sensors.lake import lake
 from sensors.models import Mote, SensorGrade
 from sensors.readings import Batch, concat, micros
@@ -20,6 +20,13 @@ from sensors.registry import profiles
 from sensors.stores import hot
 from tests.builders import batch, channel, install_fleet, profile
 from tests.conftest import NOON
+
+
+def grades_of(motes):
+    """The kept grades of these motes, by mote and channel."""
+    kept = SensorGrade.objects.filter(mote__in=motes)
+    return {mote: {one.channel: one for one in kept if one.mote_id == mote} for mote in {one.mote_id for one in kept}}
+
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)

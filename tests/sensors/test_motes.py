@@ -173,9 +173,9 @@ def test_an_engineer_registers_a_mote(fleet, alice_client, alice):
         ({"mote": "7"}, "mote", "has a mote “7” already"),
         ({"mote": "a/b"}, "mote", "without a slash"),
         ({"mote": ".."}, "mote", "cannot stand in an address"),
-        ({"profile": "submarine"}, "profile", "There is no profile “submarine”; there are indoor."),
-        ({"site": "moon"}, "site", "There is no site “moon”; there are main."),
-        ({"zone": "attic"}, "zone", "There is no zone “attic”; there are lab."),
+        ({"profile": "submarine"}, "profile", "There is no profile “submarine”; there are: indoor."),
+        ({"site": "moon"}, "site", "There is no site “moon”; there are: main."),
+        ({"zone": "attic"}, "zone", "There is no zone “attic”; there are: lab."),
         ({"state": "asleep"}, "state", "not a valid choice"),
     ],
 )
