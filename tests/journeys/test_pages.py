@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -86,6 +88,21 @@ def test_the_navigation_opens_on_a_phone(visit):
 
     expect(page).to_have_title("Models · SIEIS")
     expect(page.locator("[data-retrain], [data-promote]")).to_have_count(0)
+
+
+def test_a_download_of_history_holds_as_many_readings_as_the_page_counts(visit, tmp_path):
+    charlie = visit("viewer")
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    page = charlie.goto(f"/history/?mote=main/7&from={day}T12:00&to={day}T18:00")
+    counted = int(re.sub(r"\D", "", page.locator("#n-readings").inner_text()))
+
+    for label, read in (("CSV", pl.read_csv), ("Parquet", pl.read_parquet)):
+        page.locator("summary", has_text="Download").click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name=label, exact=True).click()
+        download.value.save_as(tmp_path / label)
+        assert len(read(tmp_path / label)) == counted > 0
+        page.reload()
 
 
 def take_pictures(page: Page, name: str) -> None:
