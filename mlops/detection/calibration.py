@@ -66,6 +66,22 @@ def calibrate(
     return tables, measured, combined
 
 
+def between_limits(
+    name: str, own: Arrays, raw: Floats, least_scale: float, combined: Tail | None, onset: float
+) -> tuple[Arrays, Tails]:
+    """The arrays of a layer that says itself what begins an event and what keeps one open; all between is measured."""
+    measured = {
+        (name, c): tails.fit_tail(raw[:, c], least_scale=least_scale)
+        for c in range(raw.shape[1])
+        if np.isfinite(raw[:, c]).sum() >= tails.FEW
+    }
+    told = _room(own, raw.shape[1])
+    for (_, c), tail in measured.items():
+        drawn = own["raw"][c], own["surprise"][c]
+        told["raw"][c], told["surprise"][c] = tails.between(drawn, tails.table(tail, combined), (0.5 * onset, onset))
+    return told, measured
+
+
 def below_onset(tables: Mapping[str, Arrays], onset: float) -> dict[str, Arrays]:
     """The layers' tables as far as nothing becomes an event by them, so that nothing is held while tails are measured.
 

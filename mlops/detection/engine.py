@@ -12,18 +12,21 @@ import numpy as np
 from alerts.events import EventChange
 from mlops.detection import calibration as calibrating
 from mlops.detection import events
+from mlops.detection.calibration import Tails
 from mlops.detection.compiled import NO_TIME, Array, bend_all, bent, straight
 from mlops.detection.events import Kept, Opinions, Tables, Verdicts, conclude, tick
 from mlops.detection.history import Arrays, History
-from mlops.detection.layers import IN_TURN, LAYERS, VOTE_BITS, VOTE_UNIT, VOTES, forest, gate, level
+from mlops.detection.layers import IN_TURN, LAYERS, VOTE_BITS, VOTE_UNIT, VOTES, Layer, forest, gate, level
 from mlops.detection.rows import Rows, Said
 from mlops.detection.state import EngineState
-from mlops.detection.tails import inverse, line, rising
+from mlops.detection.tails import Tail, inverse, line, rising
 from sensors import quality
 from sensors.readings import Batch, Bools, Floats, Ints, Profile, concat
 
 SCHEMA = 4
+DAY_US = 86_400_000_000
 CLOSED_AT_ONCE = 256  # events that may close before the loop hands them over
+HEARD = (gate.NAME, level.NAME)  # by every layer
 NOBODY = np.zeros((0, 0))
 # They bring the middle that they measure from; else the level does.
 BANDED = ("jump", "series", "shift", "peers", "spike")
@@ -379,11 +382,12 @@ class Engine:
         raw = _raw_of(parts)
         # A young history has tails that the next hour refutes, however many motes told them.
         heard = {name: said[:0] for name, said in raw.items()} if is_young else raw
-        least = {layer.NAME: layer.TAIL for layer in layers if layer.TAIL is not None}
+        least = {layer.NAME: layer.TAIL for layer in layers if layer.TAIL is not None and not layer.OWN_LIMITS}
         drafted, measured, combined = calibrating.calibrate(arrays, heard, least, whole.profile.onset)
         if measured:  # once more, each layer hearing what the others say of what is no event
             raw = _raw_of(parts, calibrating.below_onset(drafted, whole.profile.onset))
             drafted, measured, combined = calibrating.calibrate(arrays, raw, least, whole.profile.onset)
+            measured |= _measure_lives(layers, parts, drafted, combined, whole.profile.onset)
         arrays = drafted
         if level.NAME in arrays:
             arrays[level.NAME] = level.wide_open(arrays[level.NAME])
@@ -428,12 +432,44 @@ def _raw_of(
     return {name: np.concatenate([part[name] for part in said]) for name in said[0]}
 
 
-def _raw(arrays: dict[str, Arrays], rows: History) -> dict[str, Floats]:
+def _measure_lives(
+    layers: list[Layer], parts: list[tuple[dict[str, Arrays], History]], drafted: dict[str, Arrays],
+    combined: Tail | None, onset: float,
+) -> Tails:  # fmt: skip
+    """Writes into `drafted` how rare it is what layers with own limits say between these; answers the tails."""
+    measured: Tails = {}
+    for layer in layers:
+        if layer.OWN_LIMITS and layer.TAIL is not None:
+            raw = _raw_of_a_life(parts, layer.NAME)
+            drafted[layer.NAME], own = calibrating.between_limits(
+                layer.NAME, drafted[layer.NAME], raw, layer.TAIL, combined, onset
+            )
+            measured |= own
+    return measured
+
+
+def _raw_of_a_life(parts: list[tuple[dict[str, Arrays], History]], name: str) -> Floats:
+    """What a layer that learns as it goes measures of motes that begin, and once more when they have long begun.
+
+    Of the others it hears only what is usual.
+    """
+    first, last = (pick(int(pick(rows.at)) for _, rows in parts) for pick in (min, max))
+    later_us = ((last - first) // DAY_US + 1) * DAY_US
+    state, said = EngineState(parts[0][1].values.shape[1]), []
+    for shift_us in (0, later_us):
+        for arrays, rows in parts:
+            heard = {layer: arrays[layer] | _silenced(arrays[layer]) for layer in arrays.keys() & {*HEARD, name}}
+            said.append(_raw(heard, replace(rows, at=rows.at + shift_us), state)[name])
+    return np.concatenate(said)
+
+
+def _raw(arrays: dict[str, Arrays], rows: History, state: EngineState | None = None) -> dict[str, Floats]:
     """The same of one stretch, in the order of time."""
     rows = rows.take(np.lexsort((rows.mote, rows.at)))
     draft = FittedEngine(rows.profile, arrays, [], rows.bends)
+    state = draft.start() if state is None else state
     on_time, no_flags = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
-    _, said = draft.listen(draft.start(), rows.mote, rows.at, rows.local_s, rows.whole, on_time, no_flags)
+    _, said = draft.listen(state, rows.mote, rows.at, rows.local_s, rows.whole, on_time, no_flags)
     return {layer.NAME: one.raw for layer, one in zip(LAYERS, said, strict=True)}
 
 

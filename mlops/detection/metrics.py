@@ -10,14 +10,13 @@ from scipy.special import gammaincinv
 
 from mlops.detection.engine import FittedEngine
 from mlops.detection.history import History
-from mlops.detection.layers import VOTES, series
+from mlops.detection.layers import VOTES
 from mlops.detection.tails import ASKED
 from sensors.readings import WEEK_S, Batch, Bools, Floats, Ints
 
 DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
 HOLE = 2.0  # times a mote's pace: longer, and nothing was heard
 SURE = 0.95
-OWN_TAIL = series.NAME  # it says surprise by itself, the loudest of its channels
 
 
 def held_out(fitted: FittedEngine, batch: Batch) -> dict[str, Any]:
@@ -108,8 +107,8 @@ class Rate:
 def tail_rates(fitted: FittedEngine, batch: Batch) -> list[Rate]:
     """Of each layer that speaks in probabilities, and of all together: asked against observed on normal readings.
 
-    A layer is asked by its own tail, before the loudest of all is calibrated once more. Gate, stuck and shift have
-    drawn limits instead of a tail, and are not asked.
+    A layer is asked by its own tail, before the loudest of all is calibrated once more. Gate, stuck, shift, peers
+    and spike have drawn limits instead of a tail, and are not asked.
     """
     rows = History.of(batch)
     rows = rows.take(np.lexsort((rows.mote, rows.at)))
@@ -124,14 +123,7 @@ def tail_rates(fitted: FittedEngine, batch: Batch) -> list[Rate]:
         layer, _, channel = key.partition(" ")
         place = rows.profile.names.index(channel) if channel else 0
         rates += [_rate(layer, channel, p, raw[layer][:, place], at["reached"][str(p)], block) for p in ASKED]
-    if OWN_TAIL in fitted.arrays:
-        rates += [_rate(OWN_TAIL, "", p, _loudest(raw[OWN_TAIL]), -np.log10(p), block) for p in ASKED]
     return rates + [_rate("combined", "", p, out.surprise, -np.log10(p), block) for p in ASKED]
-
-
-def _loudest(raw: Floats) -> Floats:
-    spoken = np.isfinite(raw).any(axis=1)
-    return np.where(spoken, np.where(np.isfinite(raw), raw, -np.inf).max(axis=1), np.nan)
 
 
 def _rate(layer: str, channel: str, asked: float, raw: Floats, bar: float, block: Ints) -> Rate:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ EXCEEDANCES = 50
 # The data are dependent and finite: a heavier tail than this is a mixture, and an end point cannot be learnt.
 MAX_SHAPE = 0.15
 ASKED = (1e-2, 1e-3, 1e-4)  # what a check of the calibration asks for
+BELOW = 0.99  # of a bar: nearer to it, rounding would lift a score over it
 DOUBTLESS = 10.0  # combined surprise from which calibration no longer pulls down
+Table = tuple[Floats, Floats]  # knots of raw output and the surprise at each
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def fit_tail(raw: Floats, *, least_scale: float = 0.0) -> Tail:
     return Tail(ordered, start, peaks / n, scale, shape)
 
 
-def table(tail: Tail, combined: Tail | None = None) -> tuple[Floats, Floats]:
+def table(tail: Tail, combined: Tail | None = None) -> Table:
     """Knots of raw output and the surprise at each; `combined` maps one layer's surprise to that of the whole engine.
 
     Folding the second calibration into the first table leaves the loop one look-up a value.
@@ -74,6 +78,19 @@ def table(tail: Tail, combined: Tail | None = None) -> tuple[Floats, Floats]:
     height = surprise if combined is None else recalibrated(surprise, combined)
     # Equal raw outputs are as rare as the least rare of them.
     return padded(*rising(raw, height))
+
+
+def between(drawn: Table, measured: Table, bars: Sequence[float]) -> Table:
+    """The measured surprise, on the same side of every bar as the drawn one; beyond the last bar, the drawn one."""
+    edges = [inverse(*rising(*drawn), bar) for bar in bars]
+    raw, height = [], []
+    for (begin, end), (least, most) in zip(pairwise([0.0, *edges]), pairwise([0.0, *bars]), strict=True):
+        raw.append(np.linspace(begin, np.nextafter(end, 0.0), KNOTS // (len(bars) + 1)))
+        height.append(np.clip(np.interp(raw[-1], *rising(*measured)), least, BELOW * most))
+    beyond = drawn[0] > edges[-1]
+    raw += [np.array(edges[-1:]), drawn[0][beyond]]
+    height += [np.array(bars[-1:]), drawn[1][beyond]]
+    return padded(*rising(np.concatenate(raw), np.concatenate(height)))
 
 
 def recalibrated(surprise: Floats, combined: Tail) -> Floats:

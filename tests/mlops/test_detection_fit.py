@@ -218,7 +218,7 @@ def test_the_card_says_what_was_measured():
 
     assert set(card["tails"]) == {
         "forest",
-        *(f"{layer} {name}" for layer in ("level", "noise", "jump") for name in INDOOR.names),
+        *(f"{layer} {name}" for layer in ("level", "noise", "jump", "series") for name in INDOOR.names),
     }
     assert card["rows"] == card["combined"]["n"] == 3 * 2880 * 6
     assert trained().parameters["seed"] == 42

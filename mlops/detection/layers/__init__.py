@@ -6,6 +6,8 @@ NAME     what `votes`, events and cards call it.
 MEMORY   what it remembers: `Field`s by name, for each mote or each mote and channel. All layers together have about
          1 KB a mote and channel. Arrays grow with the fleet, are saved with the stream's offset, and start blank.
 TAIL     the least scale of the raw output's tail, in raw units; None where its table is drawn once and for all.
+OWN_LIMITS whether its drawn table says what begins an event and what keeps one open, and a measured tail only how rare
+         all between is: of a layer that goes on learning its own tails.
 BY_HEART whether calibration must learn it anew without the days that it is calibrated on (costs a fit a fold).
 IS_SETTLED whether at onset it has already waited for as long as an event needs: its events are noticed at once.
 ANY_DAY  whether what it learns holds on a kind of day that history has not shown at that hour; a layer for which it
@@ -44,6 +46,8 @@ class Layer(Protocol):
     def MEMORY(self) -> Mapping[str, Field]: ...
     @property
     def TAIL(self) -> float | None: ...
+    @property
+    def OWN_LIMITS(self) -> bool: ...
     @property
     def BY_HEART(self) -> bool: ...
     @property

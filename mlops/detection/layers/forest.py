@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAME = "forest"
 MEMORY: Mapping[str, Field] = {}
 TAIL = 1e-3
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = False
 ANY_DAY = False

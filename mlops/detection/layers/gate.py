@@ -15,6 +15,7 @@ from sensors.readings import Floats, Profile
 NAME = "gate"
 MEMORY: Mapping[str, Field] = {}
 TAIL = None
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = False
 ANY_DAY = True

@@ -34,6 +34,7 @@ MEMORY = {
     "habit": Field("channel", np.uint8, width=HOURS),
 }
 TAIL = 0.02
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = False
 ANY_DAY = True

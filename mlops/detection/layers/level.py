@@ -15,6 +15,7 @@ from sensors.readings import Bools, Channel, Floats, Ints, Profile
 NAME = "level"
 MEMORY: Mapping[str, Field] = {}
 TAIL = 0.25
+OWN_LIMITS = False
 BY_HEART = True
 IS_SETTLED = False
 ANY_DAY = True  # by itself: what a kind of day has not shown, it judges by a wide band

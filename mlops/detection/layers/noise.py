@@ -28,6 +28,7 @@ MEMORY = {
     "n_noisy": Field("channel", np.int8),
 }
 TAIL = 0.1
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = False
 ANY_DAY = True

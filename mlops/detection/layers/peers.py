@@ -32,6 +32,7 @@ MEMORY = {
     "on_s": Field("channel", np.float32),
 }
 TAIL = None
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = True
 ANY_DAY = False

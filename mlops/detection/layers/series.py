@@ -41,7 +41,8 @@ MEMORY = {
     "told": Field("channel", np.float32),
     "told_at": Field("channel", np.int64, NO_TIME),
 }
-TAIL = None
+TAIL = 0.1
+OWN_LIMITS = True
 BY_HEART = False
 IS_SETTLED = True
 ANY_DAY = False

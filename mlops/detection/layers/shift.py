@@ -33,6 +33,7 @@ MEMORY = {
     "on_for": Field("channel", np.int16),
 }
 TAIL = None
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = True
 ANY_DAY = False

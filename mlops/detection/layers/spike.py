@@ -29,6 +29,7 @@ MEMORY = {
     "n_off": Field("channel", np.int16),
 }
 TAIL = None
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = False
 ANY_DAY = False

@@ -20,6 +20,7 @@ MEMORY = {
     "run_us": Field("channel", np.int64),
 }
 TAIL = None
+OWN_LIMITS = False
 BY_HEART = False
 IS_SETTLED = False
 ANY_DAY = True
