@@ -2,9 +2,13 @@
 import os
 import sys
 
+OF_A_FILE = {"detect", "forecast_file"}  # need nothing but the file: no server, no secret
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sieis_site.settings")
+    if OF_A_FILE.intersection(sys.argv[1:2]):
+        os.environ.setdefault("SIEIS_EMBEDDED", "1")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import DatabaseError

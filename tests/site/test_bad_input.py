@@ -158,7 +158,19 @@ def test_without_a_database_a_command_says_what_is_missing_and_what_to_do(tmp_pa
     assert "manage.py" in told.stderr
 
 
-@pytest.mark.parametrize("command", ["doctor", "forecast_file", "nosuch"])
+@pytest.mark.parametrize("command", ["detect", "forecast_file"])
+def test_what_needs_a_file_alone_asks_for_no_setting(tmp_path: Path, command: str):
+    given = [sys.executable, str(ROOT / "manage.py"), command, "missing.csv"]
+    environment = {"PATH": "/usr/bin:/bin", "SIEIS_DATA": str(tmp_path)}
+
+    told = subprocess.run(given, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+
+    assert told.returncode == 1
+    assert "missing.csv" in told.stderr
+    assert "SIEIS_" not in told.stderr
+
+
+@pytest.mark.parametrize("command", ["doctor", "forecast", "nosuch"])
 def test_without_any_setting_a_command_says_which_one_is_missing(tmp_path: Path, command: str):
     given = [sys.executable, str(ROOT / "manage.py"), command]
     told = subprocess.run(
