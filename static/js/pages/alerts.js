@@ -82,9 +82,16 @@ function act(deed) {
   else send(found, deed, GIVEN[deed]?.() ?? {}).catch((refused) => toast(refused.message, "error"));
 }
 
+/** Let go at once: what is chosen while the answer is under way stays chosen. */
 async function send(found, deed, given) {
-  const { done, refused } = await post("/api/v1/alerts/bulk", { ids: found, deed, ...given });
-  for (const box of boxes()) box.checked = false;
+  const had = boxes().filter((box) => box.checked);
+  for (const box of had) box.checked = false;
+  count();
+  const { done, refused } = await post("/api/v1/alerts/bulk", { ids: found, deed, ...given }).catch((failed) => {
+    for (const box of had) box.checked = true;
+    count();
+    throw failed;
+  });
   for (const alert of done) take(alert);
   if (refused.length === 1) toast(refused[0].detail, "error");
   else if (refused.length) toast(`${done.length} done, ${refused.length} not: ${refused[0].detail}`, "error");
