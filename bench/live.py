@@ -35,7 +35,7 @@ AT_ONCE = 50  # handshakes
 SETTLE_S = 15.0  # without any message
 STAMP = re.compile(rb'"n":(\d+),"sent":(\d+)')
 SKIPPED = re.compile(rb'"skipped":(\d+)')
-PING, PONG = 0x9, b"\x8a\x80\x00\x00\x00\x00"
+PING = 0x9
 
 
 def main() -> None:
@@ -222,13 +222,18 @@ class Page(asyncio.Protocol):
             self.is_open.set_result(None)
         while (end := _end(self.buffer)) is not None:
             if self.buffer[0] & 0xF == PING:
-                self.transport.write(PONG)
+                self.transport.write(_pong(self.buffer[2:end]))
             elif stamp := STAMP.search(self.buffer, 0, 160):
                 self.heard.waits.append((now - int(stamp[2])) / 1e9)
             elif skipped := SKIPPED.search(self.buffer, 0, 160):
                 self.heard.n_merged += 1
                 self.heard.n_skipped += int(skipped[1])
             del self.buffer[:end]
+
+
+def _pong(payload: bytearray) -> bytes:
+    """The server hangs up on whoever does not repeat what it sent; the mask is of zeros."""
+    return b"".join([b"\x8a", bytes([0x80 | len(payload)]), bytes(4), payload])
 
 
 def _end(buffer: bytearray) -> int | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
+from weakref import WeakKeyDictionary
 
 import msgspec
 import structlog
-from channels.auth import get_user
 from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.db import DatabaseError
+from django.http import HttpRequest
 
 from sensors.hub import Client, FarBehind, hub
 from sensors.roles import VIEW, may
@@ -22,6 +25,7 @@ from sensors.roles import VIEW, may
 log = structlog.get_logger()
 
 BAD_MESSAGE, NO_SESSION, NO_ROLE, TOO_FAR_BEHIND = 4400, 4401, 4403, 4408
+GATHER_S = 0.25  # sockets that want to know within it are looked at together
 
 
 class Ack(msgspec.Struct, tag="ack"):
@@ -80,22 +84,56 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def _recheck(self) -> None:
         """A socket outlives its request: a logout or a lost role ends it."""
-        sessions = import_module(settings.SESSION_ENGINE)
-        while True:
+        refusal = None
+        while refusal is None:
             await asyncio.sleep(self.recheck_s)
-            session = sessions.SessionStore(self.scope["session"].session_key)
-            try:
-                refusal = await _refusal(await get_user({"session": session}))
-            except DatabaseError as error:
-                log.warning("live_socket_not_rechecked", error=str(error))
-                continue
-            if refusal is not None:
-                await self.close(refusal)
-                return
+            refusal = await _now_refused(self.scope["session"].session_key)
+        await self.close(refusal)
+
+
+class _Look:
+    """At sessions, all with one connection to the database; one for each would take most of it for 5,000 sockets."""
+
+    going: WeakKeyDictionary[asyncio.AbstractEventLoop, _Look] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self.sessions: set[str] = set()
+        self.refusals = asyncio.create_task(self._ask())
+
+    async def _ask(self) -> dict[str, int | None]:
+        await asyncio.sleep(GATHER_S)
+        del self.going[asyncio.get_running_loop()]
+        try:
+            return await _refusals(self.sessions)
+        except DatabaseError as error:
+            log.warning("live_socket_not_rechecked", error=str(error))
+            return dict.fromkeys(self.sessions)
+
+
+async def _now_refused(session: str) -> int | None:
+    loop = asyncio.get_running_loop()
+    look = _Look.going.get(loop) or _Look.going.setdefault(loop, _Look())
+    look.sessions.add(session)
+    return (await asyncio.shield(look.refusals))[session]  # who leaves takes the answer from nobody
+
+
+@database_sync_to_async
+def _refusals(keys: Collection[str]) -> dict[str, int | None]:
+    return {key: _refuses(_person(key)) for key in keys}
+
+
+def _person(session: str) -> Any:
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session)
+    return get_user(request)
 
 
 @database_sync_to_async
 def _refusal(user: Any) -> int | None:
+    return _refuses(user)
+
+
+def _refuses(user: Any) -> int | None:
     """The close code for somebody who may not listen."""
     if not user.is_authenticated:
         return NO_SESSION
