@@ -63,7 +63,6 @@ class MoteRow:
 class Fan:
     """How a channel of a mote goes on."""
 
-    mote: MoteRef
     channel: Channel
     forecast: IssuedForecast
     risks: Sequence[FleetRisk]
@@ -71,15 +70,7 @@ class Fan:
     past: list[tuple[float, float | None]]  # milliseconds, value
     earlier: IssuedForecast | None
     came: Floats  # at the steps of the earlier one
-
-    @property
-    def by(self) -> str:
-        """The member that its version chose for it; empty where that version is gone."""
-        of_series = KeyTransform(series_name(f"{self.mote.site}/{self.mote.code}", self.channel.code),
-                                 KeyTransform("series", "metrics"))  # fmt: skip
-        made = ModelVersion.every.filter(name=self.forecast.version)
-        member = made.values_list(KeyTextTransform("model", of_series), flat=True).first() or ""
-        return NAIVE.get(member, member)
+    by: str  # the member that its version chose for it; empty where that version is gone
 
     @property
     def worst(self) -> FleetRisk | None:
@@ -150,12 +141,26 @@ def fans(mote: MoteRef, risks: Sequence[FleetRisk], *, fleet: Fleet, store: HotS
     starts += [row.origin_at - row.step for row in earlier.values() if row]
     came = record.came_between(profile, [mote.id], min(starts), now + MARGIN, store)
     records = record.track_records([(mote.id, code) for code in last])
+    chosen = _members(mote, last)
     found = [
-        _fan(mote, known[code], row, [one for one in risks if one.mote == mote and one.channel.code == code],
-             records[mote.id, code], earlier[code], came)
+        _fan(known[code], row, [one for one in risks if one.mote == mote and one.channel.code == code],
+             records[mote.id, code], earlier[code], came, chosen[code])
         for code, row in last.items()
     ]  # fmt: skip
     return sorted(found, key=lambda one: risks.index(one.worst) if one.worst else len(risks))
+
+
+def _members(mote: MoteRef, last: Mapping[str, IssuedForecast]) -> dict[str, str]:
+    """By channel which member its forecast's version chose, as people are told."""
+    of_channel = {
+        code: KeyTransform(series_name(f"{mote.site}/{mote.code}", code), KeyTransform("series", "metrics"))
+        for code in last
+    }
+    made = ModelVersion.every.filter(name__in={row.version for row in last.values()})
+    told = made.values_list("name", *(KeyTextTransform("model", one) for one in of_channel.values()))
+    by_version = {name: dict(zip(of_channel, members, strict=True)) for name, *members in told}
+    found = {code: by_version.get(row.version, {}).get(code) or "" for code, row in last.items()}
+    return {code: NAIVE.get(member, member) for code, member in found.items()}
 
 
 def unsaid(mote: MoteRef, found: Sequence[Fan], *, fleet: Fleet, now: datetime) -> list[str]:
@@ -174,8 +179,8 @@ def _a_day_before(row: IssuedForecast) -> IssuedForecast | None:
 
 
 def _fan(
-    mote: MoteRef, channel: Channel, row: IssuedForecast, risks: Sequence[FleetRisk], kept: record.TrackRecord,
-    earlier: IssuedForecast | None, came: Came,
+    channel: Channel, row: IssuedForecast, risks: Sequence[FleetRisk], kept: record.TrackRecord,
+    earlier: IssuedForecast | None, came: Came, by: str,
 ) -> Fan:  # fmt: skip
     n = row.rows.shape[1]
     start = row.origin_at - n * row.step
@@ -186,7 +191,7 @@ def _fan(
     at = micros(start) / 1000 + np.arange(len(means)) * row.step_s * 1000
     past = [(x, None if y != y else round(y, 4)) for x, y in zip(at.tolist(), means.tolist(), strict=True)]
     outcome = came.outcome(earlier)[1] if earlier else np.zeros(0)
-    return Fan(mote, channel, row, risks, kept, past, earlier, outcome)
+    return Fan(channel, row, risks, kept, past, earlier, outcome, by)
 
 
 # ---- the page -----------------------------------------------------------------------------------------------

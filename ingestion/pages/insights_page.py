@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from django.db.models import Count
+from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -66,14 +66,17 @@ def model_cards(fleet: Fleet) -> list[ModelCard]:
     serving = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION, mote=None).select_related("profile")
     rows = {version.profile.code: row_of(version) for version in serving}
     counts = {code: sum(mote.profile == code for mote in fleet.motes) for code in fleet.profiles}
+    jobs = _newest_jobs()
     return [
-        ModelCard(kind, rows.get(code), counts[code], _newest_job(code))
-        for code, kind in sorted(fleet.profiles.items())
+        ModelCard(kind, rows.get(code), counts[code], jobs.get(code)) for code, kind in sorted(fleet.profiles.items())
     ]
 
 
-def _newest_job(profile: str) -> TrainingJob | None:
-    return TrainingJob.objects.filter(profile__code=profile, mote=None, kind=ModelKind.DETECTOR).defer("log").first()
+def _newest_jobs() -> dict[str, TrainingJob]:
+    """The newest training of a whole profile's detector, by profile."""
+    trainings = TrainingJob.objects.filter(mote=None, kind=ModelKind.DETECTOR)
+    newest = trainings.order_by().values("profile").annotate(newest=Max("pk")).values("newest")
+    return {job.profile.code: job for job in trainings.filter(pk__in=newest).select_related("profile").defer("log")}
 
 
 # ---- what was noticed ---------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from sensors.fleet import Fleet, MoteRef, there_is_no
 from sensors.registry import current_fleet, profiles
 from sensors.serializers import Instant, SiteQuery
 
-NAMED = 20  # of what there is, to whoever asked for something else
 LEVELS = ("low", "medium", "high", "beyond")
 
 
@@ -149,9 +148,10 @@ def _refuse_unknown(asked: Mapping[str, Any], fleet: Fleet) -> None:
         "channel": {one.code for profile in fleet.profiles.values() for one in profile.channels},
     }  # fmt: skip
     wrong = {
-        name: f"There is no {name} “{asked[name]}”; there are: {', '.join(sorted(known)[:NAMED]) or 'none yet'}."
-        for name, known in there.items() if asked.get(name) and asked[name] not in known
-    }  # fmt: skip
+        name: there_is_no(name, asked[name], known)
+        for name, known in there.items()
+        if asked.get(name) and asked[name] not in known
+    }
     if wrong:
         raise ValidationError(wrong)
 
