@@ -55,7 +55,9 @@ class Verdict:
 
 def split(body: bytes, content_type: str) -> list[bytes]:
     """The messages of a body, as they stand in it: one object, a list of them, or one a line."""
-    if content_type.partition(";")[0].strip().lower() in NDJSON:
+    if not body.strip():
+        found: list[bytes] = []
+    elif content_type.partition(";")[0].strip().lower() in NDJSON:
         found = [line.strip() for line in body.split(b"\n") if line.strip()]
     else:
         try:

@@ -18,6 +18,8 @@ from rest_framework.views import APIView
 from ingestion.models import Reconciliation
 from ingestion.pages import books_page
 from ingestion.reconciling import deed
+from sensors.fleet import there_is_no
+from sensors.models import Profile
 from sensors.problems import Conflict
 from sensors.roles import OPERATE, demand, person
 from sensors.serializers import Body, Instant, Query
@@ -35,6 +37,12 @@ def _span(first: str) -> dict[str, Any]:
 
 class BooksQuery(Query):
     profile = serializers.CharField(max_length=50, required=False)
+
+    def validate_profile(self, code: str) -> str:
+        known = Profile.objects.values_list("code", flat=True)
+        if code not in known:
+            raise ValidationError(there_is_no("profile", code, known))
+        return code
 
     def get_fields(self) -> dict[str, Any]:
         return {**super().get_fields(), **_span("First hour; a week back by default")}

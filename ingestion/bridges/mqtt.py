@@ -28,6 +28,7 @@ MOST_AT_ONCE = 1000
 QUIET_S = 0.02  # how long an append waits for more; the broker sends on only after what it sent is acknowledged
 MOST_WAITING = 10_000  # in memory; beyond it the broker keeps what we have not acknowledged
 LONGEST_WAIT_S = 30
+SOON_S, MOST_CUTS = 5.0, 3  # so often cut off so soon: somebody else has our name, or the broker throws us out
 
 
 class BadAddress(Exception):
@@ -92,6 +93,7 @@ class Bridge:
         self.done = Bridged()
         self._waiting: queue.Queue[tuple[paho.MQTTMessage, datetime]] = queue.Queue(MOST_WAITING)
         self._client = self._connectable(client_id)
+        self._name, self._connected_at, self._cuts = client_id, 0.0, 0
 
     def run(self, stop: threading.Event) -> Bridged:
         """Until told to stop; then brings over what has arrived, and leaves the session for the next start."""
@@ -131,20 +133,33 @@ class Bridge:
         if reason.is_failure:
             self.tell(f"The MQTT broker {self.broker} refuses: {reason}. Trying again.")
             return
+        self._connected_at = time.monotonic()
         client.subscribe(self.template.subscription, qos=AT_LEAST_ONCE)
 
     def _on_subscribe(self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any) -> None:
         if any(reason.is_failure for reason in reasons):
             self.tell(f"The MQTT broker {self.broker} does not let us read {self.template.subscription}.")
-        else:
+        elif self._cuts < MOST_CUTS:
             self.tell(f"Listening at {self.broker} to {self.template.subscription}.")
 
     def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:
         self.tell(f"The MQTT broker {self.broker} cannot be reached. Trying again.")
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
+        if not reason.is_failure:
+            return
+        self._cuts = self._cuts + 1 if time.monotonic() - self._connected_at < SOON_S else 0
+        if self._cuts < MOST_CUTS:
+            client.reconnect_delay_set(1, LONGEST_WAIT_S)
             self.tell(f"The MQTT broker {self.broker} is gone: {reason}. Trying again.")
+            return
+        client.reconnect_delay_set(LONGEST_WAIT_S, LONGEST_WAIT_S)
+        if self._cuts == MOST_CUTS:
+            self.tell(
+                f"The MQTT broker {self.broker} cuts us off as soon as we are there. Is there another bridge with the "
+                f"name “{self._name}”? A broker keeps one connection a name: give this one another --client-id. Trying "
+                f"again every {LONGEST_WAIT_S} s."
+            )
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         self._waiting.put((message, self.now()))

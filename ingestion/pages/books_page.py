@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import F, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -49,6 +49,7 @@ class HourLine:
     quarantined: int = 0
     duplicate: int = 0
     held: int = 0
+    label: str = ""
     is_compared: bool = False
     differences: Sequence[HourDifference] = ()
 
@@ -95,11 +96,12 @@ def hours(
         by_hour.setdefault((one.hour, one.profile.code), []).append(one)
     grouped: Iterable[Any] = rows.order_by().values("hour", "profile").annotate(**{name: Sum(name) for name in FATES})
     sums = {(row["hour"], row["profile"]): row for row in grouped}
+    labels = dict(Profile.objects.values_list("code", "label"))
     covers = list(Reconciliation.objects.filter(state="done", site=None).select_related("profile")[:RECENT])
     return [
         HourLine(
             hour, code, **{name: sums[hour, code][name] for name in FATES if (hour, code) in sums},
-            is_compared=not code or any(_covers(one, hour, code) for one in covers),
+            label=labels.get(code, code), is_compared=not code or any(_covers(one, hour, code) for one in covers),
             differences=by_hour.get((hour, code), ()),
         )
         for hour, code in sorted({*sums, *by_hour}, key=lambda key: (-key[0].timestamp(), key[1]))
@@ -194,16 +196,33 @@ def all_hours(request: HttpRequest) -> HttpResponse:
     """Every hour of a week as a table, and the last reconciliations."""
     profile = request.GET.get("profile") or None
     end = _instant(request.GET.get("to", ""))
-    lines = hours(timezone.now(), end=end, profile=profile)
+    now = timezone.now()
     if request.GET.get("only") == "differing":
+        # However old: whoever asks for them shall not have to look through the weeks.
+        lines = hours(now, start=_oldest_differing(now, profile), profile=profile)
         lines = [line for line in lines if line.state in ("differs", "unbalanced")]
-    earlier = (end or timezone.now()) - LAST
+    else:
+        lines = hours(now, end=end, profile=profile)
+    earlier = (end or now) - LAST
+    asked = request.GET.dict()
     shown = {
         "lines": lines, "profiles": Profile.objects.all(), "asked": request.GET,
-        "earlier": urlencode({**request.GET.dict(), "to": earlier.astimezone(UTC).strftime(AT)}),
+        "earlier": urlencode({**asked, "to": earlier.astimezone(UTC).strftime(AT)}),
+        "newest": urlencode({**asked, "to": ""}) if end else "",
         "made": Reconciliation.objects.select_related("profile", "site", "who")[:LISTED],
     }  # fmt: skip
     return render(request, "books/list.html", {**shown, **context(request)})
+
+
+def _oldest_differing(now: datetime, profile: str | None) -> datetime:
+    """From here on lies every hour that differs or does not add up; a week back where there is none older."""
+    wrong = HourDifference.objects.filter(equal_at=None)
+    fates = F("stored") + F("quarantined") + F("duplicate") + F("held")
+    rows = LedgerHour.objects.exclude(received=fates)
+    if profile is not None:
+        wrong, rows = wrong.filter(profile__code=profile), rows.filter(profile=profile)
+    oldest = (found.aggregate(first=Min("hour"))["first"] for found in (wrong, rows))
+    return min(now - LAST, *filter(None, oldest))
 
 
 @require_safe

@@ -256,8 +256,10 @@ def _alert(profile: models.Profile, now: datetime) -> None:
     if worst is None:
         clear_system_alert(subject=subject, kind=KIND, now=now)
         return
+    n = there.count()
+    where = "one hour, that of" if n == 1 else f"{n:,} hours; in that of"
     words = (
-        f"Books and stores of {profile.label} differ in {there.count():,} hours; in that of "
+        f"Books and stores of {profile.label} differ in {where} "
         f"{worst.hour:%Y-%m-%d %H}:00 UTC: {comparison.words(worst.booked, worst.cold, worst.due, worst.hot)}"
         " See Data quality."
     )

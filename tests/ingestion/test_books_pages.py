@@ -3,16 +3,20 @@
 # ruff: noqa: F811, F403  (the fixtures come from test_runner and people by import)
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db.models import F
 from django.utils import timezone
 
-from ingestion.models import Reconciliation
+from ingestion.models import HourDifference, LedgerHour, Reconciliation
 from ingestion.reconciling import deed
 from sensors import registry
 from sensors.lake import lake
+from sensors.models import Profile
 from sensors.stores import hot
 from tests.ingestion.test_reconciling import HOUR, lose_from_hot, reconciled, three_hours  # noqa: F401
 from tests.people import *
@@ -83,8 +87,39 @@ def test_all_hours_are_a_table_that_can_be_narrowed_to_those_that_differ(
     reconciled()
 
     assert "3 lines" in page(charlie_client, "/quality/books/?profile=indoor")
-    assert "1 lines" in page(charlie_client, "/quality/books/?only=differing")
+    assert "1 line<" in page(charlie_client, "/quality/books/?only=differing")
     assert charlie_client.get("/quality/books/indoor/yesterday/").status_code == 404
+
+
+def test_hours_that_differ_are_found_however_old_they_are(three_hours: datetime, charlie_client: Any) -> None:
+    lose_from_hot(three_hours, three_hours + HOUR)
+    reconciled()
+    for rows in (LedgerHour.objects, HourDifference.objects):
+        rows.update(hour=F("hour") - timedelta(days=40))
+    long_ago = three_hours - timedelta(days=40)
+
+    shown = page(charlie_client, "/quality/books/?only=differing")
+    assert f"{long_ago:%Y-%m-%d %H}:00</a>" in shown
+    assert "1 line<" in shown
+    assert "?only=differing&profile=indoor" in page(charlie_client)
+    earlier = page(charlie_client, f"/quality/books/?to={long_ago + 3 * HOUR:%Y-%m-%dT%HZ}")
+    assert "The newest week" in earlier
+    assert f"<td>{Profile.objects.get().label}</td>" in earlier
+
+
+def test_who_asked_and_through_which_door_is_said_in_words(three_hours: datetime, bob_client: Any) -> None:
+    call_command("reconcile", stdout=StringIO())
+    assert "asked for by command at" in page(bob_client)
+
+    bob_client.post("/api/v1/reconciliations", {}, content_type=JSON)
+    assert "asked for by bob by API at" in page(bob_client, "/quality/books/")
+
+
+def test_the_api_refuses_a_profile_that_is_not_there(three_hours: datetime, charlie_client: Any) -> None:
+    answer = charlie_client.get("/api/v1/books?profile=nix")
+
+    assert answer.status_code == 400
+    assert "There is no profile “nix”; there are: indoor." in answer.json()["detail"]
 
 
 def test_the_api_tells_the_same_story(three_hours: datetime, bob_client: Any) -> None:

@@ -182,6 +182,7 @@ class Running:
     """A bridge on a thread of its own."""
 
     def __init__(self, port: int, stream: Kept, template: str = "sieis/{site}/{mote}") -> None:
+        self.said: list[str] = []
         self.stop = threading.Event()
         self.is_listening = threading.Event()
         bridge = Bridge(
@@ -191,6 +192,7 @@ class Running:
         self.thread = threading.Thread(target=bridge.run, args=(self.stop,))
 
     def _told(self, words: str) -> None:
+        self.said.append(words)
         if words.startswith("Listening"):
             self.is_listening.set()
 
@@ -246,3 +248,15 @@ def test_nothing_is_acknowledged_that_the_stream_did_not_take(mosquitto):
         came = stream.wait_for(50)
 
     assert {one["temperature"] for one in came} == set(range(50))
+
+
+@pytest.mark.service
+def test_two_bridges_of_one_name_say_so_instead_of_throwing_each_other_out_for_ever(mosquitto):
+    with Running(mosquitto, Kept()) as one, Running(mosquitto, Kept()) as other:
+        until = time.monotonic() + 30
+        while not any("another --client-id" in words for words in (*one.said, *other.said)):
+            assert time.monotonic() < until, (one.said, other.said)
+            time.sleep(0.1)
+
+    assert sum("another --client-id" in words for words in one.said) <= 1
+    assert len(one.said) + len(other.said) < 20

@@ -120,6 +120,11 @@ def test_a_body_that_has_no_readings_is_refused_with_a_sentence(own_stream, body
     assert "body" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("body", [b"", b" \n", b"[]"])
+def test_an_empty_body_is_told_what_to_send(own_stream, body):
+    assert "send an object, a list of objects" in send(key(), body).json()["detail"]
+
+
 def test_a_key_of_a_mote_speaks_for_that_mote_only(own_stream):
     told = send(key("7"), [reading(None), reading("8")]).json()
 

@@ -88,7 +88,7 @@ def test_an_hour_deleted_from_the_hot_store_turns_red_heals_and_turns_green(thre
     assert [mote["code"] for mote in HourDifference.objects.get().motes] == ["7", "8"]
     alert = Alert.objects.get(subject="books:indoor")
     assert alert.status == "open"
-    assert "the hot store lacks 120 of 120" in alert.words.lower()
+    assert f"differ in one hour, that of {three_hours + HOUR:%Y-%m-%d %H}:00 UTC: The hot store lacks" in alert.words
 
     healing = reconciled(heals=True)
     assert healing.n_left == 0
@@ -285,7 +285,7 @@ def test_the_command_shows_each_hour_that_differs_fails_heals_and_is_content(thr
     shown, failure = run()
     assert f"{three_hours:%Y-%m-%d %H}:00 UTC  books 120, lake 120, hot store 100 of 120" in shown
     assert "mote 7: books 60, lake 60, hot store 50 of 60. The hot store lacks 10 of 60." in shown
-    assert failure == "1: 1 hours differ; --heal mends what can be mended."
+    assert failure == "1: 1 hour differs; --heal mends what can be mended."
     later = (three_hours + HOUR).isoformat()
     assert run("--from", later)[1] == ""
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from ingestion.api.books_api import ReconciliationOut
 from ingestion.models import Reconciliation
 from ingestion.reconciling import comparison, deed
+from ingestion.validation.words import plural
 from sensors import registry
 from sensors.lake import lake
 from sensors.management.instants import instant
@@ -47,21 +48,23 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(_lines(made, found)))
         if made.n_left:
             hint = "" if made.heals else "; --heal mends what can be mended"
-            raise CommandError(f"{made.n_left:,} hours differ{hint}.", returncode=1)
+            raise CommandError(f"{_differ(made.n_left)}{hint}.", returncode=1)
 
 
 def _lines(made: Reconciliation, found: list[deed.Found]) -> list[str]:
     lines = [] if found else ["There is nothing to compare: no site has motes. `manage.py load_pack` brings a fleet."]
     for one in found:
         place = f"{one.scope.profile.label} at {one.scope.site.code}"
-        lines.append(f"{place}: {one.n_readings:,} readings in {one.n_hours:,} hours, {len(one.differed):,} differ")
+        lines.append(
+            f"{place}: {one.n_readings:,} readings in {plural(one.n_hours, 'hour')}, {_differ(len(one.differed), '')}"
+        )
         for hour in one.differed:
             lines.append(f"  {hour.hour:%Y-%m-%d %H}:00 UTC  {_words(_counts(hour))}")
             lines += [f"    mote {mote['code']}: {_words(mote)}" for mote in hour.motes[:SHOWN_MOTES]]
             if len(hour.motes) > SHOWN_MOTES:
-                lines.append(f"    and {len(hour.motes) - SHOWN_MOTES:,} motes more")
+                lines.append(f"    and {plural(len(hour.motes) - SHOWN_MOTES, 'mote')} more")
     lines += made.did
-    return [*lines, f"{made.n_left:,} hours differ now; took {made.seconds} s." if made.heals else _took(made)]
+    return [*lines, f"{_differ(made.n_left)} now; took {made.seconds} s." if made.heals else _took(made)]
 
 
 def _counts(hour: comparison.Hour) -> dict[str, Any]:
@@ -71,6 +74,11 @@ def _counts(hour: comparison.Hour) -> dict[str, Any]:
 def _words(counts: dict[str, Any]) -> str:
     figures = f"books {counts['booked']:,}, lake {counts['cold']:,}, hot store {counts['hot']:,} of {counts['due']:,}"
     return f"{figures}. {comparison.words(**{name: counts[name] for name in comparison.COUNTS})}"
+
+
+def _differ(n: int, noun: str = "hour") -> str:
+    of_what = plural(n, noun) if noun else f"{n:,}"
+    return f"{of_what} {'differs' if n == 1 else 'differ'}"
 
 
 def _took(made: Reconciliation) -> str:
