@@ -1,13 +1,16 @@
 """What Prometheus is told. Counters count what this process did; what others say comes from the database at the scrape.
 
-With the consumer in a process of its own, its figures reach /metrics of the web process by its heartbeat.
+With the consumer in a process of its own, its counts and figures reach /metrics of the web process by its heartbeat.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, Sum
 from django.utils import timezone
@@ -22,23 +25,55 @@ from sensors import live, registry
 from sensors.models import Mote, ProcessHeartbeat
 from sensors.presence import presence
 
+PROCESS = f"{socket.gethostname()}:{os.getpid()}"
 REGISTRY = CollectorRegistry()
+PATH = CollectorRegistry()  # what the reading path of this process counts
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
-READINGS = Counter("sieis_readings", "Readings stored", ["profile"], registry=REGISTRY)
-QUARANTINED = Counter("sieis_quarantined", "Messages put aside", ["reason"], registry=REGISTRY)
-DUPLICATES = Counter("sieis_duplicates", "Readings that were stored before", ["profile"], registry=REGISTRY)
-STORE_RETRIES = Counter("sieis_store_retries", "Writes that were tried again", ["sink"], registry=REGISTRY)
+READINGS = Counter("sieis_readings", "Readings stored", ["profile"], registry=PATH)
+QUARANTINED = Counter("sieis_quarantined", "Messages put aside", ["reason"], registry=PATH)
+DUPLICATES = Counter("sieis_duplicates", "Readings that were stored before", ["profile"], registry=PATH)
+STORE_RETRIES = Counter("sieis_store_retries", "Writes that were tried again", ["sink"], registry=PATH)
 BATCH_SECONDS = Histogram(
     "sieis_batch_seconds",
     "From a poll's answer to what browsers hear",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-    registry=REGISTRY,
+    registry=PATH,
 )
 
 HEARD_WITHIN = timedelta(minutes=5)
 LOOKS = ("watch", "canary")  # heartbeats of no process
+
+
+def counted() -> list[list[Any]]:
+    """What this process's reading path counted, for its heartbeat: name, labels and value of each."""
+    samples = (sample for family in PATH.collect() for sample in family.samples)
+    return [[one.name, one.labels, one.value] for one in samples if not one.name.endswith("_created")]
+
+
+class OfThePath(Collector):
+    """The reading path's counts: this process's own, and by `process` those that heartbeats of others tell."""
+
+    def describe(self) -> Iterable[Metric]:
+        return PATH.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        elsewhere = _counted_elsewhere(timezone.now())
+        for family in PATH.collect():
+            names = {family.name + suffix for suffix in ("_total", "_bucket", "_count", "_sum")}
+            for process, samples in elsewhere.items():
+                for name, labels, value in samples:
+                    if name in names:
+                        family.add_sample(name, {**labels, "process": process}, value)
+            yield family
+
+
+def _counted_elsewhere(now: datetime) -> dict[str, list[list[Any]]]:
+    """By process, as the newest heartbeat of each says; a process may run several consumers, which count together."""
+    beats = ProcessHeartbeat.objects.filter(kind="consumer", beat_at__gt=now - HEARD_WITHIN).order_by("beat_at")
+    found = {beat.detail["process"]: beat.detail["counted"] for beat in beats if "counted" in beat.detail}
+    return {process: samples for process, samples in found.items() if process != PROCESS}
 
 
 class Announced(Collector):
@@ -152,6 +187,7 @@ def _processes(now: datetime) -> Iterator[Metric]:
     yield from (age, rate, stuck, last, lag)
 
 
+REGISTRY.register(OfThePath())
 REGISTRY.register(Announced())
 REGISTRY.register(FromDatabase())
 

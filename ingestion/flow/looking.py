@@ -104,7 +104,7 @@ def path_seen(topic: str, now: datetime) -> Path:
         beat_at=max((one.beat_at for one in beats), default=None),
         running_since=max(since, default=None),
         stuck_at=next((one.detail["stuck_at"] for one in alive if one.detail.get("stuck_at")), None),
-        readings_per_s=sum(one.detail.get("readings_per_s", 0.0) for one in alive),
+        readings_per_s=sum(one.detail.get("newest_per_s", one.detail.get("readings_per_s", 0.0)) for one in alive),
         lag={place: n for one in alive for place, n in one.detail.get("lag", {}).items()},
     )
 

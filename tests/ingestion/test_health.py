@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alerts.models import Alert
 from ingestion import health, metrics
 from ingestion.models import Checkpoint, Quarantined
+from ingestion.vital_signs import VitalSigns
 from sensors.models import Mote, ProcessHeartbeat
 from tests import builders
 from tests.conftest import NOON
@@ -217,6 +218,36 @@ def test_metrics_tell_motes_alerts_and_what_consumers_in_other_processes_said(ch
     assert told["sieis_pipeline_readings_per_second", here] == 42.5
     assert told["sieis_pipeline_stuck", here] == 1
     assert told["sieis_pipeline_last_batch_timestamp_seconds", here] == NOON.timestamp()
+
+
+def test_metrics_tell_what_consumers_in_other_processes_counted(charlie_client):
+    counted = [["sieis_readings_total", {"profile": "indoor"}, 17.0], ["sieis_batch_seconds_count", {}, 3.0]]
+    beat(process="other:1", counted=counted)
+    beat(name="history@here", process="other:1", counted=counted)
+    beat(name="self@here", process=metrics.PROCESS, counted=[["sieis_readings_total", {"profile": "ours"}, 1.0]])
+
+    text = charlie_client.get("/metrics").text
+
+    assert text.count('sieis_readings_total{process="other:1",profile="indoor"} 17.0') == 1
+    assert 'sieis_batch_seconds_count{process="other:1"} 3.0' in text
+    assert 'profile="ours"' not in text
+    assert text.count("# TYPE sieis_readings_total counter") == 1
+    list(text_string_to_metric_families(text))
+
+
+def test_a_heartbeat_tells_what_was_counted_and_the_mean_of_bursts(db):
+    signs = VitalSigns("readings@there", "sensor-readings", since=NOON)
+    metrics.READINGS.labels("counted").inc(3)
+
+    for second in range(0, 32, 2):  # twelve readings each six seconds
+        signs.beat(
+            now=NOON, clock=100.0 + second, n_readings=12 * (second // 6), is_last=False, stuck={}, detail={}
+        )  # fmt: skip
+        told = ProcessHeartbeat.objects.get(name="readings@there").detail
+        if second >= 16:
+            assert 1.0 <= told["readings_per_s"] <= 3.0
+    assert told["newest_per_s"] == 6.0
+    assert ["sieis_readings_total", {"profile": "counted"}, 3.0] in told["counted"]
 
 
 def test_what_this_process_counted_is_in_the_metrics(charlie_client):
