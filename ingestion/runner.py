@@ -41,6 +41,8 @@ from sensors.stores import HotStore
 log = structlog.get_logger(__name__)
 
 LARGE = 4  # from this part of the largest batch on batches overlap: throughput before delay
+LARGE_FLEET = 5_000  # motes; for each so many of them one more batch is taken at once
+MOST_AT_ONCE = 8  # batches
 # The engine's loops come to the interpreter and leave it hundreds of times a batch; each time its other threads would
 # keep it for 5 ms.
 SWITCH_S = 0.0005
@@ -61,6 +63,11 @@ class Pace:
     retry_s: float = 0.5
     retry_max_s: float = 10.0
     future_s: float = 300.0
+
+    def at_once(self, n_motes: int) -> int:
+        """Readings of one poll at most. What a batch costs by its motes, here and in a store that keeps a series of
+        each, is divided by the readings that each of them has in it."""
+        return self.batch_max * min(max(n_motes // LARGE_FLEET, 1), MOST_AT_ONCE)
 
 
 class Runner:
@@ -166,7 +173,8 @@ class Runner:
         self.membership.join(self.stream.consumer(self.group, on_assign=self._on_assign, on_revoke=self._on_revoke))
 
     def _turn(self) -> None:
-        poll = partial(self.membership.poll, self.pace.batch_max, self.pace.batch_wait_s)
+        n_at_once = self.pace.at_once(len(self.configuration.fleet.by_id))
+        poll = partial(self.membership.poll, n_at_once, self.pace.batch_wait_s)
         n_before = self.n_readings
         with self.steps.timed("poll"):
             records = self.patiently("stream", poll)

@@ -134,7 +134,8 @@ class Wire:
         # By place; the last one stands for a mote that is not known, whose place is -1.
         self._ids = np.array([*(mote.id for mote in self._motes), 0], dtype=np.int64)
         self._is_silenced = np.array([*(mote.is_retired for mote in self._motes), True], dtype=np.bool_)
-        self._profiles = np.array([*(mote.profile for mote in self._motes), ""], dtype=object)
+        numbers = {code: number for number, code in enumerate(fleet.profiles)}
+        self._profiles = np.array([*(numbers[mote.profile] for mote in self._motes), -1], dtype=np.int16)
         self._known: dict[tuple[Any, ...], int] = {}
 
     def _message_type(self) -> Any:
@@ -161,7 +162,8 @@ class Wire:
             mote = self._motes[motes[i]] if motes[i] >= 0 else None
             rejects.append(self._explain(rows[i], messages[i], mote, int(at[i]), int(latest[i])))
         read = Read(records, rows, messages, unreadable, motes, at)
-        chosen = [(one, (self._profiles[motes] == one.code) & fine) for one in self.fleet.profiles.values()]
+        profiles = np.where(fine, self._profiles[motes], -1)
+        chosen = [(one, profiles == number) for number, one in enumerate(self.fleet.profiles.values())]
         batches = [self._batch(one, read, np.flatnonzero(its), rejects) for one, its in chosen if its.any()]
         return Decoded([(batch, taken) for batch, taken in batches if len(batch)], rejects)
 

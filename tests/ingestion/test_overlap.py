@@ -13,7 +13,7 @@ import pytest
 from django.core.files.storage import default_storage
 
 from alerts.models import Alert, Event
-from ingestion import checkpoints
+from ingestion import checkpoints, runner
 from ingestion.models import Checkpoint, LedgerHour, Quarantined
 from ingestion.runner import Pace
 from ingestion.streams import stream
@@ -224,3 +224,38 @@ def test_a_lake_that_is_away_while_the_path_goes_on_is_told_waited_for_and_has_a
     assert stored()["offset"].sort().to_list() == stored("bronze")["offset"].sort().to_list() == list(range(12))
     assert Checkpoint.objects.get().next_offset == sum(line.stored for line in LedgerHour.objects.all()) == 12
     assert Alert.objects.get(subject="sink:lake").status == "resolved"
+
+
+@pytest.mark.parametrize(
+    ("n_motes", "n_readings"),
+    [(0, 20_000), (42, 20_000), (9_999, 20_000), (15_000, 60_000), (42_000, 160_000), (10**6, 160_000)],
+)
+def test_a_large_fleet_is_taken_in_larger_batches_within_bounds(n_motes: int, n_readings: int) -> None:
+    assert Pace().at_once(n_motes) == n_readings
+
+
+def test_a_poll_takes_as_many_as_the_fleet_asks_for(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LARGE_FLEET", 1)  # the fleet has two motes
+    at = start_us()
+    send(*[reading(at + i * STEP_US) for i in range(12)])
+    source = Counting(stream())
+
+    drain(make(stream=source, pace=FULL))
+
+    assert set(source.asked) == {8}
+    assert len(in_hot()) == 12
+
+
+class Counting(Hastening):
+    """A stream that notes how many messages each poll asks for."""
+
+    def __init__(self, inner: Any, asked: list[int] | None = None) -> None:
+        super().__init__(inner)
+        self.asked = [] if asked is None else asked
+
+    def consumer(self, group: str, **told: Any) -> Counting:
+        return Counting(self._inner.consumer(group, **told), self.asked)
+
+    def poll(self, max_records: int, wait_s: float) -> Any:
+        self.asked.append(max_records)
+        return self._inner.poll(max_records, wait_s)

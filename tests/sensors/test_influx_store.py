@@ -58,6 +58,19 @@ def readings(*values, mote=7):
     return builders.batch(INDOOR, values, mote=mote, start_us=micros(NOON)).to_table()
 
 
+def test_a_post_goes_through_its_readings_mote_by_mote_each_in_its_order(server, store):
+    both = pl.concat([readings((20.0, 40.0), (21.0, 40.0), mote=8), readings((22.0, 40.0), (23.0, 40.0))]).sort(
+        "at", maintain_order=True
+    )
+
+    store.write(INDOOR, both)
+
+    said = [
+        line.split(" ")[0].split("=")[1] + line.split(",temperature=")[1][:2] for line in server.asked[0][1].split("\n")
+    ]
+    assert said == ["722", "723", "820", "821"]
+
+
 def test_a_reading_is_one_line_with_its_mote_as_only_tag_and_no_empty_field():
     assert lines(INDOOR, readings((21.5, float("nan")))) == (
         f'indoor,mote=7 origin="0 0 0 1 0 0 {micros(NOON) + 50_000} 0  0",temperature=21.5 {micros(NOON)}'
