@@ -164,6 +164,11 @@ class WhichIn(Narrowing, Body):
         narrowing = {name for name in given if name not in ("all", "ids", "status")}
         if not (given.get("ids") or narrowing or given["all"]):
             raise serializers.ValidationError("Give ids, or filters such as reason, or all: true for all that wait.")
+        if keys := given.get("ids"):
+            missing = {*keys} - {*Quarantined.objects.filter(pk__in=keys).values_list("pk", flat=True)}
+            if missing:
+                shown = ", ".join(map(str, sorted(missing)[:20]))
+                raise serializers.ValidationError({"ids": [f"There is no message {shown} in the quarantine."]})
         return {"status": "waiting", **given}
 
 
@@ -398,7 +403,11 @@ def _places(unknown: adoption.Unknown, asked: dict[str, Any]) -> dict[str, Any]:
     site = named(Site.objects.all(), "site", asked.get("site") or unknown.site or settings.SIEIS_DEFAULT_SITE)
     guessed = unknown.best.profile.code if unknown.best else ""
     if not asked.get("profile") and not guessed:
-        raise ValidationError({"profile": ["No profile fits the fields of the messages; name one."]})
+        if not unknown.n:
+            words = f"No message of a mote “{unknown.code}” is held; name a profile to register it all the same."
+        else:
+            words = "No profile fits the fields of the messages; name one."
+        raise ValidationError({"profile": [words]})
     profile = named(Profile.objects.all(), "profile", asked.get("profile") or guessed)
     zone = named(Zone.objects.filter(site=site), "zone", asked["zone"]) if asked.get("zone") else None
     return {"site": site, "profile": profile, "zone": zone, "label": asked["label"]}

@@ -286,6 +286,9 @@ def test_the_api_settles_several_and_nothing_by_accident(full, bob_client):
     keys = list(Quarantined.objects.filter(reason="malformed").values_list("pk", flat=True))
 
     assert api(bob_client, "/discard")[0] == 400
+    for deed in ("/discard", "/replay"):
+        status, told = api(bob_client, deed, ids=[*keys, 10**9])
+        assert (status, told["detail"]) == (400, "ids: There is no message 1000000000 in the quarantine.")
     assert api(bob_client, "/replay", ids=keys) == (200, {"sent": 0, "left": {"malformed": 2}})
     assert api(bob_client, "/discard", reason="malformed", q="script")[1] == {"discarded": 1}
     assert api(bob_client, "/discard", ids=keys)[1] == {"discarded": 1}
@@ -296,7 +299,10 @@ def test_the_api_settles_several_and_nothing_by_accident(full, bob_client):
 
 
 def test_the_api_adopts(full, bob_client):
-    assert api(bob_client, "/adopt", mote="98")[0] == 400
+    status, told = api(bob_client, "/adopt", mote="98")
+    assert (status, told["detail"]) == (
+        400, "profile: No message of a mote “98” is held; name a profile to register it all the same."
+    )  # fmt: skip
     assert "there are: indoor" in api(bob_client, "/adopt", mote="99", profile="nope")[1]["detail"]
 
     status, told = api(bob_client, "/adopt", mote="99", label="Attic")
