@@ -26,6 +26,7 @@ from mlops.detect import CannotJudge
 from sensors.problems import Conflict
 from sensors.roles import CanOperate, person
 from sensors.serializers import Body, Instant
+from sensors.uploads import takes_files
 
 
 class DetectIn(Body):
@@ -90,6 +91,7 @@ def _refusing() -> Iterator[None]:
         raise Conflict(str(refusal)) from refusal
 
 
+@takes_files(runs.LARGEST)
 class Detect(ListAPIView[DetectRun]):
     """Your judged files, the newest first; POST brings one and judges it. 409 while another of yours is being judged.
 

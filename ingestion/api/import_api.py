@@ -28,6 +28,7 @@ from ingestion.pages.import_page import packs
 from sensors.problems import Conflict
 from sensors.roles import CanEngineer, CanView, person
 from sensors.serializers import Body, Instant
+from sensors.uploads import takes_files
 from sensors.tables.times import ORDERS
 
 JOBS = ImportJob.objects.select_related("who")
@@ -76,6 +77,7 @@ class ImportPages(LimitOffsetPagination):
     max_limit = 500
 
 
+@takes_files(jobs.LARGEST)
 @extend_schema(tags=["imports"])
 class Imports(ListAPIView[ImportJob]):
     """Imports of history, the newest first; POST brings files and answers what would become of them."""

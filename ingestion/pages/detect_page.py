@@ -24,6 +24,7 @@ from mlops.detect.residual import why_not
 from sensors.registry import profiles
 from sensors.roles import OPERATE, person, role_required
 from sensors.tables.times import ORDERS
+from sensors.uploads import takes_files
 
 ON_A_PAGE = 25
 DETECTED_BY = {
@@ -60,6 +61,7 @@ class Setting:
     hint: str = ""
 
 
+@takes_files(runs.LARGEST)
 @require_http_methods(["GET", "HEAD", "POST"])
 @role_required(OPERATE)
 def detect(request: HttpRequest) -> HttpResponse:

@@ -16,11 +16,13 @@ from ingestion.models import ImportJob
 from ingestion.pages import import_page
 from ingestion.pages.import_page import AskForm
 from sensors.roles import ENGINEERING, demand, may, person, role_required
+from sensors.uploads import takes_files
 
 ON_A_PAGE = 25
 JOBS = ImportJob.objects.select_related("who")
 
 
+@takes_files(jobs.LARGEST)
 @require_http_methods(["GET", "HEAD", "POST"])
 @role_required()
 def imports(request: HttpRequest) -> HttpResponse:

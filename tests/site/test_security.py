@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from html import unescape
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
@@ -177,3 +179,23 @@ def test_a_body_of_ten_megabytes_is_refused_before_it_is_parsed(bob_client, addr
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert "10000000 bytes; at most 2,621,440" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("address", "field"),
+    [("/imports/", "files"), ("/api/v1/imports", "files"), ("/detect/", "file"), ("/api/v1/ml/detect", "file")],
+)
+def test_a_file_of_three_megabytes_reaches_those_who_take_files(alice_client, address, field):
+    large = SimpleUploadedFile("lab.csv", b"\x00\x01" * 1_500_000)
+
+    answer = alice_client.post(address, {field: large} | ({"pack": "indoor"} if field == "files" else {}))
+
+    assert answer.status_code in (200, 400)
+    assert re.search(r"lab\.csv.? is (neither text|empty)", unescape(answer.content.decode()))
+
+
+@pytest.mark.parametrize("address", ["/login/", "/motes/file/", "/nowhere/", "/api/v1/ingest"])
+def test_a_file_of_three_megabytes_is_refused_everywhere_else(alice_client, address):
+    answer = alice_client.post(address, {"file": SimpleUploadedFile("lab.csv", b"1," * 1_500_000)})
+
+    assert answer.status_code == 413
