@@ -28,8 +28,8 @@ from ingestion.pages.import_page import packs
 from sensors.problems import Conflict
 from sensors.roles import CanEngineer, CanView, person
 from sensors.serializers import Body, Instant
-from sensors.uploads import takes_files
 from sensors.tables.times import ORDERS
+from sensors.uploads import takes_files
 
 JOBS = ImportJob.objects.select_related("who")
 
