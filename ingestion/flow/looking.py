@@ -25,7 +25,8 @@ from mlops.detection.compiled import SILENT_STEPS
 from sensors import live
 from sensors.fleet import Fleet
 from sensors.models import Mote, ProcessHeartbeat
-from sensors.readings import micros
+from sensors.presence import patience
+from sensors.readings import Profile, micros
 from sensors.stores import HotStore, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ TOLD_EACH = 500  # motes; of a larger fleet /metrics tells the sums only
 REFUSED_S = 600
 MOST_REFUSED = 2000
 NEAR = timedelta(days=1)
+BACK, MOST_BACK = timedelta(hours=2), 20  # how far a clock may have gone back, and of how many motes that is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Heard:
     """What the hot store says of the active motes."""
 
     newest: dict[int, tuple[datetime, datetime]] = field(default_factory=dict)  # measured, arrived
+    last: dict[int, tuple[datetime, datetime]] = field(default_factory=dict)  # to arrive, where that is another one
     rates: dict[int, Rate] = field(default_factory=dict)
 
 
@@ -181,9 +184,25 @@ def heard_of(store: HotStore, fleet: Fleet, active: Mapping[int, Mote], well: da
                     counts = store.counts(profile, keys, since, now).group_by("mote").agg(pl.col("n").sum())
                     n = dict(counts.iter_rows())
                     heard.rates |= {mote: Rate(mote, n.get(mote, 0), owed) for mote in keys}
+                heard.last |= _last_to_arrive(store, profile, heard, keys, now)
     except StoreUnavailable as away:
         log.info("flow_without_hot_store", reason=str(away))
     return heard
+
+
+def _last_to_arrive(
+    store: HotStore, profile: Profile, heard: Heard, keys: Iterable[int], now: datetime
+) -> dict[int, tuple[datetime, datetime]]:
+    """Of motes that look silent what came last: after one reading from the future, or with a clock that went back,
+    it is not the newest measured."""
+    waited = now - patience(profile.interval_s)
+    quiet = [mote for mote in keys if mote in heard.newest and heard.newest[mote][1] <= waited]
+    quiet = sorted(quiet, key=lambda mote: heard.newest[mote][1], reverse=True)[:MOST_BACK]
+    if not quiet:
+        return {}
+    rows = store.between(profile, quiet, now - BACK, now).select("mote", "at", "received_at")
+    last = rows.sort("received_at").unique("mote", keep="last").filter(pl.col("received_at") > waited)
+    return {mote: (at, arrived) for mote, at, arrived in last.iter_rows()}
 
 
 def refused_from_future(fleet: Fleet, now: datetime) -> dict[int, list[tuple[float, datetime]]]:
@@ -213,7 +232,8 @@ def spoken(
         profile = fleet.profiles.get(one.profile)
         if profile is None or one.id not in active:
             continue
-        heard_at = _heard_at(active[one.id], heard.newest.get(one.id), refused.get(one.id, ()))
+        newest = heard.last.get(one.id) or heard.newest.get(one.id)
+        heard_at = _heard_at(active[one.id], newest, refused.get(one.id, ()))
         found[one.id] = Spoken(one.id, one.site, one.zone, one.code, profile.interval_s, heard_at)
     return found
 
@@ -236,7 +256,8 @@ def judge_clocks(
 ) -> dict[int, float]:  # fmt: skip
     """Seconds by mote whose clock is wrong: told as alerts, and marked on the mote."""
     kept: dict[int, list[skew.Sample]] = cache.get(SAMPLES, {})
-    samples = {mote: _sampled(kept.get(mote, []), heard.newest.get(mote), refused.get(mote, ())) for mote in seen}
+    newest = heard.newest | heard.last
+    samples = {mote: _sampled(kept.get(mote, []), newest.get(mote), refused.get(mote, ())) for mote in seen}
     cache.set(SAMPLES, {mote: some for mote, some in samples.items() if some}, KEPT_S)
     found = {}
     for mote, one in seen.items():

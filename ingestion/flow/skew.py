@@ -56,7 +56,8 @@ def skews(
 
 
 def _alone(one: Spoken, ahead_s: float, n_refused: int) -> Trouble:
-    refused = f" {n_refused:,} of its readings were put aside as from the future." if n_refused else ""
+    were = "was" if n_refused == 1 else "were"
+    refused = f" {n_refused:,} of its readings {were} put aside as from the future." if n_refused else ""
     words = f"{direction(ahead_s)}.{refused} Set the mote's clock, or its gateway's."
     return Trouble(one.subject, KIND, words, "medium" if n_refused else "low", (one.mote,))
 

@@ -109,6 +109,33 @@ def test_a_mote_that_falls_silent_has_an_alert_of_its_own_until_it_speaks():
     assert (alert.status, alert.resolved_at) == ("resolved", NOON + 7 * MINUTE)
 
 
+def test_a_mote_that_once_spoke_from_the_future_is_not_called_silent_while_it_goes_on_speaking():
+    speak("1", at=NOON + 12 * MINUTE, delay_s=-400)
+    for minute in range(1, 12):
+        speak(at=NOON + minute * MINUTE)
+
+        told = look(NOON + minute * MINUTE + timedelta(seconds=1))
+
+    assert (told["n_silent"], standing()) == (0, [])
+
+
+def test_a_mote_whose_clock_went_back_by_an_hour_is_told_as_such_and_is_not_silent():
+    """What it says then is late; nothing newer than before comes for an hour."""
+    speak(at=NOON)
+    for minute in range(1, 13):
+        at = NOON + minute * MINUTE
+        speak(*[str(n) for n in range(2, 43)], at=at)
+        speak("1", at=at - timedelta(hours=1), delay_s=3600.05)
+        Mote.objects.filter(code="1").update(last_seen_at=NOON)
+
+        told = look(at + timedelta(seconds=1))
+
+    assert told["n_silent"] == 0
+    (alert,) = Alert.objects.active()
+    assert (alert.subject, alert.kind) == ("mote:main/1", "clock_skew")
+    assert "come 3,600 s late, steadily" in alert.words
+
+
 def test_motes_that_are_not_active_or_under_maintenance_are_left_alone():
     speak(at=NOON)
     speak(*[str(n) for n in range(3, 43)], at=NOON + 6 * MINUTE)
