@@ -275,7 +275,7 @@ def _troubled(detail: Mapping[str, Any]) -> Iterator[Troubled]:
     for one in detail["skewed"]:
         yield Troubled(one["mote"], one["site"], "clock", None, one["words"])
     for one in detail["slow"]:
-        words = f"{one['n']} of {one['owed']:g} expected readings ({one['share']:.0%})"
+        words = f"{one['n']} of {one['owed']:.0f} expected readings ({one['share']:.0%})"
         yield Troubled(one["mote"], one["site"], "slow", None, words)
 
 

@@ -28,8 +28,8 @@ TITLES = {
 BADGES = {State.DONE: "ok", State.FAILED: "bad", State.STOPPED: "warn"}
 # What the command calls so is a field of the form here.
 FLAGS = {
-    "--date-order": "“Order of dates”", "--decimal": "“Decimal mark”", "--site": "“Site”", "--time-zone": "“Its zone”",
-    "--times-in": "“Times are in”", "--map": "“Columns”", "--mote": "“One mote”",
+    "--date-order": "“Order of dates”", "--decimal": "“Decimal mark”", "--site": "“Site”",
+    "--time-zone": "“Its time zone”", "--times-in": "“Times are in”", "--map": "“Columns”", "--mote": "“One mote”",
 }  # fmt: skip
 
 
@@ -38,7 +38,9 @@ class AskForm(forms.Form):
 
     pack = forms.ChoiceField(label="What was measured")
     site = forms.CharField(label="Site", required=False, max_length=50, help_text="A new one is made with its motes.")
-    time_zone = forms.CharField(label="Its zone", required=False, help_text="Of a new site, such as Europe/Berlin.")
+    time_zone = forms.CharField(
+        label="Its time zone", required=False, help_text="Of a new site, such as Europe/Berlin."
+    )
     times_in = forms.CharField(
         label="Times are in", required=False, help_text="Where they name no offset; else the site’s."
     )

@@ -131,7 +131,7 @@ def _text(path: Path, digest: str, raw: bytes) -> Source:
     filled = table.filter(~is_empty)
     words = [f"CSV, separated by {SEPARATORS[separator]}, {encoding}"]
     words += [] if has_header else ["without a header"]
-    words += [f"{before} lines before the header left out"] if before else []
+    words += [f"{before} {'line' if before == 1 else 'lines'} before the header left out"] if before else []
     return Source(path, digest, filled, ", ".join(words), misfits, len(table) - len(filled))
 
 

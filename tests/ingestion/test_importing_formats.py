@@ -325,6 +325,8 @@ def test_what_stands_before_the_header_is_left_out_and_said(tmp_path):
 
     assert source.table.select("at", "mote", "temp").rows() == [("2024-06-01", "7", "21,5")]
     assert "4 lines before the header left out" in source.words
+    one_line = files.read(written(tmp_path / "b.csv", "Logger 4711\nat;mote;temp\n2024-06-01;7;21,5\n"))
+    assert "1 line before the header left out" in one_line.words
 
 
 @pytest.mark.parametrize(

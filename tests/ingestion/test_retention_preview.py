@@ -83,6 +83,12 @@ def test_what_is_told_is_what_the_night_then_deletes(month):
     assert sum(cut.n_readings for cut in preview(hot(), keep=5 * DAY)) == 48 - 30
 
 
+@pytest.mark.parametrize("days", ["abc", "nan", "1e3"])
+def test_what_is_no_number_of_days_is_refused_in_words(days):
+    with pytest.raises(CommandError, match=f"“{days}” is no number of days; expected one such as 14"):
+        call_command("retention", "--days", days)
+
+
 def test_a_longer_retention_takes_nothing_away(month):
     told = json.loads(run("--days", "90", "--json"))
 

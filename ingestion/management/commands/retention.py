@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+import re
+from argparse import ArgumentParser, ArgumentTypeError
 from dataclasses import asdict
 from typing import Any
 
@@ -14,11 +15,17 @@ from ingestion.pages.retention_page import LONGEST_DAYS, SHORTEST_DAYS, Preview,
 from sensors.stores import StoreUnavailable, hot
 
 
+def days(text: str) -> float:
+    if not re.fullmatch(r"-?\d{1,6}(\.\d+)?", text):
+        raise ArgumentTypeError(f"“{text}” is no number of days; expected one such as 14")
+    return float(text)
+
+
 class Command(BaseCommand):
     help = "Says how long the hot store keeps readings and previews another number of days; deletes nothing."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--days", type=float, metavar="N", help="What if it were so many (default: as it is set)")
+        parser.add_argument("--days", type=days, metavar="N", help="What if it were so many (default: as it is set)")
         parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
 
     def handle(self, *args: Any, **options: Any) -> None:
