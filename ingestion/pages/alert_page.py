@@ -16,10 +16,19 @@ from alerts.models import Alert, AlertChange, Judgement
 from alerts.notifying.models import Delivery
 from alerts.silencing.matching import suppressed
 from ingestion import evidencing
+from ingestion.flow import skew, watch
+from ingestion.patience import KIND as SINK_DOWN
 from sensors.roles import OPERATE, may, operators, role_required
 
 SHOWN_CHANGES, SHOWN_EVENTS = 200, 50
 SNOOZES = (("1", "1 h"), ("8", "8 h"), ("24", "1 day"), ("168", "7 days"))
+# Where an alert of the system's own kind is looked into.
+HEALTH = ("system", "Health")
+WHERE = {
+    "books_differ": ("quality", "Data quality"),
+    **dict.fromkeys((watch.SILENT, skew.KIND, watch.AWAY, watch.BEHIND), HEALTH),
+    **dict.fromkeys((SINK_DOWN, "slow_path", "watcher_away"), HEALTH),
+}
 # What the buttons say, in the order in which a person uses them.
 STEPS = (
     ("acknowledge", "Acknowledge"), ("start", "Start work"), ("resolve", "Resolve…"), ("close", "Close"),
@@ -42,6 +51,7 @@ def context(alert: Alert, *, now: datetime) -> dict[str, Any]:
     changes = AlertChange.objects.filter(alert=alert).select_related("who").order_by("-at", "-id")
     return {
         "alert": alert,
+        "where": WHERE.get(alert.kind),
         "is_snoozed": alert.is_active and alert.snoozed_until is not None and alert.snoozed_until > now,
         "steps": [(deed, label) for deed, label in STEPS if alert.status in MOVES[deed][0]],
         "snoozes": SNOOZES,

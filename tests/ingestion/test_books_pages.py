@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db.models import F
 from django.utils import timezone
 
+from alerts.models import Alert
 from ingestion.models import HourDifference, LedgerHour, Reconciliation
 from ingestion.reconciling import deed
 from sensors import registry
@@ -63,6 +64,15 @@ def test_an_hour_is_red_opens_to_what_differs_and_is_green_after_bob_healed_it(
     assert "120 readings were written from the lake to the hot store" in shown
     assert shown.count('class="hour ok"') == 3
     assert "has been equal since" in page(bob_client, f"/quality/books/indoor/{three_hours:%Y-%m-%dT%HZ}/")
+
+
+def test_the_alert_of_an_hour_leads_to_where_it_is_seen_and_healed(three_hours: datetime, bob_client: Any) -> None:
+    lose_from_hot(three_hours, three_hours + HOUR)
+    reconciled()
+
+    alert = Alert.objects.get(kind="books_differ")
+
+    assert 'look at <a href="/quality/">Data quality</a>' in page(bob_client, f"/alerts/{alert.pk}/")
 
 
 def test_charlie_sees_the_books_and_compares_and_is_refused_to_heal(three_hours: datetime, charlie_client: Any) -> None:

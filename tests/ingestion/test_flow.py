@@ -95,6 +95,15 @@ def test_a_zone_that_falls_silent_is_one_alert_and_a_second_look_repeats_nothing
     assert (alert.subject, alert.kind, alert.first_seen_at) == ("zone:main/lab", "silent", NOON + 6 * MINUTE)
 
 
+def test_the_alert_of_a_silence_leads_to_health(charlie_client):
+    speak(at=NOON)
+    look(NOON + 6 * MINUTE)
+
+    shown = charlie_client.get(f"/alerts/{Alert.objects.get().pk}/").content.decode()
+
+    assert 'look at <a href="/system/">Health</a>' in shown
+
+
 def test_a_mote_that_falls_silent_has_an_alert_of_its_own_until_it_speaks():
     speak(at=NOON)
     speak(*[str(n) for n in range(2, 43)], at=NOON + 6 * MINUTE)
