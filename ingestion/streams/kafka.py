@@ -47,6 +47,7 @@ PRODUCER = {
     "message.max.bytes": 1 << 20,
     "queue.buffering.max.messages": 1_000_000,
 }
+AHEAD = 50_000  # messages, of all partitions together
 CONSUMER = {
     "enable.auto.commit": False,
     "auto.offset.reset": "error",  # where to start is the checkpoint's word; a wrong one must not be guessed over
@@ -60,7 +61,7 @@ CONSUMER = {
     "fetch.queue.backoff.ms": 5,
     # Enough for the next batches: more of both is no faster for one who does more than consume, and costs the process
     # hundreds of megabytes while it catches up.
-    "queued.min.messages": 50_000,
+    "queued.min.messages": AHEAD,
     "max.partition.fetch.bytes": 2 << 20,
 }
 # A partition that is being created, or whose leader moves, answers so for some milliseconds.
@@ -71,6 +72,7 @@ ON_THE_MOVE = (
 )
 # Blocking in the driver ends at least this often: signals are served and a rebalance does not wait.
 SLICE_S = 0.1
+REST_S = 0.3  # for the rest of a batch that is larger than what the driver holds ahead
 LOOK_EVERY_S = 2.0
 SETTLED_S = 1.0
 
@@ -321,6 +323,9 @@ class KafkaConsumer:
         messages = client.consume(1, wait_s)
         if messages and max_records > 1:
             messages += client.consume(max_records - 1, 0)
+        until = time.monotonic() + REST_S
+        while AHEAD <= len(messages) < max_records and time.monotonic() < until:
+            messages += client.consume(max_records - len(messages), SLICE_S)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure

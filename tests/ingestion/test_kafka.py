@@ -199,3 +199,22 @@ def test_pausing_before_the_partitions_come_holds_too(stream):
     consumer.close()
 
     assert records.values == [b"x"]
+
+
+def test_a_batch_larger_than_what_the_driver_holds_ahead_is_taken_whole(stream, monkeypatch):
+    monkeypatch.setattr(kafka, "AHEAD", 50)
+    monkeypatch.setitem(kafka.CONSUMER, "queued.min.messages", 50)
+    monkeypatch.setitem(kafka.CONSUMER, "max.partition.fetch.bytes", 4_000)  # some twenty messages
+    monkeypatch.setattr(kafka, "REST_S", PATIENCE_S)
+    for _ in range(200):
+        stream.append([b"x" * 200] * 20, [b"7", b"8"] * 10)
+    consumer = member(stream)
+    n = len(first_of(consumer))
+    time.sleep(1.0)  # the driver fetches as far ahead as it may
+
+    sizes = []
+    while n + sum(sizes) < 4_000:
+        sizes.append(len(consumer.poll(4_000 - n - sum(sizes), 0.5)))
+
+    assert max(sizes) > 1_000
+    consumer.close()
