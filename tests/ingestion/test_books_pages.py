@@ -112,6 +112,12 @@ def test_hours_that_differ_are_found_however_old_they_are(three_hours: datetime,
     assert f"{long_ago:%Y-%m-%d %H}:00</a>" in shown
     assert "1 line<" in shown
     assert "?only=differing&profile=indoor" in page(charlie_client)
+    for rows in (LedgerHour.objects, HourDifference.objects):
+        rows.update(hour=F("hour") - timedelta(days=400))
+    year = f"{long_ago - timedelta(days=400):%Y}</time></th>"
+    assert year in page(charlie_client)
+    for rows in (LedgerHour.objects, HourDifference.objects):
+        rows.update(hour=F("hour") + timedelta(days=400))
     earlier = page(charlie_client, f"/quality/books/?to={long_ago + 3 * HOUR:%Y-%m-%dT%HZ}")
     assert "The newest week" in earlier
     assert f"<td>{Profile.objects.get().label}</td>" in earlier

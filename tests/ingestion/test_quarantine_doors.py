@@ -331,6 +331,7 @@ def test_the_command_lists_replays_and_discards(full, tmp_path):
         "3 of 6 sent again", "       2 stayed: malformed", "       1 stayed: no values",
     ]  # fmt: skip
     assert "Stored: main/7" in run("replay", str(broken.pk), "--payload", str(tmp_path / "better.json"))
+    assert run("replay", str(broken.pk)).splitlines() == ["0 sent again", "       1 stayed: replayed already"]
     assert run("discard", "--all", "--reason", "malformed") == "2 discarded\n"
     drain()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,11 @@ class Command(BaseCommand):
         if options["payload"]:
             self._repair(options)
         elif options["ids"]:
-            sent = replaying.replay_chosen(self._named(options["ids"]), parts=parts(), who=None, now=timezone.now())
+            rows = self._named(options["ids"])
+            settled = Counter(row.status for row in rows if not row.waits)
+            sent = replaying.replay_chosen(rows, parts=parts(), who=None, now=timezone.now())
             self.stdout.write(f"{sent.n} sent again")
-            self._left(dict(sent.left))
+            self._left({**sent.left, **{f"{status} already": n for status, n in settled.items()}})
         else:
             self._refuse_all(options)
             job = replay_jobs.ask(asked, who=None, now=timezone.now())
