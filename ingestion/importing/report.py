@@ -13,6 +13,7 @@ from ingestion.wire import REASONS
 from sensors.readings import Channel
 
 FATES = {
+    "other reasons": "put aside while the quarantine was full, so only counted; each lies in bronze",
     STORED: "stored",
     DUPLICATE: "duplicates: mote and time are there already with the same values",
     HELD: "held: their motes' codes are too long or not printable, and cannot be registered",

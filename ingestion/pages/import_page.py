@@ -112,8 +112,10 @@ def fates(job: ImportJob, of: Mapping[str, int]) -> list[Line]:
 def _address(job: ImportJob, name: str) -> str:
     if name == kinds.STORED:
         return f"/motes/?{urlencode({'site': job.site})}"
-    if name in (kinds.DUPLICATE, "other reasons"):
+    if name == kinds.DUPLICATE:
         return ""
+    if name == "other reasons":  # the quarantine was full, and says of which reasons it only counted
+        return "/quarantine/"
     reason = "unknown_mote" if name == kinds.HELD else name
     asked = {"reason": reason, "topic": settings.SIEIS_TOPICS["history"], "status": "all", "view": "messages"}
     return f"/quarantine/?{urlencode(asked)}"

@@ -100,6 +100,21 @@ def test_what_alice_starts_is_imported_and_the_result_leads_to_where_it_is(alice
     assert kept() == 0, "what is stored need not be kept as a file"
 
 
+def test_what_a_full_quarantine_only_counted_is_said_and_leads_there(
+    alice_client: Any, queue: Queue, settings: Any
+) -> None:
+    settings.SIEIS_QUARANTINE_MAX = 0
+    upload(alice_client)
+    job = ImportJob.objects.get()
+    press(alice_client, job, "start")
+    work(queue)
+
+    page = alice_client.get(f"/imports/{job.pk}/").text
+
+    assert "put aside while the quarantine was full, so only counted" in page
+    assert 'href="/quarantine/"' in page
+
+
 def test_files_that_the_data_leave_open_are_read_another_way_before_they_go_in(alice_client: Any, queue: Queue) -> None:
     rows = SimpleUploadedFile("dates.csv", b"mote,at,temp\n1,02/03/2024 10:00,21.5\n")
     page = alice_client.get(upload(alice_client, rows, map="").url).text
