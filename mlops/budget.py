@@ -15,6 +15,7 @@ import numpy as np
 
 from mlops.comparing import APART_US, GRACE_US
 from mlops.detection.compiled import CAP, SILENT_STEPS, STEP_TOLERANCE, Array, compiled
+from mlops.detection.events import NEARLY
 from mlops.detection.layers import LAYERS, VOTE_BITS, VOTE_UNIT, VOTES
 from sensors.readings import LEAST_ONSET, WEEK_S, Bools, Floats, Ints, Profile
 
@@ -114,27 +115,31 @@ def _tell(
     high, clear = 2.0 * onset, 0.5 * onset
     tolerated_us = np.int64(STEP_TOLERANCE * step_us)
     silent_us = SILENT_STEPS * step_us
-    n, candidate_at, noticed_at, below_at = 0, np.int64(0), np.int64(0), np.int64(0)
+    n, candidate_at, started_at, noticed_at, below_at = 0, np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(len(at)):
         is_first = i == 0 or mote[i] != mote[i - 1]
         is_silence = not is_first and at[i] - at[i - 1] > silent_us
         if is_first or (is_silence and not (noticed_at != 0 and outlasts[i])):
-            candidate_at = noticed_at = below_at = np.int64(0)
+            candidate_at = started_at = noticed_at = below_at = np.int64(0)
         s = surprise[i]
         if np.isnan(s):
             continue
         if noticed_at == 0:
-            if s < onset:
+            if s < NEARLY * onset:
                 candidate_at = np.int64(0)
-                continue
-            if candidate_at == 0:
+            elif candidate_at == 0:
                 candidate_at = at[i]
+            if s < onset:
+                started_at = np.int64(0)
+                continue
+            if started_at == 0:
+                started_at = at[i]
                 peak[n] = s
             peak[n] = max(peak[n], s)
             if not (s >= high or is_settled[i] or at[i] - candidate_at >= tolerated_us):
                 continue
             noticed_at, below_at = at[i], np.int64(0)
-            whose[n], started[n], noticed[n], last[n] = mote[i], candidate_at, at[i], at[i]
+            whose[n], started[n], noticed[n], last[n] = mote[i], started_at, at[i], at[i]
             n += 1
             continue
         if s >= clear:
@@ -146,7 +151,7 @@ def _tell(
         elif below_at == 0:
             below_at = at[i]
         elif at[i] - below_at >= step_us + tolerated_us:
-            candidate_at = noticed_at = below_at = np.int64(0)
+            candidate_at = started_at = noticed_at = below_at = np.int64(0)
     return n
 
 

@@ -20,6 +20,7 @@ from ingestion.simulating.faults import LASTS, Fault, Plan
 from ingestion.simulating.simulator import Readings, Simulator
 from mlops.detection import VOTES, FittedEngine
 from mlops.detection.compiled import STEP_TOLERANCE
+from mlops.detection.events import NEARLY
 from mlops.detection.layers import LAYERS, VOTE_BITS, VOTE_UNIT
 from mlops.detection.state import EngineState
 from sensors.readings import WEEK_S, Batch, Bools, Ints
@@ -237,14 +238,15 @@ def _units(surprise: float) -> int:
 
 
 def _alone(vote: Ints, mote: Ints, at: Ints, onset: float, step_us: float) -> Bools:
-    """Where a layer by itself would notice an event, by the engine's own rule: high at once, or at onset for a step."""
-    over = vote >= _units(onset)
+    """Where a layer by itself would notice an event, by the engine's own rule: high at once, or at onset when that, or
+    what grew to it, lasts a step."""
+    over = vote >= _units(NEARLY * onset)
     begins = over & ~(np.append(False, over[:-1]) & np.append(False, mote[1:] == mote[:-1]))
     run = np.cumsum(begins) - 1
     since = at[begins]
     lasts = np.zeros(len(at), dtype=np.bool_)
     lasts[over] = at[over] - since[run[over]] >= step_us
-    return (vote >= _units(2 * onset)) | lasts
+    return (vote >= _units(2 * onset)) | ((vote >= _units(onset)) & lasts)
 
 
 def _cried(calm: Said, ground: Ground) -> dict[str, Any]:

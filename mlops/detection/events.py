@@ -18,6 +18,7 @@ ENDED_AT = 12  # only in the record of a closed event
 PEAK, PEAK_VALUE, PEAK_LOW, PEAK_HIGH = range(4)
 N_FLOATS = 4
 
+NEARLY = 0.75  # of onset: far enough for chance to be rare, early enough to tell a growing fault from a lone reading
 HUSHED = 0.49  # of onset: what a layer says of a kind of day that it has not seen begins no event and prolongs none
 
 NAME = "engine"
@@ -198,14 +199,17 @@ def conclude(
             out.is_anomaly[i] = top >= onset
             continue
 
-        # The event: a candidate from the first reading at onset, noticed when it lasts a step or is high at once.
+        # The event: from the first reading at onset, noticed at once when it is high, or when it lasts a step; what
+        # grew has lasted since it was nearly at onset.
         if mi[slot, NOTICED_AT] == 0:
-            if top < onset:
+            if top < NEARLY * onset:
                 mi[slot, CANDIDATE_AT] = 0
+            elif mi[slot, CANDIDATE_AT] == 0:
+                mi[slot, CANDIDATE_AT] = at
+            if top < onset:
                 mi[slot, STARTED_AT] = 0
                 continue
-            if mi[slot, CANDIDATE_AT] == 0:
-                mi[slot, CANDIDATE_AT] = at
+            if mi[slot, STARTED_AT] == 0:
                 mi[slot, STARTED_AT] = at
                 mf[slot, PEAK] = -1.0
             if top_layer == tables.stuck:

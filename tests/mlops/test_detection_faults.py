@@ -170,13 +170,31 @@ def test_one_reading_at_onset_is_no_event():
     assert events == {}
 
 
-def _at_onset() -> float:
-    """A humidity at reading 100 of `quiet` that is little more than one onset surprising, by bisection."""
+def test_what_grows_to_onset_is_noticed_at_its_first_reading_there():
+    grown = changed(changed(quiet(), 99, 1, _at_onset(99, 0.85)), 100, 1, _at_onset())
+
+    judged, events = judge(grown)
+
+    event = the_event(events)
+    assert judged.surprise[99] < INDOOR.onset <= judged.surprise[100] < 2 * INDOOR.onset
+    assert (event.started_at, event.noticed_at) == (judged.at[100], judged.at[100])
+    assert np.flatnonzero(judged.is_anomaly).tolist() == [100]
+
+
+def test_a_lone_reading_at_onset_is_no_event_after_half_of_it():
+    judged, events = judge(changed(changed(quiet(), 99, 1, _at_onset(99, 0.6)), 100, 1, _at_onset()))
+
+    assert 0.5 * INDOOR.onset < judged.surprise[99] < INDOOR.onset <= judged.surprise[100]
+    assert events == {}
+
+
+def _at_onset(place: int = 100, share: float = 1.05) -> float:
+    """A humidity at a reading of `quiet` that is little more than one onset surprising, by bisection."""
     low, high = 42.0, 60.0
     while high - low > 1e-3:
         middle = (low + high) / 2
-        judged, _ = judge(changed(quiet(), 100, 1, middle))
-        low, high = (low, middle) if judged.surprise[100] >= 1.05 * INDOOR.onset else (middle, high)
+        judged, _ = judge(changed(quiet(), place, 1, middle))
+        low, high = (low, middle) if judged.surprise[place] >= share * INDOOR.onset else (middle, high)
     return high
 
 
@@ -288,15 +306,29 @@ def test_a_reading_by_itself_is_judged_by_the_layers_that_need_no_order():
     assert judged.channel_surprise.shape == (3, 3)
 
 
-def test_what_the_world_did_at_an_hour_it_may_do_again_a_day_later():
-    """A mote whose window lets in the morning sun: told the first day, known to be so the next."""
-    stream = normal(motes=[900], days=3, start_us=after(4.0), seed=4)
+def sun(stream: Batch, degrees: float, within_s: float = 120) -> np.ndarray:
+    """What a window lets in from seven on."""
     since_seven = stream.at // 1_000_000 % 86_400 - 7 * 3600
-    sun = 1.6 * np.clip(since_seven / 120, 0, 1) * np.clip(1.5 - since_seven / 7200, 0, 1)
+    return degrees * np.clip(since_seven / within_s, 0, 1) * np.clip(1.5 - since_seven / 7200, 0, 1)
 
-    _, events = judge(changed(stream, slice(None), 0, stream.values[:, 0] + sun))
+
+def test_what_the_world_did_at_an_hour_it_may_do_again_as_long_as_it_does():
+    """A mote at such a window: told the first day, a Friday, and known to be so from the next on."""
+    stream = normal(motes=[900], days=10, start_us=after(4.0), seed=4)
+
+    _, events = judge(changed(stream, slice(None), 0, stream.values[:, 0] + sun(stream, 1.6)))
 
     assert {change.noticed_at < after(5.0) for change in events.values()} == {True}
+
+
+def test_what_grows_at_the_hour_of_a_habit_does_not_widen_its_own_limit():
+    stream = normal(motes=[900], days=4, start_us=after(4.0), seed=4)
+    growing = np.where(stream.at < after(7.0), sun(stream, 1.6), sun(stream, 2.0, within_s=600))
+
+    judged, _ = judge(changed(stream, slice(None), 0, stream.values[:, 0] + growing))
+
+    jumped = judged.at[(judged.at >= after(7.0)) & (judged.flags & quality.JUMP != 0)]
+    assert after(7.0) < jumped[0] - 7 * 3_600_000_000 <= after(7.0) + 900_000_000
 
 
 # ---- the fallback -------------------------------------------------------------------------------------------
@@ -379,6 +411,7 @@ class Hold:
     def __init__(self, allowed, limit, natural_s, usual, trembles, begins_at_hour):
         self.allowed, self.limit, self.natural_s, self.usual, self.trembles = allowed, limit, natural_s, usual, trembles
         self.hour, self.habit, self.begins_at_hour = begins_at_hour, [0] * 24, begins_at_hour
+        self.repeated = 0
         self.accepted = self.accepted_at = self.held_at = self.before = self.since = None
         self.run_since = self.alive = self.farthest = 0
         self.past = [None] * 9
@@ -393,11 +426,11 @@ class Hold:
 
     def step(self, k, x):
         hour = int(self.begins_at_hour + k * STEP_S / 3600) % 24
-        is_new_hour, self.hour = hour != self.hour, hour
-        is_flagged = self.judged_at(k, x)
-        if is_new_hour:
-            self.habit[hour] -= self.habit[hour] >> 4
-        return is_flagged
+        if hour != self.hour:
+            self.habit[self.hour] = max(self.habit[self.hour], self.repeated)
+            self.habit[hour] -= self.habit[hour] >> 5
+            self.hour, self.repeated = hour, 0
+        return self.judged_at(k, x)
 
     def judged_at(self, k, x):
         if self.before != x:
@@ -449,6 +482,8 @@ class Hold:
                 return True
             self.since = None
             self.alive = self.alive + 1 if is_odd and is_alive else 0
+            if (did := ratio / self.limit * self.habitual()) > 1 and not (is_bad or is_odd):
+                self.repeated = max(self.repeated, int(min(did, 2) / 0.01))
             if not is_odd or self.alive >= 30:
                 self.accept(k, x, forgets=is_return)
             return False

@@ -17,7 +17,7 @@ from sensors import quality
 from sensors.readings import Ints, Profile
 
 NAME = "jump"
-HOURS, HOUR_US = 24, 3_600_000_000
+HOURS = 24
 N_PAST = 9  # accepted values remembered, the k-th 2^k to 2^(k+1) steps old: up to four hours of 30 s steps
 MEMORY = {
     "accepted": Field("channel", np.float64, np.nan),
@@ -32,6 +32,7 @@ MEMORY = {
     "past": Field("channel", np.float32, np.nan, width=N_PAST),
     "past_at": Field("channel", np.int64, NO_TIME, width=N_PAST),
     "habit": Field("channel", np.uint8, width=HOURS),
+    "repeated": Field("channel", np.uint8),
 }
 TAIL = 0.02
 OWN_LIMITS = False
@@ -48,7 +49,7 @@ LEAST_ALIVE = 6  # of these for a change that the fleet nearly makes
 HOLD_STEPS = 720  # unconditional release, six hours of 30 s steps
 HABIT, HABIT_UNIT = 1.2, 0.01  # what the world did at an hour it may do again, and a little more
 MOST_HABIT = 2.0  # of what is allowed: farther than that is no habit
-FORGETS = 4  # each day an hour's habit loses 1 / 2^4
+FORGETS = 5  # each day an hour's habit loses 1 / 2^5: it outlasts a weekend
 VISIBLE = 0.5  # of the allowed change in one step
 ASTRAY = 1.0  # ten times as rare at this hour as what is measured now: accepted, but not what the mote usually shows
 FLAG, SHIFT = quality.JUMP, quality.CHANNEL_SHIFT
@@ -140,6 +141,7 @@ class Kept(NamedTuple):
     past: Array
     past_at: Array
     habit: Array
+    repeated: Array
 
 
 @inlined
@@ -213,6 +215,17 @@ def habitual(habit: Array, slot: int, c: int, hour: int) -> float:
     return max(1.0, HABIT * HABIT_UNIT * most)
 
 
+@inlined
+def begin_hour(kept: Kept, slot: int, c: int, before: int, hour: int) -> None:
+    """What habit let pass in the hour before, the world did again; what it no longer does is forgotten day by day.
+
+    Learnt at once, a fault that grows would widen its own limit.
+    """
+    kept.habit[slot, c, before] = max(kept.habit[slot, c, before], kept.repeated[slot, c])
+    kept.repeated[slot, c] = 0
+    kept.habit[slot, c, hour] -= kept.habit[slot, c, hour] >> FORGETS
+
+
 @compiled
 def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, scale: Array) -> None:
     """Against the last accepted value, by elapsed steps; what jumped is held until it is plausible again."""
@@ -226,17 +239,21 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
             continue
         margin = 1.0 if rows.is_known[i] else learnt.margin[0]
         table = learnt.allowed if rows.is_shown[i] else learnt.allowed_ever
-        hour = rows.local_s[i] // 3600 % HOURS
+        local_s = rows.local_s[i]
+        hour, into_hour_us = local_s // 3600 % HOURS, local_s % 3600 * 1_000_000 + at % 1_000_000
         for c in range(rows.values.shape[1]):
             x = rows.values[i, c]
             if np.isnan(x):
                 continue
             usual, oddness, is_step = rows.usual[i, c], rows.oddness[i, c], rows.is_step[i, c]
+            elapsed_us = at - kept.step_at[slot, c]
+            if is_step and elapsed_us > into_hour_us and kept.step_at[slot, c] != NO_TIME:
+                begin_hour(kept, slot, c, (local_s - elapsed_us // 1_000_000) // 3600 % HOURS, hour)
             is_odd, is_noisy = oddness >= onset, rows.noisy[i, c] >= onset
             is_ordinary = rows.is_known[i] and oddness < clear and not is_noisy  # by the mote's own learnt hour
             is_held, is_struck = kept.held_since[slot, c] != 0, rows.held[i, c]  # by what spike said of it
             accepted = kept.accepted[slot, c]
-            ratio = 0.0
+            ratio, habit = 0.0, 1.0
             if not np.isnan(accepted):
                 lag = (at - kept.accepted_at[slot, c]) / step_us
                 if lag > longest_lag:
@@ -249,7 +266,8 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                 else:
                     allowed = allowed_change(table, c, lag)
                     ratio = abs(x - accepted) / allowed
-                    wide = margin * habitual(kept.habit, slot, c, hour)
+                    habit = habitual(kept.habit, slot, c, hour)
+                    wide = margin * habit
                     ratio = from_past(rows, kept, table, i, c, is_ordinary, ratio) / wide
                     middle[i, c], scale[i, c] = accepted, allowed * wide
             is_bad = ratio > learnt.limit[c] or is_noisy
@@ -302,7 +320,7 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                     doubt = min(1.0, kept.farthest[slot, c] / learnt.limit[c] - 1.0)
                     if kept.n_alive[slot, c] >= max(LEAST_ALIVE, ALIVE_STEPS * doubt):
                         accept = rows.adopted[i, c] = True
-                        did = kept.farthest[slot, c] / learnt.limit[c] * habitual(kept.habit, slot, c, hour)
+                        did = kept.farthest[slot, c] / learnt.limit[c] * habit
                         if did <= MOST_HABIT:
                             kept.habit[slot, c, hour] = max(kept.habit[slot, c, hour], np.uint8(did / HABIT_UNIT))
                     if at - kept.held_since[slot, c] >= HOLD_STEPS * step_us:
@@ -316,10 +334,12 @@ def advance(rows: Rows, learnt: Learnt, kept: Kept, raw: Array, middle: Array, s
                         kept.plausible_since[slot, c] = 0
                     kept.n_alive[slot, c] = 0
                 else:
+                    did = ratio / learnt.limit[c] * habit
+                    if did > 1.0 and not (is_bad or is_odd or is_struck):
+                        again = np.uint8(min(did, MOST_HABIT) / HABIT_UNIT)
+                        kept.repeated[slot, c] = max(kept.repeated[slot, c], again)
                     # Learnt from, an odd reading would make a jump of the way back to normal.
                     accept = not is_struck and (not is_odd or kept.n_alive[slot, c] >= ALIVE_STEPS)
-                if kept.step_at[slot, c] // HOUR_US != at // HOUR_US:
-                    kept.habit[slot, c, hour] -= kept.habit[slot, c, hour] >> FORGETS
                 kept.step_value[slot, c] = x
                 kept.step_at[slot, c] = at
             if accept:
