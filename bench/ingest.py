@@ -57,13 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--readings", type=int, default=1_000_000)
     parser.add_argument("--motes", type=int, default=42)
-    parser.add_argument("--batch", type=int, default=20_000)
+    parser.add_argument("--batch", type=int, default=20_000, help="SIEIS_BATCH_MAX")
     parser.add_argument("--linear", action="store_true")
     options = parser.parse_args()
     if options.linear:
         print(json.dumps(linear(options)))
         return
-    with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name, _servers.sieis(Path(name)) as stack:
+    settings = {"SIEIS_BATCH_MAX": str(options.batch)}
+    with tempfile.TemporaryDirectory(prefix="sieis-bench-") as name, _servers.sieis(Path(name), **settings) as stack:
         _servers.become(stack)
         print(json.dumps(measure(options)))
 

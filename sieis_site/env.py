@@ -127,7 +127,7 @@ VARIABLES: tuple[Variable, ...] = (
              is_secret=True),
     Variable("SIEIS_LOG_FORMAT", _text, "auto", "auto, json or text", "How logs are written; auto: text in a terminal"),
     Variable("SIEIS_LOG_LEVEL", _text, "INFO", "DEBUG, INFO, WARNING or ERROR", "What is logged"),
-    Variable("SIEIS_BATCH_MAX", _whole, "20000", "a whole number", "Readings in one batch at most"),
+    Variable("SIEIS_BATCH_MAX", _whole, "20000", "a whole number", "Readings in one batch at most; from 10,000 motes on up to eight times as many"),
     Variable("SIEIS_BATCH_WAIT_S", _number, "0.05", "seconds", "How long a batch waits for more readings"),
     Variable("SIEIS_SLOW_CYCLE_S", _number, "15", "seconds", "Between two commits to lake and checkpoint"),
     Variable("SIEIS_SLOW_CYCLE_READINGS", _whole, "100000", "a whole number", "Readings after which it comes sooner"),
