@@ -41,7 +41,8 @@ def outlook(at: Ints, volts: Floats, battery: Battery) -> Estimate | Unknown:
     if level[-1] <= battery.empty:
         return Estimate(0.0, 0.0, 0.0, since)
     if len(day) < LEAST_DAYS:
-        return Unknown(f"the voltage of {len(day)} days only; an estimate needs {LEAST_DAYS}")
+        n = "one day" if len(day) == 1 else f"{len(day)} days"
+        return Unknown(f"the voltage of {n} only; an estimate needs {LEAST_DAYS}")
     slope = trend(day, level)
     if slope >= FLAT_V_PER_DAY:
         return Unknown("the voltage is rising: new batteries, or it is being charged")

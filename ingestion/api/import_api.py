@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,8 +69,14 @@ class ImportLine(serializers.ModelSerializer[ImportJob]):
 class ImportOut(ImportLine):
     """With what was recognised, what will become of each row, and which motes it registered."""
 
+    foretold = serializers.SerializerMethodField()
+
     class Meta(ImportLine.Meta):
         fields = (*ImportLine.Meta.fields, "asked", "foretold", "installed")  # type: ignore[assignment]
+
+    def get_foretold(self, job: ImportJob) -> dict[str, Any]:
+        told = dict(job.foretold)
+        return told | {"problems": [_for_programs(one) for one in told["problems"]]} if "problems" in told else told
 
 
 class ImportPages(LimitOffsetPagination):
@@ -158,6 +165,11 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except jobs.CannotChange as refusal:
-        raise Conflict(str(refusal)) from refusal
+        raise Conflict(_for_programs(str(refusal))) from refusal
     except (*jobs.REFUSALS, Refused) as refusal:
-        raise ValidationError(jobs.words_of(refusal)) from refusal
+        raise ValidationError(_for_programs(jobs.words_of(refusal))) from refusal
+
+
+def _for_programs(words: str) -> str:
+    """A command's words, with the API's own names of what they ask for."""
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda flag: f"“{flag[1].replace('-', '_')}”", words)

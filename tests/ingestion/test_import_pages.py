@@ -316,6 +316,7 @@ def test_by_api_files_are_looked_at_started_and_told(alice_client: Any, queue: Q
     [
         ({"pack": "nonsense"}, "is none of"),
         ({"map": "mote=node"}, "no column “node”"),
+        ({"map": "mote"}, "expected NAME=COLUMN"),
         ({"files": []}, "files"),
     ],
 )
@@ -324,6 +325,15 @@ def test_the_api_says_what_it_cannot_read(alice_client: Any, given: dict[str, An
 
     assert answer.status_code == 400
     assert words in answer.text
+
+
+def test_the_api_names_its_own_fields_where_the_command_names_its_options(alice_client: Any) -> None:
+    rows = SimpleUploadedFile("days.csv", b"mote,at,temperature\n7,02/03/2024 10:00,20.5\n")
+
+    told = alice_client.post("/api/v1/imports", {"files": [rows], **ASKED, "map": ""}).json()
+
+    assert "--" not in str(told)
+    assert "say “date_order”" in str(told)
 
 
 def test_a_stop_that_is_asked_for_is_heard_while_a_sink_is_waited_for() -> None:

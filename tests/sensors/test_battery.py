@@ -46,6 +46,7 @@ def test_a_discharge_that_steepens_ends_sooner_than_its_straight_line():
     ("course", "days", "why"),
     [
         (lambda day: 2.9 - 0.02 * day, 4, "4 days only; an estimate needs 7"),
+        (lambda day: 2.9 - 0.02 * day, 1, "the voltage of one day only"),
         (lambda day: 2.5 + 0.02 * day, 20, "rising"),
         (lambda day: 2.8 - 0.0002 * day, 28, "hardly changes"),
     ],
