@@ -14,6 +14,7 @@ from alerts.models import Alert
 from ingestion.runner import Runner
 from ingestion.streams import stream
 from sensors import registry
+from sensors.fleet import HOUR_US
 from sensors.lake import lake
 from sensors.models import Mote
 from sensors.readings import Profile, micros
@@ -53,7 +54,8 @@ class Failing:
 
 
 def start_us() -> int:
-    return micros(timezone.now() - timedelta(minutes=30)) // 1_000_000 * 1_000_000
+    """The beginning of an hour, so that what follows within it is one line of the books, whenever the test runs."""
+    return micros(timezone.now() - timedelta(minutes=30)) // HOUR_US * HOUR_US
 
 
 def reading(at_us: int, code: str = "7", **channels: Any) -> bytes:
