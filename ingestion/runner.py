@@ -118,6 +118,7 @@ class Runner:
             steps=self.steps, large=pace.batch_max / LARGE,
         )  # fmt: skip
         self._looked_at = 0.0
+        self._rest_s = 0.0
         self._signs = VitalSigns(owner, stream.topic, since=now())
 
     @property
@@ -177,9 +178,14 @@ class Runner:
         poll = partial(self.membership.poll, n_at_once, self.pace.batch_wait_s)
         n_before = self.n_readings
         with self.steps.timed("poll"):
+            self.patiently.stop.wait(self._rest_s)
             records = self.patiently("stream", poll)
+        began, self._rest_s = self.steps.clock(), 0.0
         if len(records):
             self.passage.take(records)
+            if len(records) < self.passage.large:
+                # Many small batches would take a whole core; as long a rest halves that, and the next one is larger.
+                self._rest_s = min(self.steps.clock() - began, self.pace.batch_wait_s)
         else:
             self.passage.drain()
             self.configuration.may_swap |= bool(self.claims)  # what a crash left unsaved was replayed by now
